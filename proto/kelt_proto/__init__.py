@@ -1,0 +1,1 @@
+"""The words that kelt's processes exchange: record payloads, batches and RPCs."""

@@ -1,0 +1,180 @@
+from kelt_proto.v1 import record_pb2 as _record_pb2
+from kelt_proto.v1 import upstream_pb2 as _upstream_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class SidecarHelloRequest(_message.Message):
+    __slots__ = ("version", "protocol")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    protocol: int
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ...) -> None: ...
+
+class SidecarHelloReply(_message.Message):
+    __slots__ = ("version", "protocol", "pid", "upstream", "default_entity", "upstream_state")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_ENTITY_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_STATE_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    protocol: int
+    pid: int
+    upstream: str
+    default_entity: str
+    upstream_state: UpstreamState
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., pid: _Optional[int] = ..., upstream: _Optional[str] = ..., default_entity: _Optional[str] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
+
+class UpstreamState(_message.Message):
+    __slots__ = ("state", "reason", "since")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STATE_UNSPECIFIED: _ClassVar[UpstreamState.State]
+        CONNECTING: _ClassVar[UpstreamState.State]
+        REACHABLE: _ClassVar[UpstreamState.State]
+        UNREACHABLE: _ClassVar[UpstreamState.State]
+        REFUSED: _ClassVar[UpstreamState.State]
+    STATE_UNSPECIFIED: UpstreamState.State
+    CONNECTING: UpstreamState.State
+    REACHABLE: UpstreamState.State
+    UNREACHABLE: UpstreamState.State
+    REFUSED: UpstreamState.State
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    state: UpstreamState.State
+    reason: str
+    since: float
+    def __init__(self, state: _Optional[_Union[UpstreamState.State, str]] = ..., reason: _Optional[str] = ..., since: _Optional[float] = ...) -> None: ...
+
+class AppendRequest(_message.Message):
+    __slots__ = ("open", "batch")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    open: OpenWriter
+    batch: _record_pb2.Batch
+    def __init__(self, open: _Optional[_Union[OpenWriter, _Mapping]] = ..., batch: _Optional[_Union[_record_pb2.Batch, _Mapping]] = ...) -> None: ...
+
+class OpenWriter(_message.Message):
+    __slots__ = ("writer_id", "run_folder", "mode")
+    WRITER_ID_FIELD_NUMBER: _ClassVar[int]
+    RUN_FOLDER_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    writer_id: bytes
+    run_folder: str
+    mode: str
+    def __init__(self, writer_id: _Optional[bytes] = ..., run_folder: _Optional[str] = ..., mode: _Optional[str] = ...) -> None: ...
+
+class AppendReply(_message.Message):
+    __slots__ = ("durable_through", "committed_through", "linger_s", "upstream_state")
+    DURABLE_THROUGH_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_THROUGH_FIELD_NUMBER: _ClassVar[int]
+    LINGER_S_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_STATE_FIELD_NUMBER: _ClassVar[int]
+    durable_through: int
+    committed_through: int
+    linger_s: float
+    upstream_state: UpstreamState
+    def __init__(self, durable_through: _Optional[int] = ..., committed_through: _Optional[int] = ..., linger_s: _Optional[float] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
+
+class SyncRequest(_message.Message):
+    __slots__ = ("paths",)
+    PATHS_FIELD_NUMBER: _ClassVar[int]
+    paths: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, paths: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SyncReply(_message.Message):
+    __slots__ = ("folders", "done", "upstream_state")
+    FOLDERS_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_STATE_FIELD_NUMBER: _ClassVar[int]
+    folders: _containers.RepeatedCompositeFieldContainer[FolderProgress]
+    done: bool
+    upstream_state: UpstreamState
+    def __init__(self, folders: _Optional[_Iterable[_Union[FolderProgress, _Mapping]]] = ..., done: bool = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
+
+class FolderProgress(_message.Message):
+    __slots__ = ("path", "entity", "project", "run_id", "records", "committed", "error")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    entity: str
+    project: str
+    run_id: str
+    records: int
+    committed: int
+    error: str
+    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., records: _Optional[int] = ..., committed: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatusReply(_message.Message):
+    __slots__ = ("version", "pid", "started_at", "state_dir", "upstream", "upstream_state", "runs", "journal_bytes")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    STATE_DIR_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_STATE_FIELD_NUMBER: _ClassVar[int]
+    RUNS_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    pid: int
+    started_at: float
+    state_dir: str
+    upstream: str
+    upstream_state: UpstreamState
+    runs: _containers.RepeatedCompositeFieldContainer[RunStatus]
+    journal_bytes: int
+    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_at: _Optional[float] = ..., state_dir: _Optional[str] = ..., upstream: _Optional[str] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ..., runs: _Optional[_Iterable[_Union[RunStatus, _Mapping]]] = ..., journal_bytes: _Optional[int] = ...) -> None: ...
+
+class RunStatus(_message.Message):
+    __slots__ = ("path", "entity", "project", "run_id", "state", "reason", "durable_records", "committed_records", "bytes", "state_at", "problem", "lost_rows")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    STATE_AT_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    LOST_ROWS_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    entity: str
+    project: str
+    run_id: str
+    state: str
+    reason: str
+    durable_records: int
+    committed_records: int
+    bytes: int
+    state_at: float
+    problem: str
+    lost_rows: int
+    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., durable_records: _Optional[int] = ..., committed_records: _Optional[int] = ..., bytes: _Optional[int] = ..., state_at: _Optional[float] = ..., problem: _Optional[str] = ..., lost_rows: _Optional[int] = ...) -> None: ...
+
+class StopRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StopReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -1,0 +1,122 @@
+from kelt_proto.v1 import record_pb2 as _record_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class UpstreamHelloRequest(_message.Message):
+    __slots__ = ("version", "protocol")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    protocol: int
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ...) -> None: ...
+
+class UpstreamHelloReply(_message.Message):
+    __slots__ = ("version", "protocol", "server_id", "default_entity", "push_bytes_max")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    SERVER_ID_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_ENTITY_FIELD_NUMBER: _ClassVar[int]
+    PUSH_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    protocol: int
+    server_id: str
+    default_entity: str
+    push_bytes_max: int
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., server_id: _Optional[str] = ..., default_entity: _Optional[str] = ..., push_bytes_max: _Optional[int] = ...) -> None: ...
+
+class PushRequest(_message.Message):
+    __slots__ = ("batches",)
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    batches: _containers.RepeatedCompositeFieldContainer[_record_pb2.Batch]
+    def __init__(self, batches: _Optional[_Iterable[_Union[_record_pb2.Batch, _Mapping]]] = ...) -> None: ...
+
+class PushReply(_message.Message):
+    __slots__ = ("cursors",)
+    CURSORS_FIELD_NUMBER: _ClassVar[int]
+    cursors: _containers.RepeatedCompositeFieldContainer[WriterCursor]
+    def __init__(self, cursors: _Optional[_Iterable[_Union[WriterCursor, _Mapping]]] = ...) -> None: ...
+
+class WriterCursor(_message.Message):
+    __slots__ = ("writer_id", "committed_through", "gap")
+    WRITER_ID_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_THROUGH_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    writer_id: bytes
+    committed_through: int
+    gap: bool
+    def __init__(self, writer_id: _Optional[bytes] = ..., committed_through: _Optional[int] = ..., gap: bool = ...) -> None: ...
+
+class CursorsRequest(_message.Message):
+    __slots__ = ("writer_ids",)
+    WRITER_IDS_FIELD_NUMBER: _ClassVar[int]
+    writer_ids: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, writer_ids: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class CursorsReply(_message.Message):
+    __slots__ = ("cursors",)
+    CURSORS_FIELD_NUMBER: _ClassVar[int]
+    cursors: _containers.RepeatedCompositeFieldContainer[WriterCursor]
+    def __init__(self, cursors: _Optional[_Iterable[_Union[WriterCursor, _Mapping]]] = ...) -> None: ...
+
+class HeartbeatRequest(_message.Message):
+    __slots__ = ("beats",)
+    BEATS_FIELD_NUMBER: _ClassVar[int]
+    beats: _containers.RepeatedCompositeFieldContainer[WriterBeat]
+    def __init__(self, beats: _Optional[_Iterable[_Union[WriterBeat, _Mapping]]] = ...) -> None: ...
+
+class WriterBeat(_message.Message):
+    __slots__ = ("writer_id", "stalled")
+    WRITER_ID_FIELD_NUMBER: _ClassVar[int]
+    STALLED_FIELD_NUMBER: _ClassVar[int]
+    writer_id: bytes
+    stalled: bool
+    def __init__(self, writer_id: _Optional[bytes] = ..., stalled: bool = ...) -> None: ...
+
+class HeartbeatReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class DescribeRunRequest(_message.Message):
+    __slots__ = ("entity", "project", "run_id", "step")
+    ENTITY_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    entity: str
+    project: str
+    run_id: str
+    step: int
+    def __init__(self, entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
+
+class DescribeRunReply(_message.Message):
+    __slots__ = ("exists", "entity", "project", "run_id", "branch_id", "last_step", "info", "config_json", "summary_json", "state", "runtime", "definitions")
+    EXISTS_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_ID_FIELD_NUMBER: _ClassVar[int]
+    LAST_STEP_FIELD_NUMBER: _ClassVar[int]
+    INFO_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_JSON_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_JSON_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
+    exists: bool
+    entity: str
+    project: str
+    run_id: str
+    branch_id: str
+    last_step: int
+    info: _record_pb2.RunInfo
+    config_json: str
+    summary_json: str
+    state: str
+    runtime: float
+    definitions: _containers.RepeatedCompositeFieldContainer[_record_pb2.MetricDefinition]
+    def __init__(self, exists: bool = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., last_step: _Optional[int] = ..., info: _Optional[_Union[_record_pb2.RunInfo, _Mapping]] = ..., config_json: _Optional[str] = ..., summary_json: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[float] = ..., definitions: _Optional[_Iterable[_Union[_record_pb2.MetricDefinition, _Mapping]]] = ...) -> None: ...
