@@ -71,13 +71,14 @@ class DamagedFrameError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One record as it lies on disk; `payload` is a view of the buffer it was read from."""
+    """One record as it lies on disk. `memory` (all of it) and `payload` view the buffer read."""
 
     kind: int
     flags: int
     seq: int
     crc32: int
     payload: memoryview
+    memory: memoryview
     offset_bytes: int
     end_bytes: int
 
@@ -145,8 +146,8 @@ def read_frame(buffer: memoryview, offset_bytes: int) -> Frame | None:
     end = start + padded(length)
     if end > limit:
         raise DamagedFrameError("a payload cut short", offset_bytes=offset_bytes)
-    payload = buffer[start : start + length]
-    return Frame(kind, flags, seq, crc32, payload, offset_bytes, end)
+    payload, memory = buffer[start : start + length], buffer[offset_bytes:end]
+    return Frame(kind, flags, seq, crc32, payload, memory, offset_bytes, end)
 
 
 def is_intact(frame: Frame, seed: int) -> bool:

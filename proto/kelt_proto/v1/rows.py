@@ -255,6 +255,7 @@ def _slot_value(payload: bytes | memoryview, kind: int, slot: Any, tail_bytes: i
         raise DamagedRowError("a text cut short")
     try:
         text = raw.decode("utf-8", "surrogatepass")
-        return text if kind == ColumnKind.TEXT else json.loads(text)  # type: ignore[no-any-return]
+        decoded: Value = text if kind == ColumnKind.TEXT else json.loads(text)
     except ValueError as error:
         raise DamagedRowError(f"not a text: {error}") from error
+    return decoded

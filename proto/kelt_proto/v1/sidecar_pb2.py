@@ -26,7 +26,7 @@ from kelt_proto.v1 import record_pb2 as kelt__proto_dot_v1_dot_record__pb2
 from kelt_proto.v1 import upstream_pb2 as kelt__proto_dot_v1_dot_upstream__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkelt_proto/v1/sidecar.proto\x12\x07kelt.v1\x1a\x1akelt_proto/v1/record.proto\x1a\x1ckelt_proto/v1/upstream.proto\"8\n\x13SidecarHelloRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\"\x9d\x01\n\x11SidecarHelloReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x10\n\x08upstream\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_entity\x18\x05 \x01(\t\x12.\n\x0eupstream_state\x18\x06 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\"\xb8\x01\n\rUpstreamState\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.kelt.v1.UpstreamState.State\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05since\x18\x03 \x01(\x01\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nCONNECTING\x10\x01\x12\r\n\tREACHABLE\x10\x02\x12\x0f\n\x0bUNREACHABLE\x10\x03\x12\x0b\n\x07REFUSED\x10\x04\"`\n\rAppendRequest\x12#\n\x04open\x18\x01 \x01(\x0b\x32\x13.kelt.v1.OpenWriterH\x00\x12\x1f\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x0e.kelt.v1.BatchH\x00\x42\t\n\x07message\"A\n\nOpenWriter\x12\x11\n\twriter_id\x18\x01 \x01(\x0c\x12\x12\n\nrun_folder\x18\x02 \x01(\t\x12\x0c\n\x04mode\x18\x03 \x01(\t\"\x83\x01\n\x0b\x41ppendReply\x12\x17\n\x0f\x64urable_through\x18\x01 \x01(\x04\x12\x19\n\x11\x63ommitted_through\x18\x02 \x01(\x04\x12\x10\n\x08linger_s\x18\x03 \x01(\x01\x12.\n\x0eupstream_state\x18\x04 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\"\x1c\n\x0bSyncRequest\x12\r\n\x05paths\x18\x01 \x03(\t\"s\n\tSyncReply\x12(\n\x07\x66olders\x18\x01 \x03(\x0b\x32\x17.kelt.v1.FolderProgress\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12.\n\x0eupstream_state\x18\x03 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\"\x82\x01\n\x0e\x46olderProgress\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0f\n\x07records\x18\x05 \x01(\x04\x12\x11\n\tcommitted\x18\x06 \x01(\x04\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"\x0f\n\rStatusRequest\"\xcd\x01\n\x0bStatusReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x12\n\nstarted_at\x18\x03 \x01(\x01\x12\x11\n\tstate_dir\x18\x04 \x01(\t\x12\x10\n\x08upstream\x18\x05 \x01(\t\x12.\n\x0eupstream_state\x18\x06 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\x12 \n\x04runs\x18\x07 \x03(\x0b\x32\x12.kelt.v1.RunStatus\x12\x15\n\rjournal_bytes\x18\x08 \x01(\x04\"\xe2\x01\n\tRunStatus\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x17\n\x0f\x64urable_records\x18\x07 \x01(\x04\x12\x19\n\x11\x63ommitted_records\x18\x08 \x01(\x04\x12\r\n\x05\x62ytes\x18\t \x01(\x04\x12\x10\n\x08state_at\x18\n \x01(\x01\x12\x0f\n\x07problem\x18\x0b \x01(\t\x12\x11\n\tlost_rows\x18\x0c \x01(\x04\"\r\n\x0bStopRequest\"\x0b\n\tStopReply2\xed\x02\n\x07Sidecar\x12\x41\n\x05Hello\x12\x1c.kelt.v1.SidecarHelloRequest\x1a\x1a.kelt.v1.SidecarHelloReply\x12:\n\x06\x41ppend\x12\x16.kelt.v1.AppendRequest\x1a\x14.kelt.v1.AppendReply(\x01\x30\x01\x12\x45\n\x0b\x44\x65scribeRun\x12\x1b.kelt.v1.DescribeRunRequest\x1a\x19.kelt.v1.DescribeRunReply\x12\x32\n\x04Sync\x12\x14.kelt.v1.SyncRequest\x1a\x12.kelt.v1.SyncReply0\x01\x12\x36\n\x06Status\x12\x16.kelt.v1.StatusRequest\x1a\x14.kelt.v1.StatusReply\x12\x30\n\x04Stop\x12\x14.kelt.v1.StopRequest\x1a\x12.kelt.v1.StopReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkelt_proto/v1/sidecar.proto\x12\x07kelt.v1\x1a\x1akelt_proto/v1/record.proto\x1a\x1ckelt_proto/v1/upstream.proto\"[\n\x13SidecarHelloRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x10\n\x08upstream\x18\x03 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x04 \x01(\t\"\x8b\x01\n\x11SidecarHelloReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x16\n\x0e\x64\x65\x66\x61ult_entity\x18\x04 \x01(\t\x12.\n\x0eupstream_state\x18\x05 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\"T\n\x16SidecarDescribeRequest\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12(\n\x03run\x18\x02 \x01(\x0b\x32\x1b.kelt.v1.DescribeRunRequest\"\xc5\x01\n\rUpstreamState\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.kelt.v1.UpstreamState.State\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05since\x18\x03 \x01(\x01\x12\x0b\n\x03url\x18\x04 \x01(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nCONNECTING\x10\x01\x12\r\n\tREACHABLE\x10\x02\x12\x0f\n\x0bUNREACHABLE\x10\x03\x12\x0b\n\x07REFUSED\x10\x04\"`\n\rAppendRequest\x12#\n\x04open\x18\x01 \x01(\x0b\x32\x13.kelt.v1.OpenWriterH\x00\x12\x1f\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x0e.kelt.v1.BatchH\x00\x42\t\n\x07message\"3\n\nOpenWriter\x12\x11\n\twriter_id\x18\x01 \x01(\x0c\x12\x12\n\nrun_folder\x18\x02 \x01(\t\"\x83\x01\n\x0b\x41ppendReply\x12\x17\n\x0f\x64urable_through\x18\x01 \x01(\x04\x12\x19\n\x11\x63ommitted_through\x18\x02 \x01(\x04\x12\x10\n\x08linger_s\x18\x03 \x01(\x01\x12.\n\x0eupstream_state\x18\x04 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\"/\n\x0bSyncRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\x11\n\tretry_now\x18\x02 \x01(\x08\"s\n\tSyncReply\x12(\n\x07\x66olders\x18\x01 \x03(\x0b\x32\x17.kelt.v1.FolderProgress\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12.\n\x0eupstream_state\x18\x03 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\"\x82\x01\n\x0e\x46olderProgress\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0f\n\x07records\x18\x05 \x01(\x04\x12\x11\n\tcommitted\x18\x06 \x01(\x04\x12\r\n\x05\x65rror\x18\x07 \x01(\t\"\x0f\n\rStatusRequest\"\xb6\x01\n\x0bStatusReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x12\n\nstarted_at\x18\x03 \x01(\x01\x12\x11\n\tstate_dir\x18\x04 \x01(\t\x12)\n\tupstreams\x18\x05 \x03(\x0b\x32\x16.kelt.v1.UpstreamState\x12 \n\x04runs\x18\x06 \x03(\x0b\x32\x12.kelt.v1.RunStatus\x12\x15\n\rjournal_bytes\x18\x07 \x01(\x04\"\xf4\x01\n\tRunStatus\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x17\n\x0f\x64urable_records\x18\x07 \x01(\x04\x12\x19\n\x11\x63ommitted_records\x18\x08 \x01(\x04\x12\r\n\x05\x62ytes\x18\t \x01(\x04\x12\x10\n\x08state_at\x18\n \x01(\x01\x12\x0f\n\x07problem\x18\x0b \x01(\t\x12\x11\n\tlost_rows\x18\x0c \x01(\x04\x12\x10\n\x08upstream\x18\r \x01(\t\"\r\n\x0bStopRequest\"\x0b\n\tStopReply2\xf1\x02\n\x07Sidecar\x12\x41\n\x05Hello\x12\x1c.kelt.v1.SidecarHelloRequest\x1a\x1a.kelt.v1.SidecarHelloReply\x12:\n\x06\x41ppend\x12\x16.kelt.v1.AppendRequest\x1a\x14.kelt.v1.AppendReply(\x01\x30\x01\x12I\n\x0b\x44\x65scribeRun\x12\x1f.kelt.v1.SidecarDescribeRequest\x1a\x19.kelt.v1.DescribeRunReply\x12\x32\n\x04Sync\x12\x14.kelt.v1.SyncRequest\x1a\x12.kelt.v1.SyncReply0\x01\x12\x36\n\x06Status\x12\x16.kelt.v1.StatusRequest\x1a\x14.kelt.v1.StatusReply\x12\x30\n\x04Stop\x12\x14.kelt.v1.StopRequest\x1a\x12.kelt.v1.StopReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,35 +34,37 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kelt_proto.v1.sidecar_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SIDECARHELLOREQUEST']._serialized_start=98
-  _globals['_SIDECARHELLOREQUEST']._serialized_end=154
-  _globals['_SIDECARHELLOREPLY']._serialized_start=157
-  _globals['_SIDECARHELLOREPLY']._serialized_end=314
-  _globals['_UPSTREAMSTATE']._serialized_start=317
-  _globals['_UPSTREAMSTATE']._serialized_end=501
-  _globals['_UPSTREAMSTATE_STATE']._serialized_start=410
-  _globals['_UPSTREAMSTATE_STATE']._serialized_end=501
-  _globals['_APPENDREQUEST']._serialized_start=503
-  _globals['_APPENDREQUEST']._serialized_end=599
-  _globals['_OPENWRITER']._serialized_start=601
-  _globals['_OPENWRITER']._serialized_end=666
-  _globals['_APPENDREPLY']._serialized_start=669
-  _globals['_APPENDREPLY']._serialized_end=800
-  _globals['_SYNCREQUEST']._serialized_start=802
-  _globals['_SYNCREQUEST']._serialized_end=830
-  _globals['_SYNCREPLY']._serialized_start=832
-  _globals['_SYNCREPLY']._serialized_end=947
-  _globals['_FOLDERPROGRESS']._serialized_start=950
-  _globals['_FOLDERPROGRESS']._serialized_end=1080
-  _globals['_STATUSREQUEST']._serialized_start=1082
-  _globals['_STATUSREQUEST']._serialized_end=1097
-  _globals['_STATUSREPLY']._serialized_start=1100
-  _globals['_STATUSREPLY']._serialized_end=1305
-  _globals['_RUNSTATUS']._serialized_start=1308
-  _globals['_RUNSTATUS']._serialized_end=1534
-  _globals['_STOPREQUEST']._serialized_start=1536
-  _globals['_STOPREQUEST']._serialized_end=1549
-  _globals['_STOPREPLY']._serialized_start=1551
-  _globals['_STOPREPLY']._serialized_end=1562
-  _globals['_SIDECAR']._serialized_start=1565
-  _globals['_SIDECAR']._serialized_end=1930
+  _globals['_SIDECARHELLOREQUEST']._serialized_end=189
+  _globals['_SIDECARHELLOREPLY']._serialized_start=192
+  _globals['_SIDECARHELLOREPLY']._serialized_end=331
+  _globals['_SIDECARDESCRIBEREQUEST']._serialized_start=333
+  _globals['_SIDECARDESCRIBEREQUEST']._serialized_end=417
+  _globals['_UPSTREAMSTATE']._serialized_start=420
+  _globals['_UPSTREAMSTATE']._serialized_end=617
+  _globals['_UPSTREAMSTATE_STATE']._serialized_start=526
+  _globals['_UPSTREAMSTATE_STATE']._serialized_end=617
+  _globals['_APPENDREQUEST']._serialized_start=619
+  _globals['_APPENDREQUEST']._serialized_end=715
+  _globals['_OPENWRITER']._serialized_start=717
+  _globals['_OPENWRITER']._serialized_end=768
+  _globals['_APPENDREPLY']._serialized_start=771
+  _globals['_APPENDREPLY']._serialized_end=902
+  _globals['_SYNCREQUEST']._serialized_start=904
+  _globals['_SYNCREQUEST']._serialized_end=951
+  _globals['_SYNCREPLY']._serialized_start=953
+  _globals['_SYNCREPLY']._serialized_end=1068
+  _globals['_FOLDERPROGRESS']._serialized_start=1071
+  _globals['_FOLDERPROGRESS']._serialized_end=1201
+  _globals['_STATUSREQUEST']._serialized_start=1203
+  _globals['_STATUSREQUEST']._serialized_end=1218
+  _globals['_STATUSREPLY']._serialized_start=1221
+  _globals['_STATUSREPLY']._serialized_end=1403
+  _globals['_RUNSTATUS']._serialized_start=1406
+  _globals['_RUNSTATUS']._serialized_end=1650
+  _globals['_STOPREQUEST']._serialized_start=1652
+  _globals['_STOPREQUEST']._serialized_end=1665
+  _globals['_STOPREPLY']._serialized_start=1667
+  _globals['_STOPREPLY']._serialized_end=1678
+  _globals['_SIDECAR']._serialized_start=1681
+  _globals['_SIDECAR']._serialized_end=2050
 # @@protoc_insertion_point(module_scope)

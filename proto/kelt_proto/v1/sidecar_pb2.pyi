@@ -10,31 +10,41 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SidecarHelloRequest(_message.Message):
-    __slots__ = ("version", "protocol")
+    __slots__ = ("version", "protocol", "upstream", "api_key")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_FIELD_NUMBER: _ClassVar[int]
+    API_KEY_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ...) -> None: ...
+    upstream: str
+    api_key: str
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., upstream: _Optional[str] = ..., api_key: _Optional[str] = ...) -> None: ...
 
 class SidecarHelloReply(_message.Message):
-    __slots__ = ("version", "protocol", "pid", "upstream", "default_entity", "upstream_state")
+    __slots__ = ("version", "protocol", "pid", "default_entity", "upstream_state")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
-    UPSTREAM_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_ENTITY_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_STATE_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     pid: int
-    upstream: str
     default_entity: str
     upstream_state: UpstreamState
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., pid: _Optional[int] = ..., upstream: _Optional[str] = ..., default_entity: _Optional[str] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., pid: _Optional[int] = ..., default_entity: _Optional[str] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
+
+class SidecarDescribeRequest(_message.Message):
+    __slots__ = ("upstream", "run")
+    UPSTREAM_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    upstream: str
+    run: _upstream_pb2.DescribeRunRequest
+    def __init__(self, upstream: _Optional[str] = ..., run: _Optional[_Union[_upstream_pb2.DescribeRunRequest, _Mapping]] = ...) -> None: ...
 
 class UpstreamState(_message.Message):
-    __slots__ = ("state", "reason", "since")
+    __slots__ = ("state", "reason", "since", "url")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[UpstreamState.State]
@@ -50,10 +60,12 @@ class UpstreamState(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
     state: UpstreamState.State
     reason: str
     since: float
-    def __init__(self, state: _Optional[_Union[UpstreamState.State, str]] = ..., reason: _Optional[str] = ..., since: _Optional[float] = ...) -> None: ...
+    url: str
+    def __init__(self, state: _Optional[_Union[UpstreamState.State, str]] = ..., reason: _Optional[str] = ..., since: _Optional[float] = ..., url: _Optional[str] = ...) -> None: ...
 
 class AppendRequest(_message.Message):
     __slots__ = ("open", "batch")
@@ -64,14 +76,12 @@ class AppendRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[OpenWriter, _Mapping]] = ..., batch: _Optional[_Union[_record_pb2.Batch, _Mapping]] = ...) -> None: ...
 
 class OpenWriter(_message.Message):
-    __slots__ = ("writer_id", "run_folder", "mode")
+    __slots__ = ("writer_id", "run_folder")
     WRITER_ID_FIELD_NUMBER: _ClassVar[int]
     RUN_FOLDER_FIELD_NUMBER: _ClassVar[int]
-    MODE_FIELD_NUMBER: _ClassVar[int]
     writer_id: bytes
     run_folder: str
-    mode: str
-    def __init__(self, writer_id: _Optional[bytes] = ..., run_folder: _Optional[str] = ..., mode: _Optional[str] = ...) -> None: ...
+    def __init__(self, writer_id: _Optional[bytes] = ..., run_folder: _Optional[str] = ...) -> None: ...
 
 class AppendReply(_message.Message):
     __slots__ = ("durable_through", "committed_through", "linger_s", "upstream_state")
@@ -86,10 +96,12 @@ class AppendReply(_message.Message):
     def __init__(self, durable_through: _Optional[int] = ..., committed_through: _Optional[int] = ..., linger_s: _Optional[float] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
 
 class SyncRequest(_message.Message):
-    __slots__ = ("paths",)
+    __slots__ = ("paths", "retry_now")
     PATHS_FIELD_NUMBER: _ClassVar[int]
+    RETRY_NOW_FIELD_NUMBER: _ClassVar[int]
     paths: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, paths: _Optional[_Iterable[str]] = ...) -> None: ...
+    retry_now: bool
+    def __init__(self, paths: _Optional[_Iterable[str]] = ..., retry_now: bool = ...) -> None: ...
 
 class SyncReply(_message.Message):
     __slots__ = ("folders", "done", "upstream_state")
@@ -124,27 +136,25 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("version", "pid", "started_at", "state_dir", "upstream", "upstream_state", "runs", "journal_bytes")
+    __slots__ = ("version", "pid", "started_at", "state_dir", "upstreams", "runs", "journal_bytes")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     STATE_DIR_FIELD_NUMBER: _ClassVar[int]
-    UPSTREAM_FIELD_NUMBER: _ClassVar[int]
-    UPSTREAM_STATE_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAMS_FIELD_NUMBER: _ClassVar[int]
     RUNS_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
     version: str
     pid: int
     started_at: float
     state_dir: str
-    upstream: str
-    upstream_state: UpstreamState
+    upstreams: _containers.RepeatedCompositeFieldContainer[UpstreamState]
     runs: _containers.RepeatedCompositeFieldContainer[RunStatus]
     journal_bytes: int
-    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_at: _Optional[float] = ..., state_dir: _Optional[str] = ..., upstream: _Optional[str] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ..., runs: _Optional[_Iterable[_Union[RunStatus, _Mapping]]] = ..., journal_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_at: _Optional[float] = ..., state_dir: _Optional[str] = ..., upstreams: _Optional[_Iterable[_Union[UpstreamState, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[RunStatus, _Mapping]]] = ..., journal_bytes: _Optional[int] = ...) -> None: ...
 
 class RunStatus(_message.Message):
-    __slots__ = ("path", "entity", "project", "run_id", "state", "reason", "durable_records", "committed_records", "bytes", "state_at", "problem", "lost_rows")
+    __slots__ = ("path", "entity", "project", "run_id", "state", "reason", "durable_records", "committed_records", "bytes", "state_at", "problem", "lost_rows", "upstream")
     PATH_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +167,7 @@ class RunStatus(_message.Message):
     STATE_AT_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     LOST_ROWS_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_FIELD_NUMBER: _ClassVar[int]
     path: str
     entity: str
     project: str
@@ -169,7 +180,8 @@ class RunStatus(_message.Message):
     state_at: float
     problem: str
     lost_rows: int
-    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., durable_records: _Optional[int] = ..., committed_records: _Optional[int] = ..., bytes: _Optional[int] = ..., state_at: _Optional[float] = ..., problem: _Optional[str] = ..., lost_rows: _Optional[int] = ...) -> None: ...
+    upstream: str
+    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., durable_records: _Optional[int] = ..., committed_records: _Optional[int] = ..., bytes: _Optional[int] = ..., state_at: _Optional[float] = ..., problem: _Optional[str] = ..., lost_rows: _Optional[int] = ..., upstream: _Optional[str] = ...) -> None: ...
 
 class StopRequest(_message.Message):
     __slots__ = ()

@@ -47,7 +47,7 @@ class SidecarStub(object):
                 _registered_method=True)
         self.DescribeRun = channel.unary_unary(
                 '/kelt.v1.Sidecar/DescribeRun',
-                request_serializer=kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunRequest.SerializeToString,
+                request_serializer=kelt__proto_dot_v1_dot_sidecar__pb2.SidecarDescribeRequest.SerializeToString,
                 response_deserializer=kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunReply.FromString,
                 _registered_method=True)
         self.Sync = channel.unary_stream(
@@ -126,7 +126,7 @@ def add_SidecarServicer_to_server(servicer, server):
             ),
             'DescribeRun': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeRun,
-                    request_deserializer=kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunRequest.FromString,
+                    request_deserializer=kelt__proto_dot_v1_dot_sidecar__pb2.SidecarDescribeRequest.FromString,
                     response_serializer=kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunReply.SerializeToString,
             ),
             'Sync': grpc.unary_stream_rpc_method_handler(
@@ -224,7 +224,7 @@ class Sidecar(object):
             request,
             target,
             '/kelt.v1.Sidecar/DescribeRun',
-            kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunRequest.SerializeToString,
+            kelt__proto_dot_v1_dot_sidecar__pb2.SidecarDescribeRequest.SerializeToString,
             kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunReply.FromString,
             options,
             channel_credentials,

@@ -33,7 +33,7 @@ class SidecarStub:
     """One stream per writer: Open first, then batches. Replies are cumulative."""
 
     DescribeRun: grpc.UnaryUnaryMultiCallable[
-        kelt_proto.v1.upstream_pb2.DescribeRunRequest,
+        kelt_proto.v1.sidecar_pb2.SidecarDescribeRequest,
         kelt_proto.v1.upstream_pb2.DescribeRunReply,
     ]
     """What the upstream knows of a run that this host does not."""
@@ -69,7 +69,7 @@ class SidecarAsyncStub:
     """One stream per writer: Open first, then batches. Replies are cumulative."""
 
     DescribeRun: grpc.aio.UnaryUnaryMultiCallable[
-        kelt_proto.v1.upstream_pb2.DescribeRunRequest,
+        kelt_proto.v1.sidecar_pb2.SidecarDescribeRequest,
         kelt_proto.v1.upstream_pb2.DescribeRunReply,
     ]
     """What the upstream knows of a run that this host does not."""
@@ -111,7 +111,7 @@ class SidecarServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
     def DescribeRun(
         self,
-        request: kelt_proto.v1.upstream_pb2.DescribeRunRequest,
+        request: kelt_proto.v1.sidecar_pb2.SidecarDescribeRequest,
         context: _ServicerContext,
     ) -> typing.Union[kelt_proto.v1.upstream_pb2.DescribeRunReply, collections.abc.Awaitable[kelt_proto.v1.upstream_pb2.DescribeRunReply]]:
         """What the upstream knows of a run that this host does not."""

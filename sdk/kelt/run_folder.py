@@ -1,0 +1,126 @@
+"""A run folder's manifest and lock: what is known of a session without reading its records."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+MANIFEST_NAME = "run.json"
+LOCK_NAME = "lock"
+FORMAT = 1
+
+
+class RunFolderError(ValueError):
+    """A folder that is not a run folder, or one of a format that this version does not know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunManifest:
+    """`run.json`: written once, complete, before the first record."""
+
+    writer_id: str
+    entity: str
+    project: str
+    run_id: str
+    branch_id: str
+    mode: str
+    upstream: str
+    started_at: float
+    hostname: str
+    machine_id: str
+    boot_id: str
+    pid: int
+    pid_start_ticks: int
+    format: int = FORMAT
+
+
+def folder_name(run_id: str, writer_id: bytes, started_at: float, mode: str) -> str:
+    """The name of a session's folder: sortable by time, and unique by its writer."""
+    stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(started_at))
+    prefix = "offline-run" if mode == "offline" else "run"
+    return f"{prefix}-{stamp}-{run_id}-{writer_id.hex()[:8]}"
+
+
+def write_manifest(folder: Path, manifest: RunManifest) -> None:
+    """Writes `run.json` so that it is there whole or not at all."""
+    partial = folder / f".{MANIFEST_NAME}.{os.getpid()}"
+    partial.write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
+    partial.replace(folder / MANIFEST_NAME)
+
+
+def read_manifest(folder: Path) -> RunManifest:
+    """The manifest of a run folder.
+
+    Raises:
+        RunFolderError: there is none, or it cannot be read.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(f"{folder} holds no {MANIFEST_NAME}: not a run folder") from None
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path} cannot be read: {error}") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise RunFolderError(f"{path} has a format that this version of kelt does not know")
+    try:
+        return RunManifest(**{f.name: data[f.name] for f in fields(RunManifest)})
+    except KeyError as error:
+        raise RunFolderError(f"{path} lacks {error}") from error
+
+
+def take_lock(folder: Path) -> int:
+    """Locks a run folder for the life of its writer; returns the descriptor to keep open."""
+    fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return fd
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether some process on this host holds the folder's lock."""
+    try:
+        fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def machine_id() -> str:
+    """What tells this machine from others; the host name where the system has no id."""
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with contextlib.suppress(OSError):
+            if found := Path(path).read_text(encoding="ascii").strip():
+                return found
+    return os.uname().nodename
+
+
+def boot_id() -> str:
+    """What tells this boot of the machine from others, or nothing where the system does not say."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""
+
+
+def pid_start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot: with the pid, its identity.
+
+    Returns:
+        0 where there is no such process, or no /proc.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])

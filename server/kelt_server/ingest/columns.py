@@ -1,0 +1,402 @@
+"""A batch's frames, column-wise.
+
+Rows without texts have one length per schema, so a run of them is a matrix: header words, row
+header and slots are read by NumPy without touching a row. Rows with texts or an inline schema are
+gathered and their slots joined. `rows.decode_row` is the plain reader that this one must agree with.
+
+Damage costs what it covers. A frame whose checksum fails is skipped where a frame with the next
+number follows it; where none does, the rest of the batch is lost, for there is nothing to
+find the next frame by. A row that does not fit its schema costs itself.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from kelt_proto.v1 import rows
+from kelt_proto.v1.frames import (
+    FLAG_SEALED,
+    FRAME_HEADER_BYTES,
+    DamagedFrameError,
+    Frame,
+    Kind,
+    crc_seed,
+    frame_bytes,
+    is_intact,
+    read_frame,
+    word0,
+)
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+#: Storage kind, after those of rows.ColumnKind: a text with lone surrogates, written as JSON.
+KIND_ESCAPED_TEXT = 7
+#: Up to here a float64 holds every integer.
+EXACT_INT_MAX = 2**53
+
+_RUN_FRAMES_MAX = 8192
+_ROW_WORDS = rows.ROW_HEADER_BYTES // 8
+_FRAME_WORDS = FRAME_HEADER_BYTES // 8
+_ROW_HEADERS = np.dtype(
+    [("schema", "<u4"), ("flags", "<u4"), ("step", "<i8"), ("timestamp", "<f8"), ("runtime", "<f8")]
+)
+_SLOT = struct.Struct("<Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One metric's values in a block. `texts` is None where no value needs more than a float."""
+
+    name: str
+    kind: int
+    values: Floats
+    texts: list[str | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    """Consecutive rows of one schema; all arrays have one entry a row."""
+
+    seqs: Ints
+    flags: Ints
+    steps: Ints
+    timestamps: Floats
+    runtimes: Floats
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ControlRecord:
+    """A record that is not a row, still encoded."""
+
+    seq: int
+    kind: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LostRange:
+    """Sequence numbers whose records could not be read."""
+
+    first_seq: int
+    last_seq: int
+    reason: str
+
+
+Piece = RowBlock | ControlRecord | LostRange
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """Payloads of consecutive rows of one schema, to be stacked."""
+
+    schema: rows.Schema | None = None
+    schema_id: int = 0
+    seqs: list[int] = field(default_factory=list)
+    payloads: list[memoryview] = field(default_factory=list)
+
+
+def decode_batch(
+    frames: bytes, *, writer_id: bytes, first_seq: int, last_seq: int, after_seq: int = 0
+) -> Iterator[Piece]:
+    """What a batch holds, in order, from the record after `after_seq` on.
+
+    Every sequence number from `max(first_seq, after_seq + 1)` to `last_seq` is in exactly one piece.
+    """
+    return _Decoder(frames, writer_id, first_seq, last_seq, after_seq).pieces()
+
+
+class _Decoder:
+    """One pass over a batch. Mutable state: the offset, the next number, the schemas seen."""
+
+    def __init__(
+        self, frames: bytes, writer_id: bytes, first_seq: int, last_seq: int, after_seq: int
+    ) -> None:
+        self._frames = frames
+        self._view = memoryview(frames)
+        self._words = np.frombuffer(frames, dtype="<u8", count=len(frames) // 8)
+        self._seed = crc_seed(writer_id)
+        self._next_seq = first_seq
+        self._last_seq = last_seq
+        self._after_seq = after_seq
+        self._schemas: dict[int, rows.Schema] = {}
+        self._offset = 0
+        self._gathered = _Gathered()
+        self._damage = ""
+
+    def pieces(self) -> Iterator[Piece]:
+        while self._next_seq <= self._last_seq:
+            try:
+                frame = read_frame(self._view, self._offset)
+            except DamagedFrameError as error:
+                self._damage = self._damage or str(error)
+                break
+            if frame is None:
+                break
+            if frame.kind == Kind.SCHEMA and frame.seq == 0:
+                self._read_schema(frame)
+                continue
+            if self._damage and frame.seq <= self._next_seq:
+                break  # what follows the damage does not continue the sequence
+            run = None if self._damage else self._run_of_rows(frame)
+            if run is not None:
+                yield from self._flush()
+                yield run
+                continue
+            yield from self._read_one(frame)
+        yield from self._flush()
+        if self._next_seq <= self._last_seq:
+            reason = self._damage or "the batch ends before its last record"
+            yield from self._lost_through(self._last_seq, reason)
+
+    def _read_schema(self, frame: Frame) -> None:
+        """A damaged schema costs the rows that use it, each of which says so."""
+        self._offset = frame.end_bytes
+        if not is_intact(frame, self._seed):
+            return
+        try:
+            schema = rows.decode_schema(frame.payload)
+        except rows.DamagedRowError:
+            return
+        self._schemas[schema.schema_id] = schema
+
+    def _read_one(self, frame: Frame) -> Iterator[Piece]:
+        start, self._offset = self._offset, frame.end_bytes
+        if not is_intact(frame, self._seed):
+            self._damage = self._damage or f"a checksum that does not match at byte {start}"
+            return
+        if not self._next_seq <= frame.seq <= self._last_seq:
+            self._offset = len(self._frames)
+            self._damage = f"a record out of sequence at byte {start}"
+            return
+        if frame.seq > self._next_seq:
+            yield from self._flush()
+            reason = self._damage or "missing in its batch"
+            yield from self._lost_through(frame.seq - 1, reason)
+        self._damage = ""
+        self._next_seq = frame.seq + 1
+        if frame.seq <= self._after_seq:
+            return
+        if frame.kind == Kind.ROW:
+            yield from self._gather(frame)
+        else:
+            yield from self._flush()
+            yield ControlRecord(frame.seq, frame.kind, bytes(frame.payload))
+
+    def _gather(self, frame: Frame) -> Iterator[Piece]:
+        try:
+            header = rows.decode_row_header(frame.payload)
+            is_inline = header.schema_id == rows.INLINE_SCHEMA_ID
+            if self._gathered.schema is None or is_inline or (
+                header.schema_id != self._gathered.schema_id
+            ):
+                yield from self._flush()
+                schema, _ = rows.row_schema(frame.payload, self._schemas)
+                self._gathered = _Gathered(schema, header.schema_id)
+            if is_inline:
+                rows.decode_row(frame.payload, {})
+        except rows.DamagedRowError as error:
+            yield from self._flush()
+            yield LostRange(frame.seq, frame.seq, str(error))
+            return
+        self._gathered.seqs.append(frame.seq)
+        self._gathered.payloads.append(frame.payload)
+
+    def _flush(self) -> Iterator[Piece]:
+        gathered, self._gathered = self._gathered, _Gathered()
+        if gathered.schema is not None and gathered.seqs:
+            yield from _stack(gathered.schema, gathered.seqs, gathered.payloads)
+
+    def _lost_through(self, last_seq: int, reason: str) -> Iterator[Piece]:
+        first_seq = max(self._next_seq, self._after_seq + 1)
+        self._next_seq = last_seq + 1
+        if first_seq <= last_seq:
+            yield LostRange(first_seq, last_seq, reason)
+
+    def _run_of_rows(self, frame: Frame) -> RowBlock | None:
+        """The rows from here on that lie as a matrix, or None where there are not two of them."""
+        if frame.kind != Kind.ROW or frame.seq != self._next_seq or frame.offset_bytes % 8:
+            return None
+        if len(frame.payload) < rows.ROW_HEADER_BYTES:
+            return None
+        schema = self._schemas.get(rows.decode_row_header(frame.payload).schema_id)
+        if schema is None or schema.has_tail:
+            return None
+        if len(frame.payload) != rows.ROW_HEADER_BYTES + schema.slots.size:
+            return None
+        length = self._run_length(frame)
+        if length < 2:  # noqa: PLR2004 # one row is read as well by the plain way
+            return None
+        stride = frame_bytes(len(frame.payload)) // 8
+        start = frame.offset_bytes // 8
+        matrix = self._words[start : start + length * stride].reshape(length, stride)
+        self._offset = (start + length * stride) * 8
+        self._next_seq = frame.seq + length
+        skip = min(max(self._after_seq + 1 - frame.seq, 0), length)
+        return _matrix_block(schema, frame.seq + skip, matrix[skip:])
+
+    def _run_length(self, first: Frame) -> int:
+        """How many intact sealed rows of the first one's shape and schema follow one another."""
+        if not first.is_sealed:
+            return 0
+        size_bytes = frame_bytes(len(first.payload))
+        stride, start = size_bytes // 8, first.offset_bytes // 8
+        room = min((len(self._words) - start) // stride, _RUN_FRAMES_MAX)
+        room = min(room, self._last_seq - first.seq + 1)
+        if room < 2:  # noqa: PLR2004
+            return room
+        matrix = self._words[start : start + room * stride].reshape(room, stride)
+        header = word0(Kind.ROW, len(first.payload), FLAG_SEALED)
+        if matrix[1, 0] != header:
+            return 1
+        fits = matrix[:, 0] == header
+        fits &= matrix[:, 1] == np.arange(first.seq, first.seq + room, dtype=np.uint64)
+        fits &= (matrix[:, _FRAME_WORDS] & 0xFFFFFFFF) == matrix[0, _FRAME_WORDS] & 0xFFFFFFFF
+        length = room if bool(fits.all()) else int(fits.argmin())
+        return self._intact_length(first, matrix[:length], size_bytes)
+
+    def _intact_length(
+        self, first: Frame, matrix: npt.NDArray[np.uint64], size_bytes: int
+    ) -> int:
+        prefixes = np.empty((len(matrix), 2), dtype="<u8")
+        prefixes[:, 0] = word0(Kind.ROW, len(first.payload))
+        prefixes[:, 1] = matrix[:, 1]
+        prefix_bytes, view, crc32, seed = prefixes.tobytes(), self._view, zlib.crc32, self._seed
+        stated = matrix[:, 2].tolist()
+        start, payload_bytes = first.offset_bytes + FRAME_HEADER_BYTES, len(first.payload)
+        for index, expected in enumerate(stated):
+            begin = start + index * size_bytes
+            prefix = prefix_bytes[index * 16 : index * 16 + 16]
+            if crc32(view[begin : begin + payload_bytes], crc32(prefix, seed)) != expected:
+                return index
+        return len(stated)
+
+
+def _matrix_block(
+    schema: rows.Schema, first_seq: int, matrix: npt.NDArray[np.uint64]
+) -> RowBlock:
+    header = matrix[:, _FRAME_WORDS : _FRAME_WORDS + _ROW_WORDS]
+    slots = matrix[:, _FRAME_WORDS + _ROW_WORDS :]
+    seqs = np.arange(first_seq, first_seq + len(matrix), dtype=np.int64)
+    by_column = np.ascontiguousarray(slots.T)
+    columns = tuple(
+        _plain_column(name, kind, by_column[index])
+        for index, (name, kind) in enumerate(zip(schema.names, schema.kinds, strict=True))
+    )
+    return RowBlock(
+        seqs,
+        (header[:, 0] >> np.uint64(32)).astype(np.int64),
+        header[:, 1].astype(np.int64),
+        np.ascontiguousarray(header[:, 2]).view("<f8"),
+        np.ascontiguousarray(header[:, 3]).view("<f8"),
+        columns,
+    )
+
+
+def _plain_column(name: str, kind: int, slots: npt.NDArray[np.uint64]) -> Column:
+    """A column whose values lie in their slots."""
+    if kind == rows.ColumnKind.FLOAT:
+        return Column(name, kind, slots.view("<f8"), None)
+    if kind == rows.ColumnKind.NONE:
+        return Column(name, kind, np.zeros(len(slots)), None)
+    integers = slots.view("<i8")
+    if kind == rows.ColumnKind.BOOL:
+        return Column(name, kind, (integers != 0).astype(np.float64), None)
+    large = (integers > EXACT_INT_MAX) | (integers < -EXACT_INT_MAX)
+    texts: list[str | None] | None = None
+    if bool(large.any()):
+        texts = [
+            str(value) if is_large else None
+            for value, is_large in zip(integers.tolist(), large.tolist(), strict=True)
+        ]
+    return Column(name, kind, integers.astype(np.float64), texts)
+
+
+def _stack(
+    schema: rows.Schema, seqs: list[int], payloads: list[memoryview]
+) -> Iterator[Piece]:
+    """One block of rows that may vary in length; rows that do not fit are lost one by one."""
+    schemas = {schema.schema_id: schema}
+    good_seqs: list[int] = []
+    headers: list[memoryview] = []
+    slots: list[memoryview] = []
+    texts: list[dict[int, str]] = []
+    lost: list[LostRange] = []
+    for seq, payload in zip(seqs, payloads, strict=True):
+        try:
+            _, start = rows.row_schema(payload, schemas)
+            end = start + schema.slots.size
+            if end > len(payload):
+                raise rows.DamagedRowError("a row shorter than its schema")  # noqa: TRY301
+            texts.append(_texts(schema, payload, start, end))
+        except rows.DamagedRowError as error:
+            lost.append(LostRange(seq, seq, str(error)))
+            continue
+        good_seqs.append(seq)
+        headers.append(payload[: rows.ROW_HEADER_BYTES])
+        slots.append(payload[start:end])
+    if good_seqs:
+        yield _stacked_block(schema, good_seqs, (headers, slots), texts)
+    yield from lost
+
+
+def _texts(
+    schema: rows.Schema, payload: memoryview, slots_at: int, tail_at: int
+) -> dict[int, str]:
+    """The texts of one row by column; each is checked here, so that a bad one costs its row alone."""
+    found: dict[int, str] = {}
+    if not schema.has_tail:
+        return found
+    for index, kind in enumerate(schema.kinds):
+        if kind < rows.ColumnKind.TEXT:
+            continue
+        (slot,) = _SLOT.unpack_from(payload, slots_at + 8 * index)
+        begin = tail_at + (slot & 0xFFFFFFFF)
+        raw = bytes(payload[begin : begin + (slot >> 32)])
+        if len(raw) != slot >> 32:
+            raise rows.DamagedRowError("a text cut short")
+        try:
+            found[index] = raw.decode("utf-8", "surrogatepass")
+            if kind == rows.ColumnKind.JSON:
+                rows.json.loads(found[index])
+        except ValueError as error:
+            raise rows.DamagedRowError(f"not a text: {error}") from error
+    return found
+
+
+def _stacked_block(
+    schema: rows.Schema,
+    seqs: list[int],
+    parts: tuple[list[memoryview], list[memoryview]],
+    texts: list[dict[int, str]],
+) -> RowBlock:
+    headers = np.frombuffer(b"".join(parts[0]), dtype=_ROW_HEADERS)
+    width = len(schema.names)
+    matrix = np.frombuffer(b"".join(parts[1]), dtype="<u8").reshape(len(seqs), width)
+    by_column = np.ascontiguousarray(matrix.T)
+    columns = []
+    for index, (name, kind) in enumerate(zip(schema.names, schema.kinds, strict=True)):
+        if kind < rows.ColumnKind.TEXT:
+            columns.append(_plain_column(name, kind, by_column[index]))
+        else:
+            column_texts: list[str | None] = [row[index] for row in texts]
+            columns.append(Column(name, kind, np.zeros(len(seqs)), column_texts))
+    return RowBlock(
+        np.array(seqs, dtype=np.int64),
+        headers["flags"].astype(np.int64),
+        headers["step"].astype(np.int64),
+        headers["timestamp"].astype(np.float64),
+        headers["runtime"].astype(np.float64),
+        tuple(columns),
+    )
+
+
+def schema_of(names: Mapping[str, int], schema_id: int = 0) -> rows.Schema:
+    """A schema from names and kinds (for callers that build rows by hand)."""
+    return rows.Schema(schema_id, tuple(names), tuple(names.values()))
