@@ -138,7 +138,7 @@ def read_frame(buffer: memoryview, offset_bytes: int) -> Frame | None:
     length, kind, flags, mark, seq, crc32, zero = _HEADER.unpack_from(buffer, offset_bytes)
     if not (length or kind or flags or mark):
         return None
-    if mark != FRAME_MARK or zero or not kind:
+    if mark != FRAME_MARK or zero or not kind or flags & ~FLAG_SEALED:
         raise DamagedFrameError("no frame mark", offset_bytes=offset_bytes)
     if length > PAYLOAD_BYTES_MAX:
         raise DamagedFrameError(f"a payload of {length} bytes", offset_bytes=offset_bytes)
@@ -151,8 +151,8 @@ def read_frame(buffer: memoryview, offset_bytes: int) -> Frame | None:
 
 
 def is_intact(frame: Frame, seed: int) -> bool:
-    """Whether a sealed frame's checksum matches (an unsealed one is taken as it lies)."""
-    if not frame.is_sealed:
+    """Whether the checksum matches; a frame that never got one is taken as it lies."""
+    if not frame.is_sealed and not frame.crc32:
         return True
     return frame.crc32 == frame_crc32(seed, frame.kind, frame.seq, frame.payload)
 

@@ -26,7 +26,6 @@ from kelt.journal.segments import (
     segment_path,
 )
 from kelt_proto.v1.frames import (
-    FRAME_HEADER_BYTES,
     FRAME_MARK,
     DamagedFrameError,
     Frame,
@@ -125,10 +124,11 @@ def _read_spool_segment(buffer: memoryview, path: Path) -> Iterator[Frame | Dama
             yield frame
             offset = frame.end_bytes
             continue
-        # Zeros end a segment, unless damage put them there: look for a sealed frame behind.
+        # A zero word ends a segment (behind it may lie what a killed process had begun to write),
+        # unless damage put it there: look for a sealed frame further on.
         resumed = _next_frame(buffer, offset + 8, seed)
         at_end = resumed == len(buffer)
-        if not at_end or any(buffer[offset : offset + FRAME_HEADER_BYTES]):
+        if not at_end or any(buffer[offset : offset + 8]):
             yield Damage(path, offset, resumed, reason)
         if at_end:
             return

@@ -41,6 +41,7 @@ class Sealer:
 
     def batches(self) -> Iterator[CutBatch]:
         """Seals everything that is there now and yields what it fills, the rest included."""
+        self._spool.write_deferred()
         while True:
             is_finished = self._segment is not self._spool.current_segment
             yield from self._seal_segment()

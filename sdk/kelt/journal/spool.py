@@ -148,34 +148,37 @@ class SpoolWriter:
         Raises:
             struct.error: a value does not fit its column; nothing was written.
         """
-        if not self._enter():
+        if self._is_inside_append():
             self._deferred.append((interned, flags, step, timestamp, runtime, tuple(values)))
             return True
         try:
-            segment = self._current
-            pos = segment.pos
-            if segment.words[pos >> 3]:
-                pos = self._recover()
-            size = interned.frame_bytes
-            if interned.segment_number != segment.number or pos + size > segment.row_end:
-                if not self._make_room(interned, size):
-                    self.dropped_rows += 1
-                    return False
+            with self._lock:
+                self._lock_owner = threading.get_ident()
                 segment = self._current
                 pos = segment.pos
-            seq = self.seq + 1
-            interned.pack_into(
-                segment.map, pos + 8, seq, 0, interned.schema.schema_id, flags, step, timestamp,
-                runtime, *values,
-            )  # fmt: skip
-            segment.words[pos >> 3] = interned.word0
-            self.seq = seq
-            segment.pos = pos + size
-            if step > self._step_max:
-                self._step_max = segment.words[STEP_MAX_WORD] = step
-            return True
+                if segment.words[pos >> 3]:
+                    pos = self._recover()
+                size = interned.frame_bytes
+                if interned.segment_number != segment.number or pos + size > segment.row_end:
+                    if not self._make_room(interned, size):
+                        self.dropped_rows += 1
+                        return False
+                    segment = self._current
+                    pos = segment.pos
+                seq = self.seq + 1
+                interned.pack_into(
+                    segment.map, pos + 8, seq, 0, interned.schema.schema_id, flags, step,
+                    timestamp, runtime, *values,
+                )  # fmt: skip
+                segment.words[pos >> 3] = interned.word0
+                self.seq = seq
+                segment.pos = pos + size
+                if step > self._step_max:
+                    self._step_max = segment.words[STEP_MAX_WORD] = step
+                return True
         finally:
-            self._leave()
+            if self._deferred:
+                self.write_deferred()
 
     def append_row_with_tail(
         self, schema: InternedSchema, header: RowHeader, values: Sequence[Any]
@@ -218,22 +221,25 @@ class SpoolWriter:
             raise ValueError(
                 f"a record of {len(payload)} bytes; at most {PAYLOAD_BYTES_MAX} are possible"
             )
-        if not self._enter():
+        if self._is_inside_append():
             self._deferred.append((kind, payload, interned, step))
             return True
         try:
-            self._recover()
-            segment, size = self._current, frame_bytes(len(payload))
-            fits = segment.pos + size <= (segment.end if step is None else segment.row_end)
-            needs_schema = interned is not None and interned.segment_number != segment.number
-            if (needs_schema or not fits) and not self._make_room(interned, size):
-                return False
-            self._put(kind, self.seq + 1, payload)
-            if step is not None and step > self._step_max:
-                self._step_max = self._current.words[STEP_MAX_WORD] = step
-            return True
+            with self._lock:
+                self._lock_owner = threading.get_ident()
+                self._recover()
+                segment, size = self._current, frame_bytes(len(payload))
+                fits = segment.pos + size <= (segment.end if step is None else segment.row_end)
+                needs_schema = interned is not None and interned.segment_number != segment.number
+                if (needs_schema or not fits) and not self._make_room(interned, size):
+                    return False
+                self._put(kind, self.seq + 1, payload)
+                if step is not None and step > self._step_max:
+                    self._step_max = self._current.words[STEP_MAX_WORD] = step
+                return True
         finally:
-            self._leave()
+            if self._deferred:
+                self.write_deferred()
 
     def _put(self, kind: int, seq: int, payload: bytes) -> None:
         segment = self._current
@@ -246,19 +252,16 @@ class SpoolWriter:
             self.seq = seq
         segment.pos = start + padded(len(payload))
 
-    def _enter(self) -> bool:
-        """Takes the lock; False when this very thread holds it (a signal handler is logging)."""
-        if not self._lock.acquire(blocking=False):
-            if self._lock_owner == threading.get_ident():
-                return False
-            self._lock.acquire()
-        self._lock_owner = threading.get_ident()
-        return True
+    def _is_inside_append(self) -> bool:
+        """Whether this very thread is in the middle of an append: a signal handler is logging.
 
-    def _leave(self) -> None:
-        self._lock_owner = 0
-        self._lock.release()
-        while self._deferred:
+        The owner is never cleared, as that could be interrupted; it counts while the lock is held.
+        """
+        return self._lock_owner == threading.get_ident() and self._lock.locked()
+
+    def write_deferred(self) -> None:
+        """Writes what was logged from inside an append; called when that append has ended."""
+        while self._deferred and not self._is_inside_append():
             try:
                 record = self._deferred.popleft()
             except IndexError:  # another thread took it
@@ -428,7 +431,7 @@ class SpoolWriter:
         os.truncate(last.path, used + 8)
 
     def abandon(self) -> None:
-        """Forgets the maps without touching the files: for a forked child, as they are its parent's."""
+        """Forgets the maps without touching the files: for a forked child of theirs."""
         self._closed = True
         for segment in self.segments:
             segment.words.release()

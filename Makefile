@@ -1,0 +1,57 @@
+# Everything here sets up what it needs by itself: Python >= 3.10 and make are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test check proto bench clean help
+
+help:
+	@echo "make demo    the main job: train, crash, fork, rewind, and compare every row"
+	@echo "make test    all tests"
+	@echo "make check   formatting, lint, types, who imports whom, generated code, the wheel"
+	@echo "make proto   regenerate the protobuf modules"
+	@echo "make bench   measure, beside wandb"
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing kelt[demo] into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing kelt[test] into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	@$(BIN)/kelt demo $(DEMO_ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TEST_ARGS)
+
+check: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	PYTHON=$(PYTHON) scripts/check_generated.sh
+	$(BIN)/python scripts/check_wheel.py
+
+proto:
+	PYTHON=$(PYTHON) scripts/generate_proto.sh
+
+.venv-bench/.done: pyproject.toml constraints.txt bench/requirements.txt
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@echo "installing kelt[demo] and the peers to measure beside into .venv-bench ..."
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -r bench/requirements.txt '.[demo]'
+	@touch $@
+
+bench: .venv-bench/.done
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	.venv-bench/bin/python bench/run.py $(BENCH_ARGS)
+
+clean:
+	rm -rf $(VENV) .venv-bench .venv-proto build dist

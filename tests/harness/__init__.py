@@ -1,0 +1,1 @@
+"""What the tests share: real processes, faulty disks and networks, and plain readers."""
