@@ -1,1 +1,180 @@
-"""kelt."""
+"""kelt: experiment tracking that loses no row.
+
+    import kelt
+
+    run = kelt.init("digits", config={"lr": 0.1})
+    for epoch in range(10):
+        kelt.log({"loss": 1 / (epoch + 1)})
+    kelt.finish()
+
+`kelt.run`, `kelt.config` and `kelt.summary` belong to the current run; `kelt.run` is None outside
+of one. Importing this package loads the standard library alone; the rest is loaded by `init`, and
+gRPC by the run's background thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kelt.active import active as _active
+from kelt.errors import KeltError, UsageError
+from kelt.version import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from kelt.active_run import Run
+    from kelt.api_client import Api
+    from kelt.metric_definitions import MetricDefinition
+    from kelt.run_config import RunConfig
+    from kelt.run_summary import RunSummary
+    from kelt.settings import Settings
+    from kelt.starting import RunStarter
+
+    run: Run | None
+    config: RunConfig
+    summary: RunSummary
+
+__all__ = [
+    "Api",
+    "KeltError",
+    "Run",
+    "Settings",
+    "UsageError",
+    "__version__",
+    "config",
+    "define_metric",
+    "finish",
+    "init",
+    "log",
+    "run",
+    "summary",
+]
+
+_NO_RUN = "kelt.{what}: no run is open; call kelt.init() first."
+_LAZY = {"Api": "kelt.api_client", "Run": "kelt.active_run", "Settings": "kelt.settings"}
+_starters: list[RunStarter] = []
+
+
+def init(
+    project: str | None = None,
+    entity: str | None = None,
+    *,
+    name: str | None = None,
+    id: str | None = None,  # noqa: A002 # the public name
+    config: Any = None,
+    tags: Sequence[str] | None = None,
+    notes: str | None = None,
+    group: str | None = None,
+    job_type: str | None = None,
+    dir: str | Path | None = None,  # noqa: A002 # the public name
+    mode: str | None = None,
+    resume: str | bool | None = None,
+    fork_from: str | None = None,
+    resume_from: str | None = None,
+    reinit: str | bool | None = None,
+    settings: Mapping[str, object] | None = None,
+) -> Run:
+    """Opens a run, which becomes `kelt.run`.
+
+    It does not wait for the server, except where the answer changes a run that this host does not
+    know (`resume`, `fork_from`, `resume_from`), and then only `init_timeout_s`. An argument beats
+    the environment (`KELT_PROJECT`, …), which beats the config file.
+
+    Args:
+        project: what the run belongs to; "Uncategorized" without one.
+        entity: who owns the project; the server's default one without.
+        name: shown to people; two words and a number without one.
+        id: the run id, unique in the project; generated without one.
+        config: what the run is given: a dict, an argparse Namespace or a dataclass.
+        tags: labels.
+        notes: free text.
+        group: runs that belong together.
+        job_type: what the run does in its group.
+        dir: where this run's folder lies, instead of the state folder.
+        mode: "online" (the default), "offline" (kept until `kelt sync`) or "disabled".
+        resume: with `id`, go on with that run: "allow" starts it if it does not exist, "must"
+            demands that it does, "never" that it does not; "auto" (or True) goes on with the run
+            of this project that was last started in this folder with "auto" and did not finish.
+        fork_from: "ID?_step=200": a new run that inherits ID's history up to step 200.
+        resume_from: "ID?_step=200": run ID goes back to step 200; what came after is archived.
+        reinit: what happens while a run is open: "return_previous" (the default) returns it,
+            "finish_previous" (or True) finishes it first, "create_new" opens one beside it that
+            does not become `kelt.run`.
+        settings: other settings by name, such as {"finish_timeout_s": 10}.
+
+    Raises:
+        UsageError: an argument that cannot be; the message says what would do.
+    """
+    from kelt.starting import RunStarter  # noqa: PLC0415 # see the package's description
+
+    if not _starters:
+        _starters.append(RunStarter(active=_active, environ=os.environ))
+    overrides: dict[str, object] = {
+        **(settings or {}),
+        "project": project,
+        "entity": entity,
+        "name": name,
+        "run_id": id,
+        "tags": tags,
+        "notes": notes,
+        "group": group,
+        "job_type": job_type,
+        "run_dir": dir,
+        "mode": mode,
+        "resume": resume,
+        "reinit": reinit,
+    }
+    return _starters[0].init(overrides, config=config, fork_from=fork_from, resume_from=resume_from)
+
+
+def log(data: dict[str, Any], step: int | None = None, commit: bool | None = True) -> None:
+    """Logs to the current run: see `Run.log`.
+
+    Raises:
+        UsageError: no run is open, or a key, value or step that cannot be logged.
+    """
+    current = _active.current
+    if current is None:
+        raise UsageError(_NO_RUN.format(what="log"))
+    current.log(data, step, commit)
+
+
+def define_metric(name: str, **arguments: Any) -> MetricDefinition:
+    """Says how a metric is summarised and drawn: see `Run.define_metric`.
+
+    Raises:
+        UsageError: no run is open, or an argument that cannot be.
+    """
+    current = _active.current
+    if current is None:
+        raise UsageError(_NO_RUN.format(what="define_metric"))
+    return current.define_metric(name, **arguments)
+
+
+def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
+    """Ends the current run, if there is one: see `Run.finish`."""
+    current = _active.current
+    if current is not None:
+        current.finish(exit_code, quiet)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "run":
+        return _active.current
+    if name in {"config", "summary"}:
+        current = _active.current
+        if current is None:
+            raise UsageError(_NO_RUN.format(what=name))
+        return getattr(current, name)
+    if name in _LAZY:
+        from importlib import import_module  # noqa: PLC0415 # see the package's description
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'kelt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -11,9 +11,10 @@ find the next frame by. A row that does not fit its schema costs itself.
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -285,17 +286,17 @@ def _matrix_block(
     slots = matrix[:, _FRAME_WORDS + _ROW_WORDS :]
     seqs = np.arange(first_seq, first_seq + len(matrix), dtype=np.int64)
     by_column = np.ascontiguousarray(slots.T)
-    columns = tuple(
-        _plain_column(name, kind, by_column[index])
+    columns = {  # by name: of two columns with one name the last holds
+        name: _plain_column(name, kind, by_column[index])
         for index, (name, kind) in enumerate(zip(schema.names, schema.kinds, strict=True))
-    )
+    }
     return RowBlock(
         seqs,
         (header[:, 0] >> np.uint64(32)).astype(np.int64),
         header[:, 1].astype(np.int64),
         np.ascontiguousarray(header[:, 2]).view("<f8"),
         np.ascontiguousarray(header[:, 3]).view("<f8"),
-        columns,
+        tuple(columns.values()),
     )
 
 
@@ -364,8 +365,8 @@ def _texts(
         try:
             found[index] = raw.decode("utf-8", "surrogatepass")
             if kind == rows.ColumnKind.JSON:
-                rows.json.loads(found[index])
-        except ValueError as error:
+                json.loads(found[index])
+        except (ValueError, RecursionError) as error:
             raise rows.DamagedRowError(f"not a text: {error}") from error
     return found
 
@@ -380,23 +381,19 @@ def _stacked_block(
     width = len(schema.names)
     matrix = np.frombuffer(b"".join(parts[1]), dtype="<u8").reshape(len(seqs), width)
     by_column = np.ascontiguousarray(matrix.T)
-    columns = []
+    columns: dict[str, Column] = {}
     for index, (name, kind) in enumerate(zip(schema.names, schema.kinds, strict=True)):
         if kind < rows.ColumnKind.TEXT:
-            columns.append(_plain_column(name, kind, by_column[index]))
+            columns[name] = _plain_column(name, kind, by_column[index])
         else:
             column_texts: list[str | None] = [row[index] for row in texts]
-            columns.append(Column(name, kind, np.zeros(len(seqs)), column_texts))
+            columns[name] = Column(name, kind, np.zeros(len(seqs)), column_texts)
     return RowBlock(
         np.array(seqs, dtype=np.int64),
         headers["flags"].astype(np.int64),
         headers["step"].astype(np.int64),
         headers["timestamp"].astype(np.float64),
         headers["runtime"].astype(np.float64),
-        tuple(columns),
+        tuple(columns.values()),
     )
 
-
-def schema_of(names: Mapping[str, int], schema_id: int = 0) -> rows.Schema:
-    """A schema from names and kinds (for callers that build rows by hand)."""
-    return rows.Schema(schema_id, tuple(names), tuple(names.values()))

@@ -1,0 +1,159 @@
+"""One loop that makes all journals durable, a group at a time.
+
+A group starts when one of its bounds is reached. While the disk works on it the next one gathers, so
+a slow disk makes larger groups and no queue. What cannot be written waits, unacknowledged, and is
+tried again; it is bounded because streams are not read beyond `config.unsynced_*`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from kelt_daemon.config import DaemonConfig
+from kelt_daemon.errors import DaemonError, JournalFullError
+from kelt_daemon.journal import Journal, NewEntry
+from kelt_daemon.run_folders import RunFolder
+from kelt_daemon.signals import Signal
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    folder: RunFolder
+    durable: list[NewEntry]
+    left: list[NewEntry]
+    error: DaemonError | None
+
+
+class GroupCommitter:
+    """Gathers, writes, syncs, and then tells.
+
+    Args:
+        config: the bounds of a group.
+    """
+
+    def __init__(self, *, config: DaemonConfig) -> None:
+        self._config = config
+        self._dirty: dict[RunFolder, None] = {}
+        self._retry_at_s: dict[RunFolder, float] = {}
+        self._submitted = Signal()
+        self._waiting_bytes = 0
+        #: Accepted from anywhere and not yet durable.
+        self.unsynced_bytes = 0
+        #: After each group.
+        self.synced = Signal()
+
+    def submit(self, folder: RunFolder) -> None:
+        """Says that a folder has accepted something."""
+        self._dirty[folder] = None
+        added_bytes, folder.unsubmitted_bytes = folder.unsubmitted_bytes, 0
+        self._waiting_bytes += added_bytes
+        self.unsynced_bytes += added_bytes
+        self._submitted.notify()
+
+    async def wait_room(self, folder: RunFolder, writer_id: bytes) -> None:
+        """Until more may be taken from a writer's stream."""
+        config, cursor = self._config, folder.cursor(writer_id)
+        while (
+            cursor.unsynced_bytes > config.unsynced_writer_bytes_max
+            or self.unsynced_bytes > config.unsynced_total_bytes_max
+        ):
+            await self.synced.wait()
+
+    async def drain(self, folder: RunFolder) -> None:
+        """Until all that a folder accepted is durable."""
+        while folder.unsynced_bytes or folder.pending:
+            await self.synced.wait()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether everything accepted is durable."""
+        return not self._dirty and not self._retry_at_s
+
+    async def run(self) -> None:
+        """The loop; ends by cancellation, never in the middle of a group."""
+        while True:
+            await self._wait_for_work()
+            if self._waiting_bytes < self._config.group_bytes:
+                await self._gather()
+            await self._commit_group()
+
+    async def _wait_for_work(self) -> None:
+        while not self._dirty and not self._due():
+            if not self._retry_at_s:
+                await self._submitted.wait()
+                continue
+            wait_s = max(0.0, min(self._retry_at_s.values()) - time.monotonic())
+            await self._submitted.wait_at_most(wait_s)
+
+    async def _gather(self) -> None:
+        with anyio.move_on_after(self._config.group_interval_s):
+            while self._waiting_bytes < self._config.group_bytes:
+                await self._submitted.wait()
+
+    def _due(self) -> list[RunFolder]:
+        now_s = time.monotonic()
+        return [folder for folder, at_s in self._retry_at_s.items() if at_s <= now_s]
+
+    async def _commit_group(self) -> None:
+        for folder in self._due():
+            del self._retry_at_s[folder]
+            self._dirty[folder] = None
+        work = [
+            (folder, folder.journal, folder.take_pending())
+            for folder in self._dirty
+            if folder not in self._retry_at_s
+        ]
+        self._dirty.clear()
+        self._waiting_bytes = 0
+        with anyio.CancelScope(shield=True):
+            results = await anyio.to_thread.run_sync(_commit_all, work)
+        for result in results:
+            self._settle(result)
+        self.synced.notify()
+
+    def _settle(self, result: _Result) -> None:
+        folder, error = result.folder, result.error
+        folder.mark_durable(result.durable)
+        self.unsynced_bytes -= sum(len(entry.payload) for entry in result.durable)
+        if error is not None:
+            is_news = folder.journal_problem != str(error)
+            folder.give_back(result.left, str(error))
+            is_full = isinstance(error, JournalFullError)
+            wait_s = self._config.no_room_retry_s if is_full else self._config.broken_retry_s
+            self._retry_at_s[folder] = time.monotonic() + wait_s
+            if is_news:
+                log.error("journal_failed", folder=str(folder.path), reason=str(error))
+        elif result.durable:
+            log.debug(
+                "journal_synced",
+                folder=folder.path.name,
+                entries=len(result.durable),
+                bytes=sum(len(entry.payload) for entry in result.durable),
+            )
+        folder.changed.notify()
+
+
+def _commit_all(work: Sequence[tuple[RunFolder, Journal, list[NewEntry]]]) -> list[_Result]:
+    """In a worker thread: one folder after the other, none harmed by another's failure."""
+    return [_commit_folder(folder, journal, entries) for folder, journal, entries in work]
+
+
+def _commit_folder(folder: RunFolder, journal: Journal, entries: list[NewEntry]) -> _Result:
+    done = 0
+    try:
+        while done < len(entries):
+            done += journal.commit(entries[done:])
+    except DaemonError as error:
+        return _Result(folder, entries[:done], entries[done:], error)
+    except OSError as error:
+        problem = DaemonError(f"The journal in {folder.path} cannot be written ({error}).")
+        return _Result(folder, entries[:done], entries[done:], problem)
+    return _Result(folder, entries, [], None)

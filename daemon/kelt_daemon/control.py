@@ -1,0 +1,209 @@
+"""The part of the service that people use: what is going on, send this, stop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from kelt.run_folder import MANIFEST_NAME
+from kelt.state_dir import StateDir
+from kelt.version import __version__
+from kelt_daemon.config import DaemonConfig
+from kelt_daemon.errors import FolderProblemError
+from kelt_daemon.ingest import upstream_state
+from kelt_daemon.links import LinkState, UpstreamLink
+from kelt_daemon.registry import Registry
+from kelt_daemon.run_folders import RunFolder
+from kelt_proto.v1 import sidecar_pb2
+
+_FOLDERS_PER_SYNC_MAX = 10_000
+
+
+class Control:
+    """Serves people.
+
+    Args:
+        registry: run folders and upstreams.
+        state_dir: the state folder.
+        started_at: when the daemon started, Unix seconds.
+        config: intervals.
+    """
+
+    def __init__(
+        self, *, registry: Registry, state_dir: StateDir, started_at: float, config: DaemonConfig
+    ) -> None:
+        self._registry = registry
+        self._state_dir = state_dir
+        self._started_at = started_at
+        self._config = config
+        #: Set by Stop.
+        self.stop_asked = anyio.Event()
+
+    def status(self) -> sidecar_pb2.StatusReply:
+        """What is going on."""
+        registry = self._registry
+        runs = [_run_status(folder) for folder in registry.folders.values()]
+        runs += [
+            sidecar_pb2.RunStatus(path=os.fsdecode(path), problem=reason)
+            for path, reason in registry.parked.items()
+        ]
+        return sidecar_pb2.StatusReply(
+            version=__version__,
+            pid=os.getpid(),
+            started_at=self._started_at,
+            state_dir=os.fsdecode(self._state_dir.root),
+            upstreams=[upstream_state(link) for link in registry.links.values()],
+            runs=sorted(runs, key=lambda run: run.path),
+            journal_bytes=sum(f.journal.used_bytes for f in registry.folders.values()),
+        )
+
+    async def sync(self, request: sidecar_pb2.SyncRequest) -> AsyncIterator[sidecar_pb2.SyncReply]:
+        """Sends what is asked for and reports until it is committed or cannot go on."""
+        folders, errors = await self._adopt_all([Path(p) for p in request.paths])
+        for folder in folders:
+            try:
+                self._registry.release(folder)
+            except OSError as error:
+                errors.append(
+                    sidecar_pb2.FolderProgress(
+                        path=os.fsdecode(folder.path),
+                        error=f"{folder.path} cannot be written ({error.strerror}); mend that.",
+                    )
+                )
+        links = {folder.link.url: folder.link for folder in folders}
+        if request.retry_now:
+            for link in links.values():
+                self._registry.connected_link(link.url).nudge()
+            await anyio.lowlevel.checkpoint()
+        has_waited = False
+        while True:
+            progress = [self._progress(folder, has_waited=has_waited) for folder in folders]
+            is_done = all(p.error or p.committed >= p.records for p in progress) and all(
+                folder.problem or _is_whole(folder) or p.error
+                for folder, p in zip(folders, progress, strict=True)
+            )
+            yield sidecar_pb2.SyncReply(
+                folders=[*errors, *progress],
+                done=is_done,
+                upstream_state=_worst(links.values()),
+            )
+            if is_done:
+                return
+            for folder in folders:
+                if not folder.problem:
+                    self._registry.activate_if_needed(folder)
+            await anyio.sleep(self._config.sync_report_interval_s)
+            has_waited = True
+
+    async def _adopt_all(
+        self, paths: list[Path]
+    ) -> tuple[list[RunFolder], list[sidecar_pb2.FolderProgress]]:
+        registry = self._registry
+        await registry.rescan()
+        if not paths:
+            # All that wait, those included that were parked and may have been mended.
+            wanted = {
+                f.path: f
+                for f in registry.folders.values()
+                if f.is_held or not f.is_committed or not f.is_over
+            }
+            paths = list(registry.parked)
+        else:
+            wanted = {}
+        errors: list[sidecar_pb2.FolderProgress] = []
+        for path in paths:
+            found = await anyio.to_thread.run_sync(_expand, path)
+            if not found:
+                errors.append(
+                    _refusal(path, f"{path} holds no run folder (a folder with run.json).")
+                )
+            for run_path in found[:_FOLDERS_PER_SYNC_MAX]:
+                try:
+                    folder = await registry.adopt(run_path)
+                except (FolderProblemError, OSError) as error:
+                    errors.append(_refusal(run_path, str(error)))
+                else:
+                    wanted[folder.path] = folder
+        return list(wanted.values()), errors
+
+    def _progress(self, folder: RunFolder, *, has_waited: bool) -> sidecar_pb2.FolderProgress:
+        error = folder.problem or folder.journal_problem
+        link = folder.link
+        if folder.is_live and folder.manifest.mode == "offline":
+            error = (
+                f"The run still goes on (process {folder.manifest.pid}); it can be sent when it has "
+                "ended."
+            )
+        elif not error and has_waited and link.report.state is LinkState.REFUSED:
+            error = "" if folder.is_committed else link.report.reason
+        return sidecar_pb2.FolderProgress(
+            path=os.fsdecode(folder.path),
+            entity=folder.manifest.entity,
+            project=folder.manifest.project,
+            run_id=folder.manifest.run_id,
+            records=folder.durable_records,
+            committed=folder.committed_records,
+            error=error,
+        )
+
+
+def _is_whole(folder: RunFolder) -> bool:
+    """Whether nothing of the folder is still to be read: its writer lives, or all is in."""
+    return folder.is_over or folder.is_live
+
+
+def _refusal(path: Path, reason: str) -> sidecar_pb2.FolderProgress:
+    return sidecar_pb2.FolderProgress(path=os.fsdecode(path), error=reason)
+
+
+def _expand(path: Path) -> list[Path]:
+    """A run folder, or the run folders in a folder, or those of a state folder."""
+    try:
+        if (path / MANIFEST_NAME).exists():
+            return [path]
+        for parent in (path, path / "runs"):
+            if parent.is_dir():
+                found = sorted(p for p in parent.iterdir() if (p / MANIFEST_NAME).exists())
+                if found:
+                    return found
+    except OSError:
+        return []
+    return []
+
+
+def _worst(links: Iterable[UpstreamLink]) -> sidecar_pb2.UpstreamState:
+    """Of several upstreams the one that keeps things from going on."""
+    order = (LinkState.REFUSED, LinkState.UNREACHABLE, LinkState.CONNECTING, LinkState.REACHABLE)
+    ranked = sorted(links, key=lambda link: order.index(link.report.state))
+    return upstream_state(ranked[0]) if ranked else sidecar_pb2.UpstreamState()
+
+
+def _run_status(folder: RunFolder) -> sidecar_pb2.RunStatus:
+    manifest, life = folder.manifest, folder.life
+    state, reason = life.phase.value, life.reason
+    if life.phase.value == "stalled":
+        state = "running"
+    if not folder.is_on_this_machine and not life.phase.is_ended:
+        reason = f"it ran, or runs, on {manifest.hostname}; only that host knows"
+    if folder.is_held and not folder.is_live:
+        state, reason = "waiting", f"an offline run; `kelt sync {folder.path}` sends it"
+    return sidecar_pb2.RunStatus(
+        path=os.fsdecode(folder.path),
+        entity=manifest.entity,
+        project=manifest.project,
+        run_id=manifest.run_id,
+        state=state,
+        reason=reason,
+        durable_records=folder.durable_records,
+        committed_records=folder.committed_records,
+        bytes=folder.journal.used_bytes,
+        state_at=life.at or manifest.started_at,
+        problem=folder.problem or folder.journal_problem,
+        lost_rows=folder.lost_rows,
+        upstream=folder.link.url,
+    )

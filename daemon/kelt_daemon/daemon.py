@@ -1,0 +1,188 @@
+"""The composition root: builds the parts, runs them in one task group, ends them in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import anyio
+import anyio.abc
+import structlog
+
+from kelt.errors import SettingsError
+from kelt.run_folder import boot_id, machine_id
+from kelt.settings import load_settings
+from kelt.state_dir import StateDir
+from kelt.version import __version__
+from kelt_daemon import instance
+from kelt_daemon.commit import GroupCommitter
+from kelt_daemon.config import DaemonConfig
+from kelt_daemon.control import Control
+from kelt_daemon.filesystem import RealFilesystem
+from kelt_daemon.ingest import Ingest
+from kelt_daemon.keeper import ThisHost
+from kelt_daemon.logs import Redactor, configure_logs
+from kelt_daemon.registry import Registry
+from kelt_daemon.retention import Retention
+from kelt_daemon.service import SidecarService, start_server
+from kelt_daemon.shipper import save_cursors
+from kelt_daemon.spools import Discovery
+from kelt_daemon.upstream.kelt_server import KeltServer
+
+log = structlog.get_logger()
+_IDLE_LOOK_S = 1.0
+
+
+def run_daemon(
+    state_dir: StateDir,
+    *,
+    idle_exit_s: float | None,
+    ready_fd: int | None,
+    environ: Mapping[str, str],
+) -> None:
+    """Serves a state folder until it is told to stop or nobody needs it any more.
+
+    Raises:
+        AlreadyRunningError: another daemon does.
+        OSError: the folder cannot be used.
+    """
+    config = DaemonConfig()
+    if idle_exit_s is not None:
+        config = replace(config, idle_exit_s=idle_exit_s)
+    state_dir.create()
+    with instance.only_instance(state_dir):
+        redactor = configure_logs(state_dir.logs, config)
+        daemon = Daemon(state_dir=state_dir, config=config, redactor=redactor)
+        anyio.run(daemon.run, environ, ready_fd)
+
+
+class Daemon:
+    """The daemon of one state folder, whose lock is held.
+
+    Args:
+        state_dir: the state folder.
+        config: bounds and intervals.
+        redactor: learns which keys must not be logged.
+    """
+
+    def __init__(self, *, state_dir: StateDir, config: DaemonConfig, redactor: Redactor) -> None:
+        self._state_dir = state_dir
+        self._config = config
+        self._redactor = redactor
+        self._started_at = time.time()
+
+    async def run(self, environ: Mapping[str, str], ready_fd: int | None) -> None:
+        """From the first look at the folder to the last acknowledgement."""
+        config = self._config
+        committer = GroupCommitter(config=config)
+        async with anyio.create_task_group() as tasks:
+            registry = Registry(
+                tasks=tasks,
+                runs=self._state_dir.runs,
+                committer=committer,
+                host=ThisHost(machine_id(), boot_id()),
+                config=config,
+                filesystem=RealFilesystem(),
+                make_upstream=lambda url: KeltServer(url=url, config=config),
+            )
+            self._take_key(registry, environ)
+            ingest = Ingest(
+                registry=registry,
+                committer=committer,
+                config=config,
+                keep_secret=self._redactor.add,
+            )
+            control = Control(
+                registry=registry,
+                state_dir=self._state_dir,
+                started_at=self._started_at,
+                config=config,
+            )
+            service = SidecarService(ingest=ingest, control=control)
+            discovery = Discovery(
+                runs=self._state_dir.runs,
+                rescan=registry.rescan,
+                interval_s=config.rescan_interval_s,
+            )
+            tasks.start_soon(committer.run)
+            await tasks.start(self._stop_on_signal, control)
+            server = await start_server(service, socket=self._state_dir.socket, config=config)
+            instance.sweep(self._state_dir)
+            instance.write_record(self._state_dir, started_at=self._started_at)
+            instance.say_ready(ready_fd)
+            log.info("daemon_started", pid=os.getpid(), version=__version__)
+            tasks.start_soon(discovery.run)
+            tasks.start_soon(Retention(registry=registry, config=config).run)
+            tasks.start_soon(self._stop_when_idle, registry, service, control)
+            try:
+                await control.stop_asked.wait()
+            finally:
+                with anyio.CancelScope(shield=True), anyio.move_on_after(config.exit_s):
+                    discovery.stop()
+                    ingest.stop()
+                    with anyio.move_on_after(config.drain_s):
+                        await _drain(committer)
+                    await server.stop(grace=1.0)
+                    for folder in registry.folders.values():
+                        if not folder.problem:
+                            save_cursors(folder)
+            log.info("daemon_stopped", is_all_durable=committer.is_idle)
+            tasks.cancel_scope.cancel()
+
+    def _take_key(self, registry: Registry, environ: Mapping[str, str]) -> None:
+        """The key of the environment or the config file, for the upstream that is named there.
+
+        For that one alone: a run folder that somebody dropped in must not choose who is told it.
+        """
+        try:
+            settings = load_settings({}, environ)
+        except SettingsError as error:
+            log.warning("settings_ignored", reason=str(error))
+            return
+        if settings.api_key:
+            self._redactor.add(settings.api_key)
+            registry.keep_key(settings.upstream.rstrip("/"), settings.api_key)
+
+    async def _stop_on_signal(
+        self,
+        control: Control,
+        *,
+        task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                if control.stop_asked.is_set():
+                    # What is not on disk yet is still in the trainers' spools.
+                    self._state_dir.socket.unlink(missing_ok=True)
+                    os._exit(128 + number)
+                log.info("daemon_stopping", signal=number.name)
+                control.stop_asked.set()
+
+    async def _stop_when_idle(
+        self, registry: Registry, service: SidecarService, control: Control
+    ) -> None:
+        used_at_s = time.monotonic()
+        while True:
+            await anyio.sleep(_IDLE_LOOK_S)
+            now_s = time.monotonic()
+            if service.calls or registry.is_anyone_live:
+                used_at_s = now_s
+                continue
+            idle_s = now_s - max(used_at_s, service.used_at_s)
+            has_backlog = registry.has_backlog
+            limit_s = (
+                self._config.idle_exit_with_backlog_s if has_backlog else self._config.idle_exit_s
+            )
+            if idle_s >= limit_s:
+                log.info("daemon_idle", idle_s=round(idle_s), has_backlog=has_backlog)
+                control.stop_asked.set()
+                return
+
+
+async def _drain(committer: GroupCommitter) -> None:
+    while not committer.is_idle:
+        await committer.synced.wait_at_most(0.1)

@@ -1,0 +1,66 @@
+"""What can go wrong, by what is to be done about it.
+
+RetryableError       time may mend it
+  UnreachableError     there is no answer: the connection is given up and made anew
+  OverloadedError      there is an answer, and it is an error: the call is repeated
+RefusedError         a person must act (key, version); nothing is tried meanwhile
+RejectedDataError    the upstream will never take these records: their folder is parked
+JournalFullError     no room: tried again, nothing is acknowledged meanwhile
+JournalBrokenError   the disk fails to sync twice: tried again, later
+FolderProblemError   a run folder cannot be used as it is
+"""
+
+from __future__ import annotations
+
+
+class DaemonError(Exception):
+    """The base. The message is one sentence for people: thing, reason, remedy."""
+
+
+class AlreadyRunningError(DaemonError):
+    """Another daemon serves this state folder."""
+
+
+class UpstreamError(DaemonError):
+    """An upstream did not do what was asked."""
+
+
+class RetryableError(UpstreamError):
+    """Worth trying again.
+
+    Args:
+        message: the sentence.
+        retry_after_s: what the upstream asked for, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UnreachableError(RetryableError):
+    """No answer: not there, not in time, or the connection broke."""
+
+
+class OverloadedError(RetryableError):
+    """An answer that says: not now."""
+
+
+class RefusedError(UpstreamError):
+    """The key or the version is not accepted."""
+
+
+class RejectedDataError(UpstreamError):
+    """These records are not accepted, however often they are sent."""
+
+
+class JournalFullError(DaemonError):
+    """There is no room for a journal."""
+
+
+class JournalBrokenError(DaemonError):
+    """The disk failed to sync a journal twice in a row."""
+
+
+class FolderProblemError(DaemonError):
+    """A run folder that cannot be used as it is."""

@@ -1,0 +1,240 @@
+"""The part of the service that trainers use: greeting, streams of batches, questions upstream."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import grpc
+import grpc.aio
+import structlog
+
+from kelt.version import PROTOCOL, __version__
+from kelt_daemon.commit import GroupCommitter
+from kelt_daemon.config import DaemonConfig
+from kelt_daemon.errors import FolderProblemError, UpstreamError
+from kelt_daemon.links import UpstreamLink
+from kelt_daemon.registry import Registry
+from kelt_daemon.run_folders import Offer, RunFolder
+from kelt_proto.v1 import sidecar_pb2
+from kelt_proto.v1.record_pb2 import Batch
+from kelt_proto.v1.upstream_pb2 import DescribeRunReply
+
+log = structlog.get_logger()
+_DESCRIBE_DEADLINE_S = 5.0
+
+
+class Ingest:
+    """Serves trainers.
+
+    Args:
+        registry: run folders and upstreams.
+        committer: makes batches durable.
+        config: bounds.
+        keep_secret: is told of keys that must not be logged.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: Registry,
+        committer: GroupCommitter,
+        config: DaemonConfig,
+        keep_secret: Callable[[str], None],
+    ) -> None:
+        self._registry = registry
+        self._committer = committer
+        self._config = config
+        self._keep_secret = keep_secret
+        self._stopping = anyio.Event()
+        #: Streams that are open now.
+        self.streams = 0
+
+    def stop(self) -> None:
+        """Nothing more is taken from streams; each is told what became durable, and ended."""
+        self._stopping.set()
+
+    def hello(self, request: sidecar_pb2.SidecarHelloRequest) -> sidecar_pb2.SidecarHelloReply:
+        """Answers who is there, and takes the caller's key."""
+        reply = sidecar_pb2.SidecarHelloReply(
+            version=__version__, protocol=PROTOCOL, pid=os.getpid()
+        )
+        if request.upstream.startswith(("http://", "https://")):
+            link = self._registry.connected_link(request.upstream.rstrip("/"))
+            self._keep_secret(request.api_key)
+            link.take_key(request.api_key)
+            reply.default_entity = link.default_entity
+            reply.upstream_state.CopyFrom(upstream_state(link))
+        return reply
+
+    async def describe_run(
+        self, request: sidecar_pb2.SidecarDescribeRequest, context: Any
+    ) -> DescribeRunReply:
+        """Passes a question on, with the caller's deadline."""
+        link = self._registry.connected_link(request.upstream.rstrip("/"))
+        remaining_s = context.time_remaining()
+        deadline_s = _DESCRIBE_DEADLINE_S if remaining_s is None else remaining_s
+        try:
+            with anyio.fail_after(deadline_s):
+                await link.wait_settled()
+                if link.is_ready:
+                    return await link.upstream.describe_run(request.run, deadline_s=deadline_s)
+        except (UpstreamError, TimeoutError) as error:
+            reason = str(error) or f"{link.url} does not answer in time."
+            return await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
+        return await context.abort(grpc.StatusCode.UNAVAILABLE, link.report.reason)
+
+    async def append(
+        self, requests: AsyncIterator[sidecar_pb2.AppendRequest], context: Any
+    ) -> None:
+        """One writer's stream: batches in, cumulative replies out."""
+        first = await anext(aiter(requests), None)
+        if first is None or first.WhichOneof("message") != "open":
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "A stream begins with OpenWriter."
+            )
+            return
+        folder = await self._open(first.open, context)
+        stream = _AppendStream(
+            folder=folder,
+            committer=self._committer,
+            config=self._config,
+            linger_s=lambda: self._config.linger_s(self.streams),
+            stopping=self._stopping,
+        )
+        cursor = folder.cursor(folder.writer_id)
+        self.streams += 1
+        cursor.streams += 1
+        try:
+            await stream.serve(requests, context)
+        finally:
+            self.streams -= 1
+            cursor.streams -= 1
+            folder.changed.notify()
+
+    async def _open(self, opening: sidecar_pb2.OpenWriter, context: Any) -> RunFolder:
+        path = Path(opening.run_folder)
+        if not path.is_absolute():
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "OpenWriter.run_folder must be absolute."
+            )
+        try:
+            folder = await self._registry.adopt(path)
+        except (FolderProblemError, OSError) as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+            raise  # not reached: abort raises
+        if folder.writer_id != opening.writer_id:
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"{path} is another writer's folder: its run.json names {folder.writer_id.hex()}.",
+            )
+        self._registry.activate(folder)
+        return folder
+
+
+class _AppendStream:
+    """What goes on in one stream."""
+
+    def __init__(
+        self,
+        *,
+        folder: RunFolder,
+        committer: GroupCommitter,
+        config: DaemonConfig,
+        linger_s: Callable[[], float],
+        stopping: anyio.Event,
+    ) -> None:
+        self._folder = folder
+        self._cursor = folder.cursor(folder.writer_id)
+        self._committer = committer
+        self._config = config
+        self._linger_s = linger_s
+        self._stopping = stopping
+        self._must_reply = True
+
+    async def serve(self, requests: AsyncIterator[sidecar_pb2.AppendRequest], context: Any) -> None:
+        """Until the caller has said all, or the daemon stops."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._reply_on_changes, context)
+            async with anyio.create_task_group() as reading:
+                reading.start_soon(self._cancel_on_stop, reading.cancel_scope)
+                await self._read(requests, context)
+                reading.cancel_scope.cancel()
+            with anyio.move_on_after(self._config.drain_s):
+                await self._committer.drain(self._folder)
+            group.cancel_scope.cancel()
+        # Last, as the replies before it may have missed the end.
+        await context.write(self._reply())
+        if self._stopping.is_set():
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "The daemon stops.")
+
+    async def _cancel_on_stop(self, scope: anyio.CancelScope) -> None:
+        await self._stopping.wait()
+        scope.cancel()
+
+    async def _read(self, requests: AsyncIterator[sidecar_pb2.AppendRequest], context: Any) -> None:
+        async for request in requests:
+            if request.WhichOneof("message") != "batch":
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "A batch was expected.")
+            await self._take(request.batch, context)
+            # Reading on only when there is room holds the caller back by gRPC's own flow control.
+            await self._committer.wait_room(self._folder, self._folder.writer_id)
+
+    async def _take(self, batch: Batch, context: Any) -> None:
+        folder = self._folder
+        if batch.writer_id != folder.writer_id or not 0 < batch.first_seq <= batch.last_seq:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "A batch of another writer, or without records."
+            )
+        if zlib.crc32(batch.frames) != batch.crc32:
+            await context.abort(
+                grpc.StatusCode.DATA_LOSS,
+                f"Batch {batch.first_seq} to {batch.last_seq} was changed on its way: send it again.",
+            )
+        offer = folder.offer(batch.writer_id, batch.first_seq, batch.last_seq, batch.frames)
+        if offer is Offer.TAKEN:
+            self._committer.submit(folder)
+            return
+        # A repeat or a gap: the caller is told where to go on, at once.
+        self._must_reply = True
+        folder.changed.notify()
+
+    async def _reply_on_changes(self, context: Any) -> None:
+        said: sidecar_pb2.AppendReply | None = None
+        while True:
+            reply = self._reply()
+            if reply != said or self._must_reply:
+                said, self._must_reply = reply, False
+                await context.write(reply)
+                continue
+            async with anyio.create_task_group() as group:
+                group.start_soon(_cancel_after, self._folder.changed, group.cancel_scope)
+                group.start_soon(_cancel_after, self._folder.link.changed, group.cancel_scope)
+
+    def _reply(self) -> sidecar_pb2.AppendReply:
+        return sidecar_pb2.AppendReply(
+            durable_through=self._cursor.durable,
+            committed_through=min(self._cursor.committed, self._cursor.durable),
+            linger_s=self._linger_s(),
+            upstream_state=upstream_state(self._folder.link),
+        )
+
+
+async def _cancel_after(signal: Any, scope: anyio.CancelScope) -> None:
+    await signal.wait()
+    scope.cancel()
+
+
+def upstream_state(link: UpstreamLink) -> sidecar_pb2.UpstreamState:
+    """How it stands with an upstream, as a message."""
+    report = link.report
+    return sidecar_pb2.UpstreamState(
+        state=sidecar_pb2.UpstreamState.State.Value(report.state.name),
+        reason=report.reason,
+        since=report.since,
+        url=link.url,
+    )

@@ -1,0 +1,94 @@
+"""Being the one daemon of a state folder: the lock, the socket's path, the record of who runs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from kelt.run_folder import boot_id, pid_start_ticks
+from kelt.state_dir import StateDir
+from kelt.version import PROTOCOL, __version__
+from kelt_daemon.errors import AlreadyRunningError
+
+#: Whoever only looks whether the lock is held holds it shared for an instant.
+_LOCK_TRIES = 20
+_LOCK_WAIT_S = 0.025
+
+
+@contextlib.contextmanager
+def only_instance(state_dir: StateDir) -> Iterator[None]:
+    """Holds the daemon's lock; inside, the socket and the record are ours alone.
+
+    Raises:
+        AlreadyRunningError: another daemon holds it.
+    """
+    fd = os.open(state_dir.daemon_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _take(fd, state_dir)
+        # Left by a daemon that was killed: nobody else can be listening there.
+        state_dir.socket.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            state_dir.socket.unlink(missing_ok=True)
+            state_dir.daemon_record.unlink(missing_ok=True)
+    finally:
+        os.close(fd)
+
+
+def _take(fd: int, state_dir: StateDir) -> None:
+    for _ in range(_LOCK_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_LOCK_WAIT_S)
+    raise AlreadyRunningError(
+        f"A daemon{_pid_of_other(state_dir)} already serves {state_dir.root}; use it, or stop it "
+        "with `kelt daemon stop`."
+    )
+
+
+def _pid_of_other(state_dir: StateDir) -> str:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        record = json.loads(state_dir.daemon_record.read_text(encoding="utf-8"))
+        return f" (pid {int(record['pid'])})"
+    return ""
+
+
+def write_record(state_dir: StateDir, *, started_at: float) -> None:
+    """Says who the daemon is."""
+    pid = os.getpid()
+    record = {
+        "pid": pid,
+        "pid_start_ticks": pid_start_ticks(pid),
+        "boot_id": boot_id(),
+        "socket": os.fsdecode(state_dir.socket),
+        "version": __version__,
+        "protocol": PROTOCOL,
+        "started_at": started_at,
+    }
+    partial = state_dir.daemon_record.with_name(f".daemon.json.{pid}")
+    partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    partial.replace(state_dir.daemon_record)
+
+
+def say_ready(ready_fd: int | None) -> None:
+    """Tells whoever started us, who may be gone."""
+    if ready_fd is None:
+        return
+    with contextlib.suppress(OSError):
+        os.write(ready_fd, b"\n")
+    with contextlib.suppress(OSError):
+        os.close(ready_fd)
+
+
+def sweep(state_dir: StateDir) -> None:
+    """Removes half-written records of daemons that were killed."""
+    for path in state_dir.root.glob(".daemon.json.*"):
+        with contextlib.suppress(OSError):
+            Path(path).unlink()

@@ -1,0 +1,282 @@
+"""A run folder's journal: appending, and where its entries lie (format: `kelt.journal`).
+
+All of this runs in worker threads, one call at a time for a folder. A commit is written, synced and
+only then counted; whoever calls acknowledges after it returned.
+
+Failures
+    No room: nothing is counted, the position stays, and the same commit can be tried again.
+    A write or sync that fails otherwise: the kernel may have dropped the data and the next sync
+    would succeed without them, so it is never repeated. The segment is abandoned where it was last
+    known to be good, and the same entries go into a new one. A second failure is reported; the
+    next try starts with yet another segment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kelt.journal.entries import ENTRY_HEADER_BYTES, encode_entry
+from kelt.journal.reader import read_journal_headers
+from kelt.journal.segments import (
+    JOURNAL_HEADER_BYTES,
+    JournalHeader,
+    encode_journal_header,
+    segment_path,
+)
+from kelt_daemon.errors import JournalBrokenError, JournalFullError
+from kelt_daemon.filesystem import Filesystem
+from kelt_proto.v1.frames import padded
+
+#: A zero word always follows the last entry.
+_END_BYTES = 8
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_GROWTH = 4
+_NAMES_TRIED_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A batch that waits to be written."""
+
+    writer_id: bytes
+    first_seq: int
+    last_seq: int
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Segment:
+    """What is known of a segment: only what has been synced counts."""
+
+    number: int
+    path: Path
+    #: None where the header is damaged: nothing can be read.
+    crc_seed: int | None
+    end_bytes: int = JOURNAL_HEADER_BYTES
+    entries: int = 0
+    last_crc32: int = 0
+    #: For each writer the first and the last sequence number in it.
+    ranges: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+
+    def count(self, entry: NewEntry, *, crc32: int, end_bytes: int) -> None:
+        """Takes an entry into account."""
+        first_seq, last_seq = self.ranges.get(entry.writer_id, (entry.first_seq, 0))
+        self.ranges[entry.writer_id] = (
+            min(first_seq, entry.first_seq),
+            max(last_seq, entry.last_seq),
+        )
+        self.entries += 1
+        self.last_crc32 = crc32
+        self.end_bytes = end_bytes
+
+
+@dataclass(slots=True)
+class _Open:
+    segment: Segment
+    fd: int
+    bytes_max: int
+
+
+class Journal:
+    """The appending end.
+
+    Args:
+        folder: the run folder.
+        filesystem: the disk.
+        first_segment_bytes: the size of the first segment after each start.
+        segment_bytes_max: what segments grow to.
+        journal_id: 16 bytes, those of the segments that are there.
+        segments: those segments, ascending; they are never written again.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        filesystem: Filesystem,
+        first_segment_bytes: int,
+        segment_bytes_max: int,
+        journal_id: bytes,
+        segments: list[Segment],
+    ) -> None:
+        self.folder = folder
+        self.segments = segments
+        self._filesystem = filesystem
+        self._next_bytes = first_segment_bytes
+        self._bytes_max = segment_bytes_max
+        self._journal_id = journal_id
+        self._next_number = segments[-1].number + 1 if segments else 1
+        self._open: _Open | None = None
+
+    def commit(self, entries: Sequence[NewEntry]) -> int:
+        """Writes and syncs as many of the entries as go into one segment, at least one.
+
+        Returns:
+            How many of them are durable now.
+
+        Raises:
+            JournalFullError: there is no room.
+            JournalBrokenError: two segments in a row could not be written.
+        """
+        try:
+            return self._commit_once(entries)
+        except OSError as error:
+            self._raise_if_full(error)
+            self._abandon()
+        try:
+            return self._commit_once(entries)
+        except OSError as error:
+            self._raise_if_full(error)
+            self._abandon()
+            raise JournalBrokenError(
+                f"The disk under {self.folder} failed to store a journal twice "
+                f"({error.strerror}); what is logged stays in the trainer's spool. Check the disk."
+            ) from error
+
+    def _raise_if_full(self, error: OSError) -> None:
+        if error.errno in _NO_ROOM:
+            raise JournalFullError(
+                f"There is no room for the journal in {self.folder} ({error.strerror}); what is "
+                "logged stays in the trainer's spool. Free some space: it goes on by itself."
+            ) from error
+
+    def _commit_once(self, entries: Sequence[NewEntry]) -> int:
+        if self._open is None or self._room() < _entry_bytes(entries[0]):
+            self._finish_segment()
+            self._open = self._create(_entry_bytes(entries[0]))
+        opened = self._open
+        assert opened is not None  # noqa: S101 # set above
+        segment, room = opened.segment, self._room()
+        seed = segment.crc_seed
+        assert seed is not None  # noqa: S101 # our own segment has a header
+        data = bytearray()
+        counted: list[tuple[NewEntry, int, int]] = []
+        for entry in entries:
+            if len(data) + _entry_bytes(entry) > room:
+                break
+            encoded, crc32 = encode_entry(
+                seed, entry.writer_id, entry.first_seq, entry.last_seq, entry.payload
+            )
+            data += encoded
+            counted.append((entry, crc32, segment.end_bytes + len(data)))
+        self._filesystem.write_at(opened.fd, bytes(data), segment.end_bytes)
+        try:
+            self._filesystem.sync(opened.fd)
+        except OSError as error:
+            # Whatever its reason: a sync that failed is never tried again on this segment.
+            raise OSError(errno.EIO, error.strerror or "sync failed") from error
+        if not segment.entries:
+            self.segments.append(segment)
+        for entry, crc32, end_bytes in counted:
+            segment.count(entry, crc32=crc32, end_bytes=end_bytes)
+        return len(counted)
+
+    def _room(self) -> int:
+        if self._open is None:
+            return 0
+        return self._open.bytes_max - self._open.segment.end_bytes - _END_BYTES
+
+    def _create(self, entry_bytes: int) -> _Open:
+        """A new segment with its header, its name on the disk; smaller where room is short."""
+        needed = -(-(JOURNAL_HEADER_BYTES + entry_bytes + _END_BYTES) // 4096) * 4096
+        wanted = max(self._next_bytes, needed)
+        try:
+            opened = self._create_sized(wanted)
+        except OSError as error:
+            if error.errno not in _NO_ROOM or wanted == needed:
+                raise
+            opened = self._create_sized(needed)
+        self._next_bytes = min(self._bytes_max, wanted * _GROWTH)
+        return opened
+
+    def _create_sized(self, bytes_max: int) -> _Open:
+        for _ in range(_NAMES_TRIED_MAX):
+            number = self._next_number
+            self._next_number += 1
+            path = segment_path(self.folder, "journal", number)
+            with contextlib.suppress(FileExistsError):
+                fd = self._filesystem.create(path, bytes_max)
+                break
+        else:
+            raise FileExistsError(errno.EEXIST, "no free name for a segment", str(self.folder))
+        before = self.segments[-1] if self.segments else None
+        header = JournalHeader(
+            self._journal_id,
+            number,
+            before.entries if before else 0,
+            before.last_crc32 if before else 0,
+        )
+        try:
+            self._filesystem.write_at(fd, encode_journal_header(header), 0)
+            self._filesystem.sync_folder(self.folder)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._filesystem.close(fd)
+            with contextlib.suppress(OSError):
+                self._filesystem.unlink(path)
+            raise
+        return _Open(Segment(number, path, header.crc_seed), fd, bytes_max)
+
+    def _finish_segment(self) -> None:
+        """Leaves the open segment, whose entries are all synced, and gives back its room."""
+        opened, self._open = self._open, None
+        if opened is None:
+            return
+        with contextlib.suppress(OSError):
+            self._filesystem.truncate(opened.fd, opened.segment.end_bytes + _END_BYTES)
+        with contextlib.suppress(OSError):
+            self._filesystem.close(opened.fd)
+
+    def _abandon(self) -> None:
+        """Leaves a segment that failed: what it was acknowledged for stays readable in it."""
+        opened, self._open = self._open, None
+        if opened is None:
+            return
+        with contextlib.suppress(OSError):
+            self._filesystem.truncate(opened.fd, opened.segment.end_bytes)
+        with contextlib.suppress(OSError):
+            self._filesystem.close(opened.fd)
+        if not opened.segment.entries:
+            with contextlib.suppress(OSError):
+                self._filesystem.unlink(opened.segment.path)
+
+    def close(self) -> None:
+        """Ends writing; a later commit opens a new segment."""
+        self._finish_segment()
+
+    @property
+    def open_number(self) -> int:
+        """The segment that is being written, 0 for none."""
+        return self._open.segment.number if self._open else 0
+
+    @property
+    def used_bytes(self) -> int:
+        """What the entries take."""
+        return sum(segment.end_bytes for segment in self.segments)
+
+    def drop(self, segment: Segment) -> None:
+        """Deletes a segment that is not being written.
+
+        Raises:
+            OSError: it cannot be deleted.
+        """
+        self._filesystem.unlink(segment.path)
+        self.segments.remove(segment)
+        self._filesystem.sync_folder(self.folder)
+
+
+def _entry_bytes(entry: NewEntry) -> int:
+    return ENTRY_HEADER_BYTES + padded(len(entry.payload))
+
+
+def new_journal_id(folder: Path) -> bytes:
+    """The id of the journal that is there, or a new one."""
+    for segment in read_journal_headers(folder):
+        if segment.header is not None:
+            return segment.header.journal_id
+    return os.urandom(16)

@@ -1,0 +1,129 @@
+"""Reading the journal that is being written: recovery at start, and the shipper's way through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kelt.journal.entries import Entry
+from kelt.journal.reader import Damage, read_journal_headers, read_journal_segment
+from kelt.journal.segments import JOURNAL_HEADER_BYTES
+from kelt_daemon.journal import NewEntry, Segment
+from kelt_daemon.records import find_assertions, find_exit, lost_rows
+from kelt_proto.v1.record_pb2 import Assertion, Exit
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a journal: everything before it has been read."""
+
+    number: int = 0
+    offset_bytes: int = JOURNAL_HEADER_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A segment as it stood when the reading began."""
+
+    number: int
+    path: Path
+    end_bytes: int
+
+
+@dataclass(kw_only=True)
+class Recovered:
+    """What a journal told at start."""
+
+    segments: list[Segment] = field(default_factory=list)
+    #: The highest record of each writer.
+    durable: dict[bytes, int] = field(default_factory=dict)
+    exit: Exit | None = None
+    assertion: Assertion | None = None
+    lost_rows: int = 0
+    damages: list[Damage] = field(default_factory=list)
+
+
+def recover(folder: Path, *, writer_id: bytes) -> Recovered:
+    """Reads a journal through. Damage is noted and passed over.
+
+    Args:
+        folder: the run folder.
+        writer_id: the trainer's; all other writers in the journal are daemons.
+    """
+    found = Recovered()
+    for known in read_journal_headers(folder):
+        seed = known.header.crc_seed if known.header is not None else None
+        segment = Segment(known.number, known.path, seed)
+        found.segments.append(segment)
+        for item in read_journal_segment(known.path):
+            if isinstance(item, Damage):
+                found.damages.append(item)
+                continue
+            _take(found, segment, item, writer_id=writer_id)
+    return found
+
+
+def _take(found: Recovered, segment: Segment, entry: Entry, *, writer_id: bytes) -> None:
+    new = NewEntry(entry.writer_id, entry.first_seq, entry.last_seq, b"")
+    segment.count(new, crc32=entry.crc32, end_bytes=entry.end_bytes)
+    before = found.durable.get(entry.writer_id, 0)
+    if entry.last_seq <= before:
+        return  # rewritten after a failed sync
+    found.durable[entry.writer_id] = entry.last_seq
+    found.lost_rows += lost_rows(entry.payload, entry.writer_id)
+    if entry.writer_id == writer_id:
+        found.exit = find_exit(entry.payload, writer_id) or found.exit
+        return
+    for assertion in find_assertions(entry.payload, entry.writer_id):
+        if assertion.writer_id == writer_id:
+            found.assertion = assertion
+
+
+def extents(segments: Sequence[Segment]) -> list[Extent]:
+    """What may be read now: what is synced, of segments that can be read."""
+    return [Extent(s.number, s.path, s.end_bytes) for s in segments if s.crc_seed is not None]
+
+
+def start_position(segments: Sequence[Segment], cursors: dict[bytes, int]) -> Position:
+    """A place before which the journal holds nothing above the cursors."""
+    for segment in segments:
+        if any(last > cursors.get(writer, 0) for writer, (_, last) in segment.ranges.items()):
+            return Position(segment.number)
+    return Position(segments[-1].number + 1 if segments else 0)
+
+
+def read_entries(
+    parts: Sequence[Extent], position: Position, *, bytes_max: int
+) -> tuple[list[Entry], Position]:
+    """The entries from a place on, as many as go into `bytes_max`, at least one if there is any.
+
+    Returns:
+        The entries, and the place behind them.
+    """
+    entries: list[Entry] = []
+    size_bytes = 0
+    for part, entry in _entries_from(parts, position):
+        if entries and size_bytes + len(entry.payload) > bytes_max:
+            break
+        entries.append(entry)
+        size_bytes += len(entry.payload)
+        position = Position(part.number, entry.end_bytes)
+    return entries, position
+
+
+def _entries_from(parts: Sequence[Extent], position: Position) -> Iterator[tuple[Extent, Entry]]:
+    for part in parts:
+        if part.number < position.number:
+            continue
+        offset = position.offset_bytes if part.number == position.number else JOURNAL_HEADER_BYTES
+        if offset >= part.end_bytes:
+            continue
+        for item in read_journal_segment(part.path, offset_bytes=offset):
+            if isinstance(item, Damage):
+                continue  # the sequence numbers tell what is missing
+            if item.end_bytes > part.end_bytes:
+                break
+            yield part, item
+            if item.end_bytes == part.end_bytes:
+                break  # not into the zeros behind, which may be 64 MiB of them

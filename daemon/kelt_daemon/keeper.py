@@ -1,0 +1,235 @@
+"""Minds one run folder: watches its writer, reads what a dead one left, says how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from kelt.journal.batches import CutBatch
+from kelt.run_folder import LOCK_NAME, is_locked
+from kelt_daemon.commit import GroupCommitter
+from kelt_daemon.config import MIB, DaemonConfig
+from kelt_daemon.cursors import spool_signature
+from kelt_daemon.liveness import Facts, Phase, Process, judge
+from kelt_daemon.probe import ProcessProbe
+from kelt_daemon.run_folders import RunFolder
+from kelt_daemon.shipper import save_cursors
+from kelt_daemon.spool_import import SpoolImport, UnknownLoss, has_spool
+
+log = structlog.get_logger()
+_IMPORT_BYTES = 4 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class ThisHost:
+    """What tells this machine and this boot of it from others."""
+
+    machine_id: str
+    boot_id: str
+
+
+class Keeper:
+    """Minds one run folder.
+
+    Args:
+        folder: the run folder.
+        committer: makes what is read durable.
+        host: this machine.
+        config: intervals.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: RunFolder,
+        committer: GroupCommitter,
+        host: ThisHost,
+        config: DaemonConfig,
+    ) -> None:
+        self._folder = folder
+        self._committer = committer
+        self._config = config
+        boot_id = folder.manifest.boot_id
+        self._was_rebooted = folder.is_on_this_machine and boot_id not in {"", host.boot_id}
+        self._is_spool_read = False
+        self._lock_free_since_s: float | None = None
+
+    async def run(self) -> None:
+        """Until the writer ended and its spool is in the journal."""
+        folder = self._folder
+        if not folder.is_on_this_machine:
+            await self._replay()
+        elif self._was_rebooted:
+            await self._watch(None)
+        else:
+            probe = ProcessProbe(manifest=folder.manifest, folder=folder.path)
+            try:
+                await self._watch(probe)
+            finally:
+                probe.close()
+        await anyio.to_thread.run_sync(folder.journal.close)
+        folder.is_live = False
+        folder.is_over = True
+        save_cursors(folder)
+        folder.changed.notify()
+
+    async def _replay(self) -> None:
+        """A folder from another machine: read as it is, and nobody judged."""
+        folder = self._folder
+        signature = spool_signature(folder.path)
+        while True:
+            await anyio.sleep(self._config.settle_s)
+            now = spool_signature(folder.path)
+            if now == signature:
+                break
+            signature = now  # still being copied
+        await self._import_spool(is_removed=False)
+        self._judge(Facts(at=time.time(), monotonic_s=0.0, goodbye=folder.goodbye))
+        if not folder.life.phase.is_ended:
+            log.info("foreign_run_without_end", folder=str(folder.path))
+
+    async def _watch(self, probe: ProcessProbe | None) -> None:
+        folder = self._folder
+        while True:
+            process = Process.GONE if probe is None else probe.look()
+            is_closed = process is Process.GONE or self._is_lock_free()
+            if is_closed and not self._has_streams():
+                await self._import_spool(is_removed=process is Process.GONE or self._is_ended())
+            await self._look(probe, process)
+            is_ended = folder.life.phase.is_ended
+            folder.is_live = not is_ended and process is not Process.GONE
+            if is_ended and is_closed and not self._has_streams():
+                await self._import_spool(is_removed=True)
+                return
+            await self._wait_for_news(probe if process is not Process.GONE else None)
+
+    def _is_ended(self) -> bool:
+        return self._folder.goodbye is not None or self._folder.life.phase.is_ended
+
+    def _has_streams(self) -> bool:
+        return self._folder.cursor(self._folder.writer_id).streams > 0
+
+    def _is_lock_free(self) -> bool:
+        """Whether the writer was closed in a living process: it let its lock go a while ago."""
+        is_free = False
+        with contextlib.suppress(OSError):
+            path = self._folder.path
+            is_free = (path / LOCK_NAME).exists() and not is_locked(path)
+        now_s = time.monotonic()
+        if not is_free:
+            self._lock_free_since_s = None
+            return False
+        self._lock_free_since_s = self._lock_free_since_s or now_s
+        # One that said goodbye is closed for certain; another may be about to take its lock.
+        return self._is_ended() or now_s - self._lock_free_since_s >= self._config.free_lock_s
+
+    async def _look(self, probe: ProcessProbe | None, process: Process) -> None:
+        folder = self._folder
+        is_gone = process is Process.GONE
+        status = await probe.exit_status() if probe is not None and is_gone else None
+        facts = Facts(
+            at=time.time(),
+            monotonic_s=time.monotonic(),
+            is_on_this_machine=folder.is_on_this_machine,
+            was_rebooted=self._was_rebooted,
+            process=process,
+            status=status,
+            beat=None if probe is None or is_gone else probe.beat(),
+            is_spool_read=self._is_spool_read,
+            goodbye=folder.goodbye,
+            ran_out_of_memory=probe is not None and is_gone and probe.ran_out_of_memory(),
+        )
+        self._judge(facts)
+
+    def _judge(self, facts: Facts) -> None:
+        folder = self._folder
+        before = folder.life
+        verdict = judge(before, facts, stalled_after_s=self._config.stalled_after_s)
+        folder.life = verdict.life
+        if verdict.is_asserted:
+            folder.assert_life(verdict.life)
+            self._committer.submit(folder)
+        if verdict.life.phase is not before.phase:
+            level = (
+                log.info if verdict.life.phase in {Phase.RUNNING, Phase.FINISHED} else log.warning
+            )
+            level(
+                "run_state",
+                run=folder.manifest.run_id,
+                folder=folder.path.name,
+                state=verdict.life.phase.value,
+                reason=verdict.life.reason,
+            )
+            folder.changed.notify()
+
+    async def _wait_for_news(self, probe: ProcessProbe | None) -> None:
+        """Until the process ends, somebody asks, or it is time to look again."""
+        streams, is_ended = self._has_streams(), self._is_ended()
+
+        async def wait_changed() -> None:
+            folder = self._folder
+            while self._has_streams() == streams and self._is_ended() == is_ended:
+                await folder.changed.wait()
+            group.cancel_scope.cancel()
+
+        async def wait_nudged() -> None:
+            await self._folder.nudged.wait()
+            group.cancel_scope.cancel()
+
+        async def wait_gone(probe: ProcessProbe) -> None:
+            await probe.wait_gone()
+            group.cancel_scope.cancel()
+
+        with anyio.move_on_after(self._config.probe_interval_s):
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait_changed)
+                group.start_soon(wait_nudged)
+                if probe is not None:
+                    group.start_soon(wait_gone, probe)
+
+    async def _import_spool(self, *, is_removed: bool) -> None:
+        """Moves what the spool has beyond the journal into it.
+
+        Args:
+            is_removed: whether the segments are deleted afterwards: never under a writer that lives.
+        """
+        folder = self._folder
+        await self._committer.drain(folder)
+        if not has_spool(folder.path):
+            self._is_spool_read = True
+            return
+        cursor = folder.cursor(folder.writer_id)
+        before = cursor.accepted
+        spool = SpoolImport(
+            folder=folder.path, writer_id=folder.writer_id, after_seq=cursor.accepted
+        )
+        while True:
+            pieces = await anyio.to_thread.run_sync(self._take, spool)
+            if not pieces:
+                break
+            for piece in pieces:
+                if isinstance(piece, CutBatch):
+                    folder.offer(folder.writer_id, piece.first_seq, piece.last_seq, piece.frames)
+                elif is_removed:
+                    folder.assert_unknown_loss(piece.reason)
+            self._committer.submit(folder)
+            await self._committer.wait_room(folder, folder.writer_id)
+        await self._committer.drain(folder)
+        self._is_spool_read = True
+        if is_removed:
+            await anyio.to_thread.run_sync(spool.remove_files)
+        if cursor.accepted > before:
+            log.info(
+                "spool_imported",
+                run=folder.manifest.run_id,
+                folder=folder.path.name,
+                records=cursor.accepted - before,
+            )
+
+    def _take(self, spool: SpoolImport) -> list[CutBatch | UnknownLoss]:
+        return spool.take(bytes_max=_IMPORT_BYTES)

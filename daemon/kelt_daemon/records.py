@@ -1,0 +1,83 @@
+"""The few records that the daemon writes itself, or must notice in batches that it does not open."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from kelt_proto.v1.frames import (
+    FLAG_SEALED,
+    FRAME_MARK,
+    DamagedFrameError,
+    Frame,
+    Kind,
+    crc_seed,
+    encode_frame,
+    is_intact,
+    iter_frames,
+)
+from kelt_proto.v1.record_pb2 import Assertion, Exit, Loss
+
+_MARK = FRAME_MARK.to_bytes(2, "little")
+
+
+def find_frames(frames: bytes, writer_id: bytes, kind: Kind) -> Iterator[Frame]:
+    """The frames of one kind in a batch.
+
+    A batch that holds none, which is nearly every one, costs a search for four bytes.
+    """
+    needles = (bytes((kind, flags)) + _MARK for flags in (FLAG_SEALED, 0))
+    if all(needle not in frames for needle in needles):
+        return
+    seed = crc_seed(writer_id)
+    with contextlib.suppress(DamagedFrameError):
+        for frame in iter_frames(memoryview(frames)):
+            if frame.kind == kind and is_intact(frame, seed):
+                yield frame
+
+
+def find_exit(frames: bytes, writer_id: bytes) -> Exit | None:
+    """The goodbye in a batch."""
+    for frame in find_frames(frames, writer_id, Kind.EXIT):
+        with contextlib.suppress(ValueError):
+            return Exit.FromString(bytes(frame.payload))
+    return None
+
+
+def find_assertions(frames: bytes, witness_id: bytes) -> Iterator[Assertion]:
+    """What a daemon said of a writer."""
+    for frame in find_frames(frames, witness_id, Kind.ASSERTION):
+        with contextlib.suppress(ValueError):
+            yield Assertion.FromString(bytes(frame.payload))
+
+
+def lost_rows(frames: bytes, writer_id: bytes) -> int:
+    """How many records the losses in a batch cover."""
+    rows = 0
+    for frame in find_frames(frames, writer_id, Kind.LOSS):
+        with contextlib.suppress(ValueError):
+            rows += Loss.FromString(bytes(frame.payload)).rows
+    return rows
+
+
+def encode_assertion(witness_id: bytes, seq: int, assertion: Assertion) -> bytes:
+    """A frame of the witness."""
+    payload = assertion.SerializeToString()
+    return encode_frame(crc_seed(witness_id), Kind.ASSERTION, seq, payload)
+
+
+def encode_loss(writer_id: bytes, first_seq: int, last_seq: int, reason: str) -> bytes:
+    """The only frame of a batch that stands for lost records of a writer, in its own sequence."""
+    loss = Loss(
+        writer_id=writer_id,
+        first_seq=first_seq,
+        last_seq=last_seq,
+        rows=last_seq - first_seq + 1,
+        reason=reason,
+    )
+    return encode_frame(crc_seed(writer_id), Kind.LOSS, last_seq, loss.SerializeToString())
+
+
+def encode_unknown_loss(witness_id: bytes, seq: int, loss: Loss) -> bytes:
+    """A loss whose extent nobody knows, in the witness's sequence."""
+    return encode_frame(crc_seed(witness_id), Kind.LOSS, seq, loss.SerializeToString())

@@ -1,0 +1,222 @@
+"""The state of one run folder: what was accepted, what is durable, what is committed.
+
+Lives on the event loop. `offer` checks and accepts a batch in one step without an await between,
+which makes it the one appender of its writer however many streams there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kelt.run_folder import RunManifest
+from kelt_daemon.cursors import Cursors
+from kelt_daemon.journal import Journal, NewEntry
+from kelt_daemon.liveness import Goodbye, Life
+from kelt_daemon.records import encode_assertion, encode_unknown_loss, find_exit, lost_rows
+from kelt_daemon.signals import Signal
+from kelt_proto.v1.record_pb2 import Assertion, Exit, Loss
+
+if TYPE_CHECKING:
+    from kelt_daemon.links import UpstreamLink
+
+#: A sender that offers the same record this often in place of what is asked for has no more of it.
+_GAPS_MAX = 3
+
+
+class Offer(Enum):
+    """What became of a batch."""
+
+    TAKEN = "taken"
+    DUPLICATE = "duplicate"
+    GAP = "gap"
+
+
+@dataclass(slots=True)
+class WriterCursor:
+    """How far one writer is: accepted ≥ durable; committed is the upstream's word."""
+
+    accepted: int = 0
+    durable: int = 0
+    committed: int = 0
+    unsynced_bytes: int = 0
+    streams: int = 0
+    #: The record offered instead of the one asked for, and how often.
+    gap: tuple[int, int] = (0, 0)
+    gap_count: int = 0
+
+
+@dataclass(eq=False, kw_only=True)
+class RunFolder:
+    """A run folder that was read.
+
+    Attributes:
+        path: the folder itself, links resolved.
+        manifest: its `run.json`.
+        writer_id: the trainer's writer.
+        witness_id: the daemon's own.
+        journal: the appending end.
+        link: the upstream its run goes to.
+        changed: whenever anything below changed.
+        pending: accepted, not yet handed to the disk.
+        life: what is held of the writer's life.
+        is_over: nothing will be added any more: ended, and its spool read.
+        problem: why it cannot go on, with the remedy; empty while it can.
+    """
+
+    path: Path
+    manifest: RunManifest
+    writer_id: bytes
+    witness_id: bytes
+    journal: Journal
+    link: UpstreamLink
+    cursors: Cursors
+    is_on_this_machine: bool
+    is_released: bool
+    life: Life = field(default_factory=Life)
+    goodbye: Goodbye | None = None
+    is_over: bool = False
+    is_live: bool = False
+    problem: str = ""
+    journal_problem: str = ""
+    lost_rows: int = 0
+    writers: dict[bytes, WriterCursor] = field(default_factory=dict)
+    pending: list[NewEntry] = field(default_factory=list)
+    changed: Signal = field(default_factory=Signal)
+    #: Ask the keeper to look again, and the shipper to try what was rejected again.
+    nudged: Signal = field(default_factory=Signal)
+    unsynced_bytes: int = 0
+    #: Of those, what the commit loop was not told of yet.
+    unsubmitted_bytes: int = 0
+
+    def cursor(self, writer_id: bytes) -> WriterCursor:
+        """A writer's cursor, made on first sight."""
+        return self.writers.setdefault(writer_id, WriterCursor())
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it waits for somebody to ask for it: an offline run of this machine."""
+        offline_here = self.manifest.mode == "offline" and self.is_on_this_machine
+        return offline_here and not self.is_released
+
+    @property
+    def durable_records(self) -> int:
+        """Records on this host's disk, ever."""
+        return sum(cursor.durable for cursor in self.writers.values())
+
+    @property
+    def committed_records(self) -> int:
+        """Of those, what the upstream has committed."""
+        return sum(min(c.committed, c.durable) for c in self.writers.values())
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the upstream has all that was accepted."""
+        return all(c.committed >= c.accepted for c in self.writers.values())
+
+    @property
+    def has_unshipped(self) -> bool:
+        """Whether the upstream lacks something that is durable."""
+        return any(c.committed < c.durable for c in self.writers.values())
+
+    # -- accepting -------------------------------------------------------------------------------
+
+    def offer(self, writer_id: bytes, first_seq: int, last_seq: int, frames: bytes) -> Offer:
+        """Accepts a batch if it follows what was accepted before."""
+        cursor = self.cursor(writer_id)
+        if last_seq <= cursor.accepted:
+            return Offer.DUPLICATE
+        if first_seq > cursor.accepted + 1:
+            self._count_gap(cursor, first_seq)
+            if cursor.gap_count < _GAPS_MAX:
+                return Offer.GAP
+            # The sender was told where to go on and cannot: those records are gone from its spool,
+            # and damage took them from the journal. The hole in the numbers becomes a loss marker.
+        cursor.gap_count = 0
+        self._accept(cursor, NewEntry(writer_id, first_seq, last_seq, frames))
+        return Offer.TAKEN
+
+    def _count_gap(self, cursor: WriterCursor, first_seq: int) -> None:
+        gap = (cursor.accepted, first_seq)
+        cursor.gap_count = cursor.gap_count + 1 if gap == cursor.gap else 1
+        cursor.gap = gap
+
+    def _accept(self, cursor: WriterCursor, entry: NewEntry) -> None:
+        cursor.accepted = entry.last_seq
+        cursor.unsynced_bytes += len(entry.payload)
+        self.unsynced_bytes += len(entry.payload)
+        self.unsubmitted_bytes += len(entry.payload)
+        self.pending.append(entry)
+        self.lost_rows += lost_rows(entry.payload, entry.writer_id)
+        if entry.writer_id == self.writer_id:
+            said = find_exit(entry.payload, self.writer_id)
+            if said is not None:
+                self.take_exit(said)
+
+    def take_exit(self, said: Exit) -> None:
+        """Remembers the writer's goodbye."""
+        self.goodbye = Goodbye(said.exit_code, said.signal, said.reason, said.at or time.time())
+
+    def assert_life(self, life: Life) -> None:
+        """Appends what the daemon knows of the writer to the daemon's own sequence."""
+        cursor = self.cursor(self.witness_id)
+        seq = cursor.accepted + 1
+        assertion = Assertion(
+            writer_id=self.writer_id,
+            state=Assertion.State.Value(life.phase.name),
+            reason=life.reason,
+            exit_code=life.exit_code,
+            signal=life.signal,
+            at=life.at,
+        )
+        frame = encode_assertion(self.witness_id, seq, assertion)
+        self._accept(cursor, NewEntry(self.witness_id, seq, seq, frame))
+
+    def assert_unknown_loss(self, reason: str) -> None:
+        """Says that records after the last accepted one were lost, and nobody knows how many."""
+        cursor = self.cursor(self.witness_id)
+        seq = cursor.accepted + 1
+        first_lost = self.cursor(self.writer_id).accepted + 1
+        loss = Loss(writer_id=self.writer_id, first_seq=first_lost, reason=reason)
+        frame = encode_unknown_loss(self.witness_id, seq, loss)
+        self._accept(cursor, NewEntry(self.witness_id, seq, seq, frame))
+
+    # -- what the commit loop and the shipper report ---------------------------------------------
+
+    def take_pending(self) -> list[NewEntry]:
+        """Hands over what waits for the disk."""
+        entries, self.pending = self.pending, []
+        return entries
+
+    def mark_durable(self, entries: Sequence[NewEntry]) -> None:
+        """These are synced."""
+        for entry in entries:
+            cursor = self.cursor(entry.writer_id)
+            cursor.durable = max(cursor.durable, entry.last_seq)
+            cursor.unsynced_bytes -= len(entry.payload)
+            self.unsynced_bytes -= len(entry.payload)
+        if entries:
+            self.journal_problem = ""
+
+    def give_back(self, entries: Sequence[NewEntry], problem: str) -> None:
+        """These could not be synced; they wait in front of the others."""
+        self.pending = [*entries, *self.pending]
+        self.journal_problem = problem
+
+    def mark_committed(self, writer_id: bytes, through: int) -> None:
+        """The upstream has committed up to here."""
+        cursor = self.cursor(writer_id)
+        cursor.committed = max(cursor.committed, through)
+        self.cursors.committed[writer_id] = cursor.committed
+
+    def replace_committed(self, server_id: str, cursors: dict[bytes, int]) -> None:
+        """The upstream said where it stands, which may be behind what another one said."""
+        self.cursors.server_id = server_id
+        self.cursors.committed = dict(cursors)
+        for writer_id, cursor in self.writers.items():
+            cursor.committed = cursors.get(writer_id, 0)
+        self.changed.notify()

@@ -1,0 +1,110 @@
+"""The gRPC service on the socket: from messages to the parts that answer them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from kelt_daemon.config import DaemonConfig
+from kelt_daemon.control import Control
+from kelt_daemon.ingest import Ingest
+from kelt_proto.v1 import sidecar_pb2
+from kelt_proto.v1.sidecar_pb2_grpc import SidecarServicer, add_SidecarServicer_to_server
+from kelt_proto.v1.upstream_pb2 import DescribeRunReply
+
+
+class SidecarService(SidecarServicer):
+    """Implements `Sidecar`.
+
+    Args:
+        ingest: serves trainers.
+        control: serves people.
+    """
+
+    def __init__(self, *, ingest: Ingest, control: Control) -> None:
+        self._ingest = ingest
+        self._control = control
+        self.calls = 0
+        #: When the last call ended, on the monotonic clock.
+        self.used_at_s = time.monotonic()
+
+    async def Hello(  # noqa: N802 # the name in sidecar.proto
+        self, request: sidecar_pb2.SidecarHelloRequest, _context: Any
+    ) -> sidecar_pb2.SidecarHelloReply:
+        """See sidecar.proto."""
+        self.used_at_s = time.monotonic()
+        return self._ingest.hello(request)
+
+    async def Append(  # noqa: N802
+        self, request_iterator: AsyncIterator[sidecar_pb2.AppendRequest], context: Any
+    ) -> None:
+        """See sidecar.proto."""
+        self.calls += 1
+        try:
+            await self._ingest.append(request_iterator, context)
+        finally:
+            self.calls -= 1
+            self.used_at_s = time.monotonic()
+
+    async def DescribeRun(  # noqa: N802
+        self, request: sidecar_pb2.SidecarDescribeRequest, context: Any
+    ) -> DescribeRunReply:
+        """See sidecar.proto."""
+        self.used_at_s = time.monotonic()
+        return await self._ingest.describe_run(request, context)
+
+    async def Sync(  # noqa: N802
+        self, request: sidecar_pb2.SyncRequest, context: Any
+    ) -> None:
+        """See sidecar.proto."""
+        self.calls += 1
+        try:
+            async for reply in self._control.sync(request):
+                await context.write(reply)
+        finally:
+            self.calls -= 1
+            self.used_at_s = time.monotonic()
+
+    async def Status(  # noqa: N802
+        self, _request: sidecar_pb2.StatusRequest, _context: Any
+    ) -> sidecar_pb2.StatusReply:
+        """See sidecar.proto."""
+        return self._control.status()
+
+    async def Stop(  # noqa: N802
+        self, _request: sidecar_pb2.StopRequest, _context: Any
+    ) -> sidecar_pb2.StopReply:
+        """See sidecar.proto."""
+        self._control.stop_asked.set()
+        return sidecar_pb2.StopReply()
+
+
+async def start_server(
+    service: SidecarService, *, socket: Path, config: DaemonConfig
+) -> grpc.aio.Server:
+    """Listens on the socket, for this user alone.
+
+    Raises:
+        OSError: the socket cannot be made there.
+    """
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_send_message_length", config.message_bytes_max),
+            ("grpc.max_receive_message_length", config.message_bytes_max),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    add_SidecarServicer_to_server(service, server)  # type: ignore[no-untyped-call,unused-ignore] # generated
+    try:
+        bound = server.add_insecure_port(f"unix:{socket}")
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {socket}: {error}") from error
+    if not bound:
+        raise OSError(f"cannot listen on {socket}")
+    await server.start()
+    socket.chmod(0o600)
+    return server

@@ -1,0 +1,277 @@
+"""Carries one run folder's journal upstream, behind the upstream's cursor.
+
+It reads on from where it stands and keeps a few pushes under way, in order. Whenever anything goes
+wrong, and when the upstream says that records are missing before those it got, it forgets where it
+stood, lets what is under way end, and starts again from the upstream's cursors.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from functools import partial
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from kelt.journal.entries import Entry
+from kelt_daemon.batch import Outgoing, Push, gather
+from kelt_daemon.config import DaemonConfig
+from kelt_daemon.cursors import Cursors, write_cursors
+from kelt_daemon.errors import RejectedDataError, RetryableError, UpstreamError
+from kelt_daemon.journal_reader import Position, extents, read_entries, start_position
+from kelt_daemon.records import encode_loss
+from kelt_daemon.retry import Backoff
+from kelt_daemon.run_folders import RunFolder
+from kelt_daemon.spool_import import read_range
+
+log = structlog.get_logger()
+
+
+class Shipper:
+    """The way upstream of one run folder.
+
+    Args:
+        folder: the run folder.
+        config: windows and intervals.
+    """
+
+    def __init__(self, *, folder: RunFolder, config: DaemonConfig) -> None:
+        self._folder = folder
+        self._link = folder.link
+        self._config = config
+        self._aligned_with = 0
+        self._position = Position()
+        self._sent: dict[bytes, int] = {}
+        self._ahead: list[Entry] = []
+        self._in_flight = 0
+        self._landed = anyio.Event()
+        self._failure: UpstreamError | None = None
+        self._must_go_back = False
+        self._saved_at_s = 0.0
+        self._backoff = Backoff(min_s=config.backoff_s_min, max_s=config.backoff_s_max)
+
+    async def run(self) -> None:
+        """Ships until the folder is over and everything committed."""
+        try:
+            while not await self._is_done():
+                await self._link.wait_ready()
+                if not await self._try_round():
+                    await self._rest()
+        finally:
+            self._save(is_forced=True)
+
+    async def _is_done(self) -> bool:
+        """Waits for something to ship; true where nothing will come any more."""
+        folder = self._folder
+        while True:
+            is_wanted = folder.has_unshipped and not folder.is_held
+            if is_wanted and not folder.problem:
+                return False
+            if folder.is_over and folder.is_committed and not folder.pending:
+                return True
+            await folder.changed.wait()
+
+    async def _rest(self) -> None:
+        failure, folder = self._failure, self._folder
+        if isinstance(failure, RejectedDataError):
+            folder.problem = f"{failure} It stays on this host; `kelt sync` tries it again, a newer kelt may help."
+            log.error("push_rejected", folder=str(folder.path), reason=str(failure))
+            folder.changed.notify()
+            return
+        self._backoff = self._backoff.failed()
+        after_s = failure.retry_after_s if isinstance(failure, RetryableError) else None
+        chance = random.random()  # noqa: S311 # jitter, not a secret
+        await folder.nudged.wait_at_most(
+            self._backoff.delay_s(chance=chance, retry_after_s=after_s)
+        )
+
+    async def _try_round(self) -> bool:
+        """Ships until nothing is left or something went wrong; returns whether all went well."""
+        self._failure, self._must_go_back = None, False
+        connection = self._link.connection
+        try:
+            if self._aligned_with != connection:
+                await self._align()
+                self._aligned_with = connection
+            self._start_from_cursors()
+            async with anyio.create_task_group() as group:
+                while (push := await self._next_push()) is not None:
+                    group.start_soon(self._send, push, connection)
+        except UpstreamError as error:
+            self._failure = self._failure or error
+            self._link.failed(error, connection=connection)
+        if self._failure is not None:
+            self._aligned_with = 0
+            # A lost link is waited for elsewhere; what is left to sit out here is an error reply.
+            return not self._link.is_ready
+        self._backoff = self._backoff.succeeded()
+        self._save(is_forced=False)
+        return True
+
+    async def _align(self) -> None:
+        """Asks the upstream where it stands: it alone knows."""
+        folder, info = self._folder, self._link.info
+        cursors = await self._link.upstream.cursors(list(folder.writers))
+        self._link.succeeded()
+        folder.replace_committed(info.server_id if info else "", dict(cursors))
+
+    def _start_from_cursors(self) -> None:
+        self._sent = {w: c.committed for w, c in self._folder.writers.items()}
+        self._position = start_position(self._folder.journal.segments, self._sent)
+        self._ahead = []
+
+    async def _next_push(self) -> Push | None:
+        """The next request, or None where the round ends."""
+        info, folder = self._link.info, self._folder
+        bytes_max = info.push_bytes_max if info else self._config.push_bytes_max
+        while not self._failure and not self._must_go_back and self._link.is_ready:
+            if self._in_flight >= self._config.pushes_per_folder_max:
+                await self._landed.wait()
+                continue
+            if not self._ahead:
+                parts = extents(folder.journal.segments)
+                read = partial(read_entries, parts, self._position, bytes_max=bytes_max)
+                self._ahead, self._position = await anyio.to_thread.run_sync(read)
+            push = gather(self._ahead, self._sent, bytes_max=bytes_max)
+            del self._ahead[: push.taken]
+            if not push.batches and not self._ahead and not self._has_unread():
+                push = self._unreadable()
+            if push.batches:
+                push.batches = await anyio.to_thread.run_sync(self._fill, push.batches)
+                self._sent = push.sent_through
+                return push
+            if self._ahead or self._has_unread():
+                continue
+            if not self._in_flight:
+                return None
+            # What little comes meanwhile travels together with the next push.
+            await self._landed.wait()
+        return None
+
+    def _has_unread(self) -> bool:
+        parts = extents(self._folder.journal.segments)
+        return any(
+            part.number > self._position.number
+            or (
+                part.number == self._position.number
+                and part.end_bytes > self._position.offset_bytes
+            )
+            for part in parts
+            if part.end_bytes > Position().offset_bytes
+        )
+
+    def _unreadable(self) -> Push:
+        """Durable records that the journal no longer yields, at its end: lost, or in the spool."""
+        push = Push(sent_through=dict(self._sent))
+        for writer_id, cursor in self._folder.writers.items():
+            sent = self._sent.get(writer_id, 0)
+            if cursor.durable > sent:
+                push.batches.append(Outgoing(writer_id, sent + 1, cursor.durable, None))
+                push.sent_through[writer_id] = cursor.durable
+        return push
+
+    def _fill(self, batches: list[Outgoing]) -> list[Outgoing]:
+        """In a thread: what the journal lacks comes from the spool, or is said to be lost."""
+        filled: list[Outgoing] = []
+        for batch in batches:
+            if batch.frames is not None:
+                filled.append(batch)
+                continue
+            is_trainers = batch.writer_id == self._folder.writer_id
+            found = (
+                read_range(self._folder.path, batch.first_seq, batch.last_seq)
+                if is_trainers
+                else []
+            )
+            through = batch.first_seq - 1
+            for cut in found:
+                filled += self._lost(batch.writer_id, through + 1, cut.first_seq - 1)
+                filled.append(Outgoing(batch.writer_id, cut.first_seq, cut.last_seq, cut.frames))
+                through = cut.last_seq
+            filled += self._lost(batch.writer_id, through + 1, batch.last_seq)
+        return filled
+
+    def _lost(self, writer_id: bytes, first_seq: int, last_seq: int) -> list[Outgoing]:
+        if first_seq > last_seq:
+            return []
+        trimmed = self._folder.cursors.trimmed.get(writer_id, 0)
+        reason = (
+            "deleted after another server, or this one before it was restored, had committed them"
+            if last_seq <= trimmed
+            else "damaged in the journal on the run's host"
+        )
+        log.warning(
+            "records_lost",
+            folder=str(self._folder.path),
+            writer_id=writer_id.hex(),
+            first_seq=first_seq,
+            last_seq=last_seq,
+            reason=reason,
+        )
+        frames = encode_loss(writer_id, first_seq, last_seq, reason)
+        return [Outgoing(writer_id, first_seq, last_seq, frames)]
+
+    async def _send(self, push: Push, connection: int) -> None:
+        """One request. What it raises ends the round; requests behind it come to nothing."""
+        folder, link = self._folder, self._link
+        self._in_flight += 1
+        started_s = time.monotonic()
+        try:
+            async with link.slots:
+                if self._failure or self._must_go_back:
+                    return
+                cursors = await link.upstream.push(push.batches)
+        except UpstreamError as error:
+            self._failure = self._failure or error
+            link.failed(error, connection=connection)
+            return
+        finally:
+            self._in_flight -= 1
+            landed, self._landed = self._landed, anyio.Event()
+            landed.set()
+        link.succeeded()
+        for writer_id, cursor in cursors.items():
+            folder.mark_committed(writer_id, cursor.committed_through)
+            if cursor.gap:
+                self._must_go_back = True
+                self._aligned_with = 0
+        folder.changed.notify()
+        self._save(is_forced=False)
+        log.info(
+            "batch_committed",
+            run=folder.manifest.run_id,
+            folder=folder.path.name,
+            batches=len(push.batches),
+            bytes=sum(len(batch.frames or b"") for batch in push.batches),
+            committed=folder.committed_records,
+            durable=folder.durable_records,
+            gap=self._must_go_back,
+            seconds=round(time.monotonic() - started_s, 4),
+        )
+
+    def _save(self, *, is_forced: bool) -> None:
+        """Keeps the hint, not more often than need be."""
+        now_s = time.monotonic()
+        folder = self._folder
+        is_due = now_s - self._saved_at_s >= self._config.cursors_save_interval_s
+        if not (is_forced or is_due or folder.is_committed):
+            return
+        self._saved_at_s = now_s
+        save_cursors(folder)
+
+
+def save_cursors(folder: RunFolder) -> None:
+    """Writes the hint; that it cannot be written costs a resend, no more."""
+    cursors = Cursors(
+        server_id=folder.cursors.server_id,
+        committed=dict(folder.cursors.committed),
+        trimmed=dict(folder.cursors.trimmed),
+        ended=folder.life if folder.is_over else None,
+        lost_rows=folder.lost_rows,
+    )
+    try:
+        write_cursors(folder.path, cursors)
+    except OSError as error:
+        log.warning("cursors_not_saved", folder=str(folder.path), reason=str(error))

@@ -1,0 +1,117 @@
+"""Reading spools whose writer is gone, in worker threads and bounded pieces."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelt.journal.batches import BatchCutter, CutBatch, cut_spool
+from kelt.journal.reader import Damage, read_spool
+from kelt.journal.segments import segment_numbers, segment_path
+from kelt_daemon.records import encode_loss
+from kelt_proto.v1.frames import Kind
+
+_SCHEMA_ID = struct.Struct("<I")
+_DAMAGED_SUFFIX = ".damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownLoss:
+    """Damage at the end of a spool: how many records it held is not known."""
+
+    reason: str
+
+
+class SpoolImport:
+    """Turns a spool into batches without holes: what is missing is a batch that says so.
+
+    Args:
+        folder: the run folder.
+        writer_id: the trainer's writer.
+        after_seq: what the journal has already.
+    """
+
+    def __init__(self, *, folder: Path, writer_id: bytes, after_seq: int) -> None:
+        self._folder = folder
+        self._writer_id = writer_id
+        self._through = after_seq
+        self._items = self._read(after_seq)
+        self._damaged: set[Path] = set()
+
+    def take(self, *, bytes_max: int) -> list[CutBatch | UnknownLoss]:
+        """The next pieces, about `bytes_max` of them; none at the end.
+
+        Raises:
+            OSError: the spool cannot be read.
+        """
+        taken: list[CutBatch | UnknownLoss] = []
+        size_bytes = 0
+        for item in self._items:
+            taken.append(item)
+            if isinstance(item, CutBatch):
+                size_bytes += len(item.frames)
+            if size_bytes >= bytes_max:
+                break
+        return taken
+
+    def _read(self, after_seq: int) -> Iterator[CutBatch | UnknownLoss]:
+        damage: Damage | None = None
+        for item in cut_spool(self._folder, after_seq=after_seq):
+            if isinstance(item, Damage):
+                damage = item
+                self._damaged.add(item.path)
+                continue
+            if item.first_seq > self._through + 1:
+                yield self._loss(item.first_seq - 1, damage)
+            damage = None
+            self._through = item.last_seq
+            yield item
+        if damage is not None:
+            yield UnknownLoss(f"damage at the end of {damage.path.name}: {damage.reason}")
+
+    def _loss(self, last_seq: int, damage: Damage | None) -> CutBatch:
+        first_seq = self._through + 1
+        reason = f"damage in {damage.path.name}: {damage.reason}" if damage else "a missing file"
+        frames = encode_loss(self._writer_id, first_seq, last_seq, f"{reason}, on the run's host")
+        return CutBatch(first_seq, last_seq, frames)
+
+    def remove_files(self) -> None:
+        """Once all of it is durable: deletes the segments, and sets damaged ones aside.
+
+        Raises:
+            OSError: they cannot be removed.
+        """
+        for number in segment_numbers(self._folder, "spool"):
+            path = segment_path(self._folder, "spool", number)
+            with contextlib.suppress(FileNotFoundError):
+                if path in self._damaged:
+                    path.rename(path.with_name(path.name + _DAMAGED_SUFFIX))
+                else:
+                    path.unlink()
+
+
+def has_spool(folder: Path) -> bool:
+    """Whether there are spool segments."""
+    return bool(segment_numbers(folder, "spool"))
+
+
+def read_range(folder: Path, first_seq: int, last_seq: int) -> list[CutBatch]:
+    """A range of records as batches, as far as the spool still has them."""
+    cutter = BatchCutter()
+    found: list[CutBatch | None] = []
+    with contextlib.suppress(OSError, struct.error):
+        for item in read_spool(folder, after_seq=first_seq - 1):
+            if isinstance(item, Damage):
+                continue
+            if item.kind == Kind.SCHEMA:
+                (schema_id,) = _SCHEMA_ID.unpack_from(item.payload)
+                cutter.add_schema(bytes(item.memory), schema_id)
+            elif item.seq > last_seq:
+                break
+            elif item.seq >= first_seq:
+                found.append(cutter.add(item.kind, item.seq, bytes(item.memory)))
+    found.append(cutter.flush())
+    return [batch for batch in found if batch is not None]

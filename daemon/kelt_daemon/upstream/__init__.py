@@ -1,0 +1,58 @@
+"""What the daemon needs of an upstream, whatever speaks behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kelt_daemon.batch import Outgoing
+from kelt_proto.v1.upstream_pb2 import DescribeRunReply, DescribeRunRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerInfo:
+    """Who answered. Cursors kept for another `server_id` are void."""
+
+    server_id: str
+    version: str
+    default_entity: str
+    push_bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class PushedCursor:
+    """How far a writer is committed; `gap` asks to go back to there."""
+
+    committed_through: int
+    gap: bool
+
+
+class Upstream(Protocol):
+    """A connection to one server.
+
+    Every call has a deadline and raises `UpstreamError`s only. A call is answered after commit.
+    """
+
+    async def connect(self, api_key: str) -> ServerInfo:
+        """Makes the connection anew, with a key or an empty text."""
+
+    async def push(self, batches: Sequence[Outgoing]) -> Mapping[bytes, PushedCursor]:
+        """Sends batches, all of which have frames; records that the server has are skipped."""
+
+    async def cursors(self, writer_ids: Sequence[bytes]) -> Mapping[bytes, int]:
+        """How far writers are committed; one that is not known is at 0."""
+
+    async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> None:
+        """Says which writers live, and whether they are stalled."""
+
+    async def describe_run(
+        self, request: DescribeRunRequest, *, deadline_s: float
+    ) -> DescribeRunReply:
+        """What the server knows of a run."""
+
+    async def wait_lost(self) -> None:
+        """Until the connection broke, or who answers may have become another."""
+
+    async def aclose(self) -> None:
+        """Ends the connection."""

@@ -1,0 +1,138 @@
+"""HTTP to a kelt server: one place where its refusals and the network's become our errors."""
+
+from __future__ import annotations
+
+import weakref
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from kelt.api_client.errors import (
+    KeyRefusedError,
+    QueryError,
+    ServerFaultError,
+    UnreachableError,
+)
+from kelt.api_client.json_values import decode_json
+from kelt.errors import RunNotFoundError
+from kelt.version import __version__
+
+Arguments = list[tuple[str, str | int]]
+
+_BASE = "/api/v1"
+
+
+class Connection:
+    """Requests to one server, over connections that are kept open.
+
+    Args:
+        upstream: the server's address, `http://…` or `https://…`.
+        api_key: sent with each request where there is one.
+        timeout_s: how long one request may take to connect, and to answer.
+
+    Raises:
+        QueryError: the address is not one.
+    """
+
+    def __init__(self, *, upstream: str, api_key: str | None, timeout_s: float) -> None:
+        self.upstream = upstream.rstrip("/")
+        headers = {"User-Agent": f"kelt/{__version__}"}
+        if api_key:
+            headers["Authorization"] = f"Bearer {api_key}"
+        try:
+            url = httpx.URL(self.upstream)
+        except httpx.InvalidURL:
+            url = httpx.URL()
+        if url.scheme not in {"http", "https"} or not url.host:
+            raise QueryError(
+                f"The upstream {upstream!r} is no address. Write it as http://host:port."
+            )
+        self._timeout_s = timeout_s
+        self._client = httpx.Client(headers=headers, timeout=timeout_s)
+        # Who forgets close() leaves no open socket behind.
+        self._close = weakref.finalize(self, self._client.close)
+
+    def close(self) -> None:
+        """Closes the connections; nothing can be asked afterwards."""
+        self._close()
+
+    def get(self, route: str, arguments: Arguments | None = None) -> Any:
+        """The decoded reply of a route under `/api/v1`.
+
+        Raises:
+            UnreachableError: no answer came.
+            KeyRefusedError: the server wants a key, or another one.
+            RunNotFoundError: there is no such thing.
+            QueryError: an argument does not fit.
+            ServerFaultError: the server cannot answer, or is no kelt server.
+        """
+        response = self._ask(f"{self.upstream}{_BASE}{route}", arguments or [])
+        if response.status_code == httpx.codes.OK:
+            try:
+                return decode_json(response.content)
+            except ValueError:
+                raise self._not_kelt() from None
+        raise self._refusal(response)
+
+    def server_time(self) -> float | None:
+        """The server's clock (Unix seconds, whole), or None where it does not tell.
+
+        Raises:
+            UnreachableError: no answer came.
+        """
+        stamp = self._ask(f"{self.upstream}{_BASE}/info", []).headers.get("Date", "")
+        try:
+            return parsedate_to_datetime(stamp).timestamp()
+        except ValueError:
+            return None
+
+    def _ask(self, url: str, arguments: Arguments) -> httpx.Response:
+        try:
+            try:
+                return self._client.get(url, params=tuple(arguments))
+            except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                # A kept connection that the server closed while nobody looked, as on its restart.
+                return self._client.get(url, params=tuple(arguments))
+        except httpx.TimeoutException:
+            raise UnreachableError(
+                f"The upstream {self.upstream} did not answer within {self._timeout_s:g} s. "
+                "Try again, or allow it more time with timeout_s."
+            ) from None
+        except httpx.TransportError as error:
+            raise UnreachableError(
+                f"The upstream {self.upstream} cannot be reached ({_cause(error)}). "
+                "Start it with `kelt server`, or name another with KELT_UPSTREAM."
+            ) from error
+
+    def _refusal(self, response: httpx.Response) -> Exception:
+        try:
+            said = str(decode_json(response.content)["error"])
+        except (ValueError, KeyError, TypeError):
+            if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                return self._not_kelt()
+            said = f"HTTP status {response.status_code}"
+        if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            return KeyRefusedError(
+                f"The upstream {self.upstream} refused the key ({said.rstrip('.')}). "
+                "Set KELT_API_KEY to one that it accepts."
+            )
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return RunNotFoundError(said)
+        if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+            return QueryError(f"The upstream cannot take this: {said.rstrip('.')}.")
+        return ServerFaultError(
+            f"The upstream {self.upstream} cannot answer ({said.rstrip('.')}). "
+            "Try again, or look at the output of `kelt server`."
+        )
+
+    def _not_kelt(self) -> ServerFaultError:
+        return ServerFaultError(
+            f"{self.upstream} answers, but not as a kelt server does. "
+            "Check the address (KELT_UPSTREAM)."
+        )
+
+
+def _cause(error: httpx.TransportError) -> str:
+    text = str(error) or type(error).__name__
+    return text.partition("] ")[2] if text.startswith("[Errno") else text

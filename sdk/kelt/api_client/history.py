@@ -1,0 +1,91 @@
+"""Reading a run's rows, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kelt.api_client.errors import QueryError
+
+#: The server takes no larger page.
+PAGE_ROWS_MAX = 10_000
+#: What every row has beside what was logged, by the names that people ask for.
+ROW_FACTS: Mapping[str, str] = {"_step": "step", "_timestamp": "timestamp", "_runtime": "runtime"}
+
+
+class Getter(Protocol):
+    """What reading rows needs of a connection."""
+
+    def get(self, route: str, arguments: list[tuple[str, str | int]] = ...) -> Any:
+        """The decoded reply of a route."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryQuery:
+    """Which rows, and what of them.
+
+    Raises:
+        QueryError: a bound is out of range; the message names it.
+    """
+
+    keys: tuple[str, ...] | None = None
+    page_rows: int = 1000
+    min_step: int | None = None
+    max_step: int | None = None
+    samples: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.page_rows <= PAGE_ROWS_MAX:
+            raise QueryError(
+                f"page_size is {self.page_rows}; choose between 1 and {PAGE_ROWS_MAX}."
+            )
+        if self.samples is not None and self.samples < 1:
+            raise QueryError(f"samples is {self.samples}; ask for at least 1.")
+
+    def arguments(self, after: str | None) -> list[tuple[str, str | int]]:
+        """A request's arguments, for the page that follows `after`."""
+        chosen: list[tuple[str, str | int]] = [
+            ("key", key) for key in self.keys or () if key not in ROW_FACTS
+        ]
+        if self.samples is None:
+            chosen.append(("limit", self.page_rows))
+        for name, value in (
+            ("min_step", self.min_step),
+            ("max_step", self.max_step),
+            ("samples", self.samples),
+            ("after", after),
+        ):
+            if value is not None:
+                chosen.append((name, value))
+        return chosen
+
+    def row(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """A row as people get it: asked for by keys, in their order; else whole."""
+        values: Mapping[str, Any] = item["values"]
+        if self.keys is None:
+            return {name: item[field] for name, field in ROW_FACTS.items()} | dict(values)
+        return {key: item[ROW_FACTS[key]] if key in ROW_FACTS else values[key] for key in self.keys}
+
+
+def chosen_keys(keys: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The keys that a caller asked for, or None for all.
+
+    Raises:
+        QueryError: a bare text, which would be taken for a list of letters.
+    """
+    if isinstance(keys, str | int):
+        raise QueryError(f"keys is {keys!r}; give a list of names, such as ['loss'].")
+    return tuple(keys) if keys else None
+
+
+def read_rows(getter: Getter, route: str, query: HistoryQuery) -> Iterator[dict[str, Any]]:
+    """The rows of a history. Nothing is asked before the first is wanted."""
+    after: str | None = None
+    while True:
+        page = getter.get(f"{route}/history", query.arguments(after))
+        for item in page["rows"]:
+            yield query.row(item)
+        after = page["next"]
+        if after is None:
+            return

@@ -1,0 +1,97 @@
+"""What a run's reply is made of, as plain records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A branch that a run's history comes from.
+
+    Args:
+        immutable_id: the branch.
+        entity: of the name that the branch was made for.
+        project: as `entity`.
+        run_id: as `entity`.
+        fork_step: the last step that is inherited from it.
+        kind: how it was left: forked, rewound or continued.
+        is_known: whether its records have arrived.
+    """
+
+    immutable_id: str
+    entity: str
+    project: str
+    run_id: str
+    fork_step: int
+    kind: str
+    is_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Records that were accepted and could not be delivered."""
+
+    writer_id: str
+    first_seq: int
+    last_seq: int
+    rows: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The numbers of one metric in a range of steps; `min`, `max`, `mean` without NaN."""
+
+    from_step: int
+    to_step: int
+    count: int
+    nan: int
+    min: float | None
+    max: float | None
+    mean: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A project that has runs."""
+
+    entity: str
+    name: str
+    runs: int
+    last_started_at: str | None
+
+
+def ancestor(data: Mapping[str, Any]) -> Ancestor:
+    """One element of a reply's `lineage`."""
+    return Ancestor(
+        data["immutable_id"],
+        data["entity"],
+        data["project"],
+        data["run_id"],
+        data["fork_step"],
+        data["kind"],
+        data["known"],
+    )
+
+
+def loss(data: Mapping[str, Any]) -> Loss:
+    """One element of a reply's `losses`."""
+    return Loss(
+        data["writer_id"], data["first_seq"], data["last_seq"], data["rows"], data["reason"]
+    )
+
+
+def bucket(data: Mapping[str, Any]) -> Bucket:
+    """One element of a reply's `keys[key]`."""
+    return Bucket(
+        data["from"],
+        data["to"],
+        data["count"],
+        data["nan"],
+        data["min"],
+        data["max"],
+        data["mean"],
+    )

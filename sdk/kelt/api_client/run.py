@@ -1,0 +1,278 @@
+"""One run as the server knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from kelt.api_client.connection import Connection
+from kelt.api_client.filters import iso_time
+from kelt.api_client.history import HistoryQuery, chosen_keys, read_rows
+from kelt.api_client.paths import RunPath
+from kelt.api_client.records import Ancestor, Bucket, Loss, ancestor, bucket, loss
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Run:
+    """One run, or one archived branch of it, as it was when it was fetched; `load()` looks again.
+
+    Args:
+        connection: to the server.
+        data: a RUN of the read API.
+    """
+
+    def __init__(self, *, connection: Connection, data: Mapping[str, Any]) -> None:
+        self._connection = connection
+        self._data = data
+
+    def __repr__(self) -> str:
+        return f"<Run {'/'.join(self.path)} ({self.state})>"
+
+    def load(self) -> Run:
+        """Fetches the run again, by its immutable id, and returns it."""
+        self._data = self._connection.get(self._route(self.immutable_id))
+        return self
+
+    @property
+    def id(self) -> str:
+        """The run id: its name in the project's namespace."""
+        return str(self._data["run_id"])
+
+    @property
+    def immutable_id(self) -> str:
+        """The id of the branch, which no fork or rewind changes."""
+        return str(self._data["immutable_id"])
+
+    @property
+    def entity(self) -> str:
+        """Whose project it is in."""
+        return str(self._data["entity"])
+
+    @property
+    def project(self) -> str:
+        """The project."""
+        return str(self._data["project"])
+
+    @property
+    def path(self) -> list[str]:
+        """Entity, project and run id."""
+        return [self.entity, self.project, self.id]
+
+    @property
+    def name(self) -> str:
+        """The display name."""
+        return str(self._data["name"])
+
+    @property
+    def notes(self) -> str:
+        """Free text."""
+        return str(self._data["notes"] or "")
+
+    @property
+    def group(self) -> str:
+        """The group, or an empty text."""
+        return str(self._data["group"] or "")
+
+    @property
+    def job_type(self) -> str:
+        """The job type, or an empty text."""
+        return str(self._data["job_type"] or "")
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags."""
+        return list(self._data["tags"])
+
+    @property
+    def state(self) -> str:
+        """`running`, `finished`, `failed` or `crashed`."""
+        return str(self._data["state"])
+
+    @property
+    def state_reason(self) -> str:
+        """Why it is in that state: a sentence, or nothing for a plain finish."""
+        return str(self._data["reason"] or "")
+
+    @property
+    def offline_since(self) -> str | None:
+        """Since when a running run has been silent, or None."""
+        return iso_time(self._data["offline_since"])
+
+    @property
+    def created_at(self) -> str | None:
+        """When the run began (ISO 8601, UTC)."""
+        return iso_time(self._data["created_at"])
+
+    @property
+    def heartbeat_at(self) -> str | None:
+        """The last sign of life that the server saw (ISO 8601, UTC)."""
+        return iso_time(self._data["heartbeat_at"])
+
+    @property
+    def runtime_s(self) -> float | None:
+        """Seconds from the start to the last row, or None without rows."""
+        value: float | None = self._data["runtime"]
+        return value
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration."""
+        return dict(self._data["config"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The summary: keys of nested metrics are joined with dots."""
+        return dict(self._data["summary"])
+
+    @property
+    def rows(self) -> int:
+        """How many rows the history has, inherited ones included."""
+        return int(self._data["rows"])
+
+    @property
+    def last_step(self) -> int:
+        """The highest step of the history; -1 without rows."""
+        return int(self._data["last_step"])
+
+    @property
+    def lastHistoryStep(self) -> int:  # noqa: N802 # wandb's public name
+        """The highest step of the history; -1 without rows."""
+        return self.last_step
+
+    @property
+    def kind(self) -> str:
+        """How its branch began: created, forked, rewound, continued, resumed or orphan."""
+        return str(self._data["kind"])
+
+    @property
+    def lineage(self) -> list[Ancestor]:
+        """The branches that its history comes from, nearest first."""
+        return [ancestor(item) for item in self._data["lineage"]]
+
+    @property
+    def is_archived(self) -> bool:
+        """Whether its name has moved on to another branch."""
+        return bool(self._data["is_archived"])
+
+    @property
+    def archived(self) -> list[Run]:
+        """The branches of its name that a rewind archived, newest first."""
+        if not self._data["archived"]:
+            return []
+        found = self._connection.get(f"{self._route(self.id)}/archived")["runs"]
+        return [Run(connection=self._connection, data=item) for item in found]
+
+    @property
+    def losses(self) -> list[Loss]:
+        """Records that were accepted and could not be delivered."""
+        return [loss(item) for item in self._data["losses"]]
+
+    @property
+    def lost_rows(self) -> int:
+        """How many rows the losses amount to."""
+        return int(self._data["lost_rows"])
+
+    @property
+    def problems(self) -> list[str]:
+        """What could not be settled, and what is odd, a sentence each."""
+        return list(self._data["problems"])
+
+    @property
+    def host(self) -> str:
+        """Where its newest session runs or ran."""
+        return str(self._data["host"])
+
+    @property
+    def url(self) -> str:
+        """The address of its page."""
+        return f"{self._connection.upstream}/{quote(self.entity)}/{quote(self.project)}/runs/" + (
+            quote(self.immutable_id if self.is_archived else self.id)
+        )
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """The server's reply, as it came."""
+        return self._data
+
+    def keys(self) -> list[str]:
+        """The names of all that the history holds, sorted."""
+        return list(self._connection.get(f"{self._route(self.immutable_id)}/keys")["keys"])
+
+    def scan_history(
+        self,
+        keys: Sequence[str] | None = None,
+        page_size: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """All rows, one plain dict each, page by page, with the values exactly as they were logged.
+
+        Args:
+            keys: keep the rows that have all of these, and of each row only these; by default
+                whole rows, with `_step`, `_timestamp` and `_runtime`.
+            page_size: rows a request, at most 10000.
+            min_step: the first step to give.
+            max_step: the last step to give (inclusive, like every "up to" in kelt).
+        """
+        query = HistoryQuery(
+            keys=chosen_keys(keys),
+            page_rows=page_size,
+            min_step=min_step,
+            max_step=max_step,
+        )
+        return read_rows(self._connection, self._route(self.immutable_id), query)
+
+    def history(
+        self, keys: Sequence[str] | None = None, samples: int = 500, *, pandas: bool = True
+    ) -> pd.DataFrame | list[dict[str, Any]]:
+        """At most `samples` rows, evenly chosen, to look at; `scan_history()` gives all.
+
+        Args:
+            keys: as for `scan_history()`; `_step` is always there.
+            samples: how many rows at most.
+            pandas: a DataFrame where pandas is installed; else, and without it, a list of dicts.
+        """
+        chosen = chosen_keys(keys)
+        if chosen is not None:
+            chosen = tuple(dict.fromkeys(("_step", *chosen)))
+        query = HistoryQuery(keys=chosen, samples=samples)
+        rows = list(read_rows(self._connection, self._route(self.immutable_id), query))
+        if pandas:
+            try:
+                import pandas as pd  # noqa: PLC0415 # optional, and slow to load
+            except ImportError:
+                return rows
+            frame: pd.DataFrame = pd.DataFrame(rows)
+            return frame
+        return rows
+
+    def buckets(
+        self,
+        keys: Sequence[str],
+        buckets: int = 1000,
+        min_step: int | None = None,
+        max_step: int | None = None,
+    ) -> dict[str, list[Bucket]]:
+        """Minimum, maximum and mean of metrics by equal ranges of steps, for drawing.
+
+        Args:
+            keys: the metrics.
+            buckets: how many ranges; those without numbers are left out.
+            min_step: the first step of the range, by default the history's.
+            max_step: the last step of the range, by default the history's.
+        """
+        arguments: list[tuple[str, str | int]] = [("key", key) for key in chosen_keys(keys) or ()]
+        arguments.append(("buckets", buckets))
+        arguments += [
+            (name, step)
+            for name, step in (("min_step", min_step), ("max_step", max_step))
+            if step is not None
+        ]
+        reply = self._connection.get(f"{self._route(self.immutable_id)}/buckets", arguments)
+        return {key: [bucket(item) for item in items] for key, items in reply["keys"].items()}
+
+    def _route(self, run: str) -> str:
+        return RunPath(self.entity, self.project, run).route

@@ -1,0 +1,3 @@
+from kelt.cli.main import main
+
+main()

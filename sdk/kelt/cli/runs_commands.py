@@ -1,0 +1,197 @@
+"""`kelt runs`: what the server knows of runs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kelt.cli.exit_codes import CliError, ExitCode
+from kelt.cli.options import AsJson, UpstreamOption
+from kelt.cli.terminal import Column, heading, note, print_table, say, say_json
+from kelt.cli.wording import shown
+
+if TYPE_CHECKING:
+    from kelt.api_client import Api, Run
+
+app = typer.Typer(
+    help="List, show and follow runs on the upstream.", no_args_is_help=True, rich_markup_mode=None
+)
+
+_FILTERS_EXAMPLE = """'{"config.lr": {"$gt": 0.1}}'"""
+
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="[ENTITY/]PROJECT/RUN, or an immutable id.", show_default=False
+    ),
+]
+
+
+@app.command("ls")
+def list_runs(
+    project: Annotated[
+        str | None,
+        typer.Argument(metavar="[ENTITY/]PROJECT", help="Without it: all runs of the entity."),
+    ] = None,
+    *,
+    state: Annotated[
+        list[str] | None, typer.Option("--state", help="Only runs in this state (repeatable).")
+    ] = None,
+    filters: Annotated[
+        str | None,
+        typer.Option("--filters", metavar="JSON", help=f"Conditions, as {_FILTERS_EXAMPLE}."),
+    ] = None,
+    order: Annotated[
+        str, typer.Option(metavar="PATH", help="Sort by +PATH or -PATH.")
+    ] = "-created_at",
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many runs at most.")] = 50,
+    upstream: UpstreamOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Runs with state, rows and lineage, newest first."""
+    conditions = _conditions(state or [], filters)
+    with _api(upstream) as api:
+        runs = api.runs(project, conditions, order, per_page=min(limit, 1000))
+        shown_runs = runs[:limit]
+        if as_json:
+            from kelt.cli.runs_view import run_json  # noqa: PLC0415 # with the API client
+
+            for run in shown_runs:
+                say_json(run_json(run))
+            return
+        _print_list(shown_runs, total=len(runs), project=project)
+
+
+def _conditions(states: list[str], filters: str | None) -> dict[str, object]:
+    import json  # noqa: PLC0415 # only here
+
+    conditions: list[dict[str, object]] = []
+    if states:
+        conditions.append({"state": {"$in": states}})
+    if filters is not None:
+        try:
+            parsed = json.loads(filters)
+        except ValueError as error:
+            raise CliError(
+                f"--filters is not JSON ({error}). Write it as {_FILTERS_EXAMPLE}.",
+                code=ExitCode.USAGE,
+            ) from None
+        if not isinstance(parsed, dict):
+            raise CliError(
+                f"--filters is not a JSON object. Write it as {_FILTERS_EXAMPLE}.",
+                code=ExitCode.USAGE,
+            )
+        conditions.append(parsed)
+    return conditions[0] if len(conditions) == 1 else {"$and": conditions} if conditions else {}
+
+
+def _print_list(runs: list[Run], *, total: int, project: str | None) -> None:
+    from kelt.cli.runs_view import LIST_COLUMNS, list_row  # noqa: PLC0415 # with the API client
+
+    if not runs:
+        note("No runs here that match.")
+        return
+    only = project.rpartition("/")[2] if project else None
+    now = time.time()
+    print_table(LIST_COLUMNS, [list_row(run, now=now, project=only) for run in runs])
+    if total > len(runs):
+        note(f"{len(runs)} of {total} runs; --limit shows more.")
+
+
+@app.command("show")
+def show_run(run: RunArgument, *, upstream: UpstreamOption = None, as_json: AsJson = False) -> None:
+    """One run: state, lineage, config, summary and the course of its metrics."""
+    with _api(upstream) as api:
+        found = api.run(run)
+        if as_json:
+            from kelt.cli.runs_view import run_json  # noqa: PLC0415 # with the API client
+
+            say_json(run_json(found))
+            return
+        _print_run(found)
+
+
+def _print_run(run: Run) -> None:
+    from kelt.cli.runs_view import (  # noqa: PLC0415 # with the API client
+        curve,
+        facts,
+        lineage_lines,
+        numeric_metrics,
+    )
+
+    say("/".join(run.path))
+    width = max(len(title) for title, _ in facts(run, now=0))
+    for title, text in facts(run, now=time.time()):
+        say(f"  {title:<{width}}  {text}")
+    archived = run.archived
+    if run.lineage or archived:
+        heading("Lineage")
+        for line in lineage_lines(run, archived):
+            say(f"  {line}")
+    if run.config:
+        heading("Config")
+        print_table(
+            (Column("", is_kept=False), Column("")),
+            [[f"  {key}", shown(value)] for key, value in sorted(run.config.items())],
+        )
+    summary = {key: value for key, value in sorted(run.summary.items()) if key[:1] != "_"}
+    if summary:
+        metrics = numeric_metrics(summary)
+        curves = run.buckets(metrics, buckets=30) if metrics else {}
+        heading("Summary")
+        print_table(
+            (Column(""), Column(""), Column("")),
+            [
+                [f"  {key}", shown(value, characters_max=32), curve(curves.get(key, []))]
+                for key, value in summary.items()
+            ],
+        )
+
+
+@app.command("tail")
+def tail_run(
+    run: RunArgument,
+    *,
+    rows: Annotated[
+        int,
+        typer.Option(
+            "-n", "--rows", metavar="N", min=0, help="How many rows that are there already."
+        ),
+    ] = 10,
+    follow: Annotated[
+        bool, typer.Option(help="Wait for more rows while the run is running.")
+    ] = True,
+    keys: Annotated[
+        list[str] | None, typer.Option("--key", help="Only these metrics (repeatable).")
+    ] = None,
+    interval_s: Annotated[
+        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="How often to look.")
+    ] = 1.0,
+    upstream: UpstreamOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """The newest rows, then new ones as they arrive, until the run has ended.
+
+    A row that grows by further calls with its step is printed again. --json prints a row a line.
+    """
+    from kelt.cli.runs_tail import Tail  # noqa: PLC0415 # with the API client
+    from kelt.cli.runs_view import tail_line  # noqa: PLC0415 # with the API client
+
+    with _api(upstream) as api:
+        tail = Tail(api=api, path=run, keys=keys or [], interval_s=interval_s, sleep=time.sleep)
+        for row in tail.rows(last=rows, follow=follow):
+            if as_json:
+                say_json(row)
+            else:
+                say(tail_line(row))
+        note(
+            ": ".join(text for text in (tail.run.id, tail.run.state, tail.run.state_reason) if text)
+        )
+
+
+def _api(upstream: str | None) -> Api:
+    from kelt.api_client import Api  # noqa: PLC0415 # loads httpx
+
+    return Api(upstream)

@@ -1,0 +1,148 @@
+"""Runs as a terminal shows them. Pure: runs in, lines and cells out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kelt.cli.terminal import Column
+from kelt.cli.wording import age, count, plain, shown
+from kelt.sparkline import sparkline
+
+if TYPE_CHECKING:
+    from kelt.api_client import Ancestor, Bucket, Run
+
+LIST_COLUMNS = (
+    Column("RUN", is_kept=True),
+    Column("NAME"),
+    Column("STATE", is_kept=True),
+    Column("REASON"),
+    Column("ROWS", is_number=True, is_kept=True),
+    Column("STEP", is_number=True, is_kept=True),
+    Column("FROM"),
+    Column("AGE", is_number=True, is_kept=True),
+)
+#: Metrics that get a curve in `runs show`.
+CURVES_MAX = 20
+
+
+def list_row(run: Run, *, now: float, project: str | None = None) -> list[str]:
+    """A run's line in `runs ls`; `project` is the one that need not be repeated."""
+    reason = run.state_reason
+    if run.state == "running" and run.raw["offline_since"] is not None:
+        reason = f"silent for {age(now - run.raw['offline_since'])}"
+    if run.lost_rows:
+        reason = f"{count(run.lost_rows, 'row')} lost; {reason}".rstrip("; ")
+    elif run.problems:
+        reason = f"{count(len(run.problems), 'problem')}; {reason}".rstrip("; ")
+    return [
+        run.id if run.project == project else f"{run.project}/{run.id}",
+        run.name,
+        run.state,
+        reason,
+        str(run.rows),
+        str(run.last_step) if run.last_step >= 0 else "-",
+        origin(run),
+        age(None if run.raw["created_at"] is None else now - run.raw["created_at"]),
+    ]
+
+
+def origin(run: Run) -> str:
+    """Where a run's history begins, in a few words."""
+    if not run.lineage:
+        return ""
+    nearest = run.lineage[0]
+    if nearest.kind == "forked":
+        return f"{nearest.run_id or nearest.immutable_id} @{nearest.fork_step}"
+    return f"{nearest.kind} @{nearest.fork_step}"
+
+
+def lineage_lines(run: Run, archived: Sequence[Run]) -> list[str]:
+    """The way back to the first branch as a small tree, then what a rewind archived."""
+    lines = [_branch(run.id, run.immutable_id)]
+    for depth, parent in enumerate(run.lineage):
+        verb = {"forked": "forked from", "rewound": "rewound from", "continued": "continues"}
+        lines.append(
+            f"{'   ' * depth}└─ {verb.get(parent.kind, parent.kind)} step {parent.fork_step} of "
+            f"{_parent_name(parent, run)}"
+        )
+    lines += [
+        f"archived: {_branch(branch.id, branch.immutable_id)}, {count(branch.rows, 'row')}, "
+        f"last step {branch.last_step}"
+        for branch in archived
+    ]
+    return [plain(line) for line in lines]
+
+
+def _branch(run_id: str, immutable_id: str) -> str:
+    return f"{run_id} ({immutable_id})"
+
+
+def _parent_name(parent: Ancestor, run: Run) -> str:
+    name = _branch(parent.run_id or "?", parent.immutable_id)
+    if parent.project != run.project and parent.project:
+        name = f"{parent.project}/{name}"
+    return name if parent.is_known else f"{name}, which has not arrived yet"
+
+
+def facts(run: Run, *, now: float) -> list[tuple[str, str]]:
+    """What `runs show` says of a run above its values."""
+    state = f"{run.state}: {run.state_reason}" if run.state_reason else run.state
+    if run.raw["offline_since"] is not None:
+        state += f" (silent for {age(now - run.raw['offline_since'])})"
+    steps = f", last step {run.last_step}" if run.rows else ""
+    listed = [
+        ("name", run.name),
+        ("state", state),
+        ("immutable id", run.immutable_id + (" (archived)" if run.is_archived else "")),
+        ("rows", f"{run.rows:,}{steps}"),
+        ("created", _moment(run.created_at, run.raw["created_at"], now)),
+        ("last seen", _moment(run.heartbeat_at, run.raw["heartbeat_at"], now)),
+        ("host", run.host),
+        ("tags", ", ".join(run.tags)),
+        ("group", run.group),
+        ("job type", run.job_type),
+        ("notes", run.notes),
+        ("url", run.url),
+    ]
+    listed += [
+        ("lost", f"{count(lost.rows, 'row')} of writer {lost.writer_id}: {lost.reason}")
+        for lost in run.losses
+    ]
+    listed += [("problem", problem) for problem in run.problems]
+    return [(title, plain(text)) for title, text in listed if text]
+
+
+def _moment(text: str | None, seconds: float | None, now: float) -> str:
+    return "" if text is None or seconds is None else f"{text} ({age(now - seconds)} ago)"
+
+
+def numeric_metrics(summary: Mapping[str, Any]) -> list[str]:
+    """The metrics that have a curve to show, at most `CURVES_MAX`."""
+    found = [
+        key
+        for key, value in sorted(summary.items())
+        if isinstance(value, int | float) and not isinstance(value, bool) and key[:1] != "_"
+    ]
+    return found[:CURVES_MAX]
+
+
+def curve(buckets: Sequence[Bucket], *, width: int = 30) -> str:
+    """A metric's course."""
+    return sparkline([math.nan if b.mean is None else b.mean for b in buckets], width=width)
+
+
+def tail_line(row: Mapping[str, Any]) -> str:
+    """A row of the history on one line."""
+    values = "  ".join(
+        f"{plain(key)}={shown(value, characters_max=24)}"
+        for key, value in row.items()
+        if key not in {"_step", "_timestamp", "_runtime"}
+    )
+    return f"{row['_step']:>8}  {values}"
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """A run for scripts: what the read API says, and the address of its page."""
+    return {**run.raw, "url": run.url}

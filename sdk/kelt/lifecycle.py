@@ -1,0 +1,32 @@
+"""What a run needs of whoever opened it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from kelt.active_run import Run
+    from kelt.local_history import LocalHistory
+    from kelt.local_runs import LocalRuns
+
+
+class Lifecycle(Protocol):
+    """Opens sibling runs, and is told when a run ends.
+
+    Attributes:
+        local: what this host knows of runs; None where nothing is recorded.
+        history: reads it.
+        place: what `resume="auto"` remembers a run by.
+    """
+
+    local: LocalRuns | None
+    history: LocalHistory | None
+    place: Path
+
+    def fork(self, parent: Run, step: int, init: Mapping[str, Any]) -> Run:
+        """Opens a run that leaves `parent` at `step`."""
+
+    def finished(self, run: Run) -> None:
+        """A run has ended."""

@@ -1,0 +1,166 @@
+"""Control records: the payloads that the SDK writes beside rows (`record.proto`)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kelt.metric_definitions import MetricDefinition
+from kelt.run_folder import RunManifest
+from kelt.values import encode_json
+from kelt.version import __version__
+from kelt_proto.v1 import record_pb2
+from kelt_proto.v1.rows import Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointRef:
+    """A point of a run's history, with the immutable id where this host knows it."""
+
+    entity: str
+    project: str
+    run_id: str
+    branch_id: str
+    step: int
+
+    def to_proto(self) -> record_pb2.BranchPoint:
+        """As records carry it."""
+        return record_pb2.BranchPoint(
+            entity=self.entity,
+            project=self.project,
+            run_id=self.run_id,
+            branch_id=self.branch_id,
+            step=self.step,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What people see of a run; None stays as it was."""
+
+    name: str | None = None
+    notes: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    tags: tuple[str, ...] | None = None
+
+    def to_proto(self) -> record_pb2.RunInfo:
+        """As records carry it."""
+        info = record_pb2.RunInfo()
+        for field in ("name", "notes", "group", "job_type"):
+            if (value := getattr(self, field)) is not None:
+                setattr(info, field, value)
+        if self.tags is not None:
+            info.tags.values.extend(self.tags)
+            info.tags.SetInParent()
+        return info
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """How a session begins: the origin of RunOpened.
+
+    Attributes:
+        kind: created, resumed, forked or rewound.
+        point: where a forked or rewound branch leaves its parent.
+        point_unknown: as in the Resumed record.
+        last_step: as in the Resumed record.
+        resume_mode: as in the Resumed record.
+    """
+
+    kind: str
+    point: PointRef | None = None
+    point_unknown: bool = False
+    last_step: int = -1
+    resume_mode: str = ""
+
+
+def run_opened(
+    manifest: RunManifest, opening: Opening, facts: RunFacts, started_at: float
+) -> bytes:
+    """The first record of every writer."""
+    message = record_pb2.RunOpened(
+        entity=manifest.entity,
+        project=manifest.project,
+        run_id=manifest.run_id,
+        branch_id=manifest.branch_id,
+        started_at=started_at,
+        info=facts.to_proto(),
+        host=record_pb2.Host(
+            hostname=manifest.hostname,
+            machine_id=manifest.machine_id,
+            boot_id=manifest.boot_id,
+            pid=manifest.pid,
+            pid_start_ticks=manifest.pid_start_ticks,
+            program=program(),
+            python=sys.version.split()[0],
+        ),
+        sdk_version=__version__,
+    )
+    if opening.kind == "resumed":
+        message.resumed.point_unknown = opening.point_unknown
+        message.resumed.last_step = opening.last_step
+        message.resumed.mode = opening.resume_mode
+    elif opening.point is None:
+        message.created.SetInParent()
+    elif opening.kind == "forked":
+        message.forked.CopyFrom(opening.point.to_proto())
+    else:
+        message.rewound.CopyFrom(opening.point.to_proto())
+    return message.SerializeToString()
+
+
+def program() -> str:
+    """What runs here, as `ps` would say it."""
+    return os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "python"  # noqa: PTH119 # may be "-c"
+
+
+def config(values: Mapping[str, Value], removed: Iterable[str], at: float) -> bytes:
+    """A change of config."""
+    return record_pb2.Config(items=_items(values, removed), at=at).SerializeToString()
+
+
+def summary(values: Mapping[str, Value], removed: Iterable[str], step: int) -> bytes:
+    """Summary values set by hand."""
+    return record_pb2.Summary(items=_items(values, removed), step=step).SerializeToString()
+
+
+def metric_definition(definition: MetricDefinition) -> bytes:
+    """What define_metric said."""
+    return record_pb2.MetricDefinition(
+        name=definition.name,
+        step_metric=definition.step_metric,
+        summary=definition.summary,
+        goal=definition.goal,
+        hidden=definition.hidden,
+        step=definition.step,
+    ).SerializeToString()
+
+
+def run_info(facts: RunFacts) -> bytes:
+    """A change of what people see."""
+    return facts.to_proto().SerializeToString()
+
+
+def rewind(branch_id: str, point: PointRef, at: float) -> bytes:
+    """The name moves to a new branch in mid-session."""
+    return record_pb2.Rewind(branch_id=branch_id, point=point.to_proto(), at=at).SerializeToString()
+
+
+def exited(*, exit_code: int, reason: str, signal: int, at: float) -> bytes:
+    """Goodbye."""
+    return record_pb2.Exit(
+        exit_code=exit_code, reason=reason, signal=signal, at=at
+    ).SerializeToString()
+
+
+def lost_rows(writer_id: bytes, rows: int, reason: str) -> bytes:
+    """Rows that found no room and never got a number."""
+    return record_pb2.Loss(writer_id=writer_id, rows=rows, reason=reason).SerializeToString()
+
+
+def _items(values: Mapping[str, Value], removed: Iterable[str]) -> Sequence[record_pb2.JsonItem]:
+    kept = [record_pb2.JsonItem(key=key, json=encode_json(v)) for key, v in values.items()]
+    return [*kept, *(record_pb2.JsonItem(key=key, removed=True) for key in removed)]

@@ -1,0 +1,404 @@
+"""The path of `log()`: from a dict to a frame in the spool.
+
+A *plan* is all that can be known from the names and types of a row. Rows of a known plan whose
+values pack as they are go straight to the spool. Everything else takes the general path, which
+also finds the caller's mistakes.
+
+Steps. The automatic step is one above the highest so far. `commit=False` keeps it open: rows go
+out at once, marked as parts, until a row with `commit=True` closes it. An automatic step is taken
+with one atomic operation, so that neither threads nor a signal handler that logs can take it
+twice; a call that a KeyboardInterrupt cuts short may leave its number unused.
+
+Relative steps. Where a run was resumed whose end this host does not know, automatic steps count
+from 0 and are marked `FLAG_RELATIVE_STEP`. A step given by hand is always absolute, and the
+automatic ones after it follow it.
+
+The lock orders the rows of threads. It is re-entrant for signal handlers, and one that a
+KeyboardInterrupt left locked is replaced by the next thread that waits for it too long.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kelt.errors import UsageError
+from kelt.journal.spool import InternedSchema
+from kelt.values import (
+    RESERVED_KEYS,
+    RUNTIME_KEY,
+    STEP_KEY,
+    TIMESTAMP_KEY,
+    checked_key,
+    checked_step,
+    column_of,
+    columns,
+    kind_of_type,
+)
+from kelt_proto.v1.rows import (
+    FLAG_PARTIAL,
+    FLAG_RELATIVE_STEP,
+    FLAG_STEP_WENT_DOWN,
+    INLINE_SCHEMA_ID,
+    SCHEMAS_MAX,
+    STEP_MAX,
+    ColumnKind,
+    RowHeader,
+    Schema,
+)
+
+#: Plans that are remembered; past that all are forgotten and found anew through their schemas.
+PLANS_MAX = 1024
+_LOCK_WAIT_S = 0.25
+_now = time.time
+_monotonic = time.monotonic
+
+
+class RowSink(Protocol):
+    """Where rows go: a spool, or nowhere."""
+
+    @property
+    def seq(self) -> int:
+        """The last sequence number given."""
+
+    def append_row(  # noqa: PLR0917 # as the spool's
+        self,
+        interned: InternedSchema,
+        flags: int,
+        step: int,
+        timestamp: float,
+        runtime: float,
+        values: Sequence[Any],
+        /,
+    ) -> bool:
+        """Takes a row whose columns all have a plain slot."""
+
+    def append_row_with_tail(
+        self, schema: InternedSchema, header: RowHeader, values: Sequence[Any], /
+    ) -> bool:
+        """Takes any row."""
+
+
+class Plan:
+    """What is known of rows with these names and kinds.
+
+    Attributes:
+        types: the exact types of values that pack as they are.
+        last: the newest such row, for the summary: (seq, step, values).
+        merged_seq: the newest row that the summary has seen.
+    """
+
+    __slots__ = ("interned", "is_inline", "last", "merged_seq", "nones", "types")
+
+    def __init__(self, *, interned: InternedSchema, is_inline: bool) -> None:
+        self.interned = interned
+        self.is_inline = is_inline
+        self.nones = tuple(
+            i for i, kind in enumerate(interned.schema.kinds) if kind == ColumnKind.NONE
+        )
+        self.types: tuple[type, ...] = ()
+        self.last: tuple[int, int, Sequence[Any]] | None = None
+        self.merged_seq = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCount:
+    """Where a branch stands.
+
+    Attributes:
+        highest: the highest step of its history, -1 without one.
+        is_relative: automatic steps count from an end that is not known here.
+    """
+
+    highest: int = -1
+    is_relative: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowEvents:
+    """What the packer tells its run.
+
+    Attributes:
+        on_row: called with names, values, step and sequence number of each row that cannot wait
+            until somebody looks at the summary.
+        before_step_goes_down: called before a row with a lower step, with that and the highest.
+    """
+
+    on_row: Callable[[Sequence[str], Sequence[Any], int, int], None]
+    before_step_goes_down: Callable[[int, int], None]
+
+
+class RowPacker:
+    """Packs rows into a spool.
+
+    Args:
+        sink: where rows go.
+        steps: where the branch stands.
+        started: the monotonic time from which `_runtime` counts.
+        events: what the run wants to hear.
+    """
+
+    def __init__(
+        self, *, sink: RowSink, steps: StepCount, started: float, events: RowEvents
+    ) -> None:
+        self.rows = 0
+        self._sink = sink
+        self._started = started
+        self._events = events
+        self._closed_reason = ""
+        self._wants_every_row = False
+        self._lock = threading.RLock()
+        #: By names alone, and then by names and kinds.
+        self._by_keys: dict[tuple[str, ...], Plan] = {}
+        self._plans: dict[tuple[tuple[str, ...], tuple[int, ...]], Plan] = {}
+        self._schema_ids = itertools.count(1)
+        self._branch_from(steps)
+
+    def _branch_from(self, steps: StepCount) -> None:
+        self._highest = steps.highest
+        self._auto = itertools.count(steps.highest + 1)
+        self._auto_flags = FLAG_RELATIVE_STEP if steps.is_relative else 0
+        self._open_step: int | None = None
+        self._set_path()
+
+    def _set_path(self) -> None:
+        """Whether rows may take the short path: nothing but a plan is asked of them."""
+        self._is_plain = (
+            self._open_step is None
+            and not self._auto_flags
+            and not self._closed_reason
+            and not self._wants_every_row
+        )
+
+    def go_on_from(self, steps: StepCount) -> None:
+        """Says where the branch stands now (a rewind); an open step is closed."""
+        with self._lock:
+            self._branch_from(steps)
+
+    def want_every_row(self) -> None:
+        """Has `on_row` called for every row from now on."""
+        self._wants_every_row = True
+        self._set_path()
+
+    def close(self, reason: str) -> None:
+        """Makes every later call an error with this reason."""
+        self._closed_reason = reason
+        self._set_path()
+
+    @property
+    def next_step(self) -> int:
+        """The step that the next automatic row gets."""
+        if self._open_step is not None:
+            return self._open_step
+        return int(repr(self._auto)[len("count(") : -1])  # the way to look without taking
+
+    @property
+    def highest_step(self) -> int:
+        """The highest step so far, -1 without one."""
+        return self._highest
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether automatic steps count from an end that is not known here."""
+        return bool(self._auto_flags)
+
+    def unmerged_rows(self) -> Iterator[tuple[Sequence[str], Sequence[Any], int, int]]:
+        """For each plan its newest row, where the summary has not seen it: as for `on_row`."""
+        for plan in list(self._plans.values()):
+            last = plan.last
+            if last is not None and last[0] > plan.merged_seq:
+                plan.merged_seq = last[0]
+                yield plan.interned.schema.names, last[2], last[1], last[0]
+
+    # -- the path of most rows --------------------------------------------------------------------
+
+    def log(self, data: Any, step: int | None, commit: bool | None) -> None:
+        """Writes one row, or part of one.
+
+        Raises:
+            UsageError: a key, value or step that cannot be logged; nothing was written.
+        """
+        if step is not None or not commit or not self._is_plain or type(data) is not dict:
+            self._log_general(data, step, commit is not False)
+            return
+        values = tuple(data.values())
+        plan = self._by_keys.get(tuple(data))
+        if plan is None or plan.types != tuple(map(type, values)):
+            self._log_general(data, step, commit=True)
+            return
+        lock = self._lock
+        held = lock.acquire(True, _LOCK_WAIT_S)  # names cost here
+        try:
+            number = next(self._auto)
+            flags = 0 if number > self._highest else FLAG_STEP_WENT_DOWN
+            self._sink.append_row(
+                plan.interned, flags, number, _now(), _monotonic() - self._started, values
+            )
+            plan.last = (self._sink.seq, number, values)
+            if number > self._highest:  # noqa: PLR1730 # cheaper than max()
+                self._highest = number
+            self.rows += 1
+        except struct.error:  # an integer that has outgrown its slot
+            self._log_general(data, number, commit=True)
+        finally:
+            if held:
+                lock.release()
+            else:
+                self._lock = threading.RLock()
+
+    # -- every other row --------------------------------------------------------------------------
+
+    def _log_general(self, data: Any, step: object, commit: bool) -> None:
+        if self._closed_reason:
+            raise UsageError(self._closed_reason)
+        if not isinstance(data, Mapping):
+            raise UsageError(
+                f"kelt.log takes a dict of values by name, not {type(data).__name__}; "
+                'write kelt.log({"loss": loss}).'
+            )
+        values: dict[Any, Any] = dict(data)  # a copy that no other thread changes
+        timestamp = runtime = None
+        if not RESERVED_KEYS.isdisjoint(values):
+            step = _own_step(values, step)
+            timestamp = _own_number(values, TIMESTAMP_KEY)
+            runtime = _own_number(values, RUNTIME_KEY)
+        number = None if step is None else checked_step(step, STEP_MAX)
+        plan, row = self._planned(values)
+        lock = self._lock
+        held = lock.acquire(timeout=_LOCK_WAIT_S)
+        try:
+            taken, flags = self._take_step(number, commit=commit)
+            header = RowHeader(
+                INLINE_SCHEMA_ID if plan.is_inline else plan.interned.schema.schema_id,
+                flags,
+                taken,
+                _now() if timestamp is None else timestamp,
+                _monotonic() - self._started if runtime is None else runtime,
+            )
+            self._write(plan, header, row)
+            self.rows += 1
+        finally:
+            if held:
+                lock.release()
+            else:
+                self._lock = threading.RLock()
+
+    def _take_step(self, step: int | None, *, commit: bool) -> tuple[int, int]:
+        """The number and the flags of a row; the open step is kept or closed."""
+        flags = 0 if commit else FLAG_PARTIAL
+        if step is None:
+            number = next(self._auto) if self._open_step is None else self._open_step
+            flags |= self._auto_flags
+        else:
+            number = step
+            if self._auto_flags:  # the user has told where the run stands
+                self._auto_flags, self._highest = 0, number - 1
+                self._auto = itertools.count(number + 1)
+            elif number > self._highest:
+                self._auto = itertools.count(number + 1)
+        if number < self._highest:
+            flags |= FLAG_STEP_WENT_DOWN
+            self._events.before_step_goes_down(number, self._highest)
+        if not commit:
+            self._open_step = number
+        elif step is None or (self._open_step is not None and number >= self._open_step):
+            self._open_step = None
+        self._set_path()
+        return number, flags
+
+    def _write(self, plan: Plan, header: RowHeader, row: Sequence[Any]) -> None:
+        sink, interned = self._sink, plan.interned
+        if plan.is_inline or interned.has_tail:
+            try:
+                sink.append_row_with_tail(interned, header, row)
+            except ValueError as error:
+                raise _too_large(interned.schema.names, row) from error
+        else:
+            slots: Sequence[Any] = row
+            if plan.nones:
+                slots = [0 if value is None else value for value in row]
+            sink.append_row(
+                interned, header.flags, header.step, header.timestamp, header.runtime, slots
+            )
+        self._highest = max(self._highest, header.step)
+        if plan.is_inline or self._wants_every_row:
+            plan.merged_seq = sink.seq
+            self._events.on_row(interned.schema.names, row, header.step, sink.seq)
+        else:
+            plan.last = (sink.seq, header.step, row)
+
+    def _planned(self, data: dict[Any, Any]) -> tuple[Plan, Sequence[Any]]:
+        """The plan of a row and its values as the columns hold them."""
+        keys, values = tuple(data), tuple(data.values())
+        types = tuple(map(type, values))
+        kinds = [kind_of_type(t) for t in types]
+        if None not in kinds and _fits(values, kinds):
+            names = tuple(checked_key(key, "kelt.log") for key in keys)
+            plan = self._plan(names, tuple(int(kind or 0) for kind in kinds))
+            if not plan.is_inline:
+                if len(self._by_keys) >= PLANS_MAX:
+                    self._by_keys.clear()
+                plan.types = types
+                self._by_keys[keys] = plan
+            return plan, values
+        found = columns(data)
+        plan = self._plan(
+            tuple(name for name, _, _ in found), tuple(int(kind) for _, kind, _ in found)
+        )
+        return plan, [value for _, _, value in found]
+
+    def _plan(self, names: tuple[str, ...], kinds: tuple[int, ...]) -> Plan:
+        plan = self._plans.get((names, kinds))
+        if plan is None:
+            schema_id = next(self._schema_ids)
+            is_inline = schema_id > SCHEMAS_MAX
+            if is_inline:
+                schema_id = 0
+            interned = InternedSchema(Schema(schema_id, names, kinds))
+            plan = Plan(interned=interned, is_inline=is_inline)
+            if not is_inline:
+                plan = self._plans.setdefault((names, kinds), plan)
+        return plan
+
+
+def _fits(values: Sequence[Any], kinds: Sequence[ColumnKind | None]) -> bool:
+    """Whether the integers among the values have room in their slots."""
+    return all(
+        -(2**63) <= value < 2**63
+        for value, kind in zip(values, kinds, strict=True)
+        if kind == ColumnKind.INT
+    )
+
+
+def _own_step(values: dict[Any, Any], step: object) -> object:
+    own = values.pop(STEP_KEY, None)
+    if own is not None and step is not None and own != step:
+        raise UsageError(
+            f"kelt.log: the row says {STEP_KEY!r} is {own!r} and the call says step={step!r}; "
+            "give one of them."
+        )
+    return step if own is None else own
+
+
+def _own_number(values: dict[Any, Any], key: str) -> float | None:
+    if key not in values:
+        return None
+    value = values.pop(key)
+    kind, plain = column_of(value, key)
+    if kind not in {ColumnKind.FLOAT, ColumnKind.INT} or not isinstance(plain, (float, int)):
+        raise UsageError(f"kelt.log: {key!r} is kelt's own and holds seconds, not {value!r}.")
+    return float(plain)
+
+
+def _too_large(names: Sequence[str], row: Sequence[Any]) -> UsageError:
+    sizes = [len(v) if isinstance(v, str) else len(repr(v)) for v in row]
+    largest = names[sizes.index(max(sizes))] if sizes else ""
+    return UsageError(
+        f"kelt.log: this row takes more than 8 MiB, and {largest!r} is its largest value; "
+        "log less of it, or save it as a file."
+    )

@@ -1,0 +1,291 @@
+"""The background thread of a run: prepares segments, beats, seals, and hands batches to the daemon.
+
+Memory is bounded: batches that cannot go out at once are dropped and cut again from the spool's
+files later, from the first record that the daemon does not have. What the daemon has synced to
+disk is deleted from the spool. Nothing that goes wrong here reaches the training; it is said once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelt import records
+from kelt.console import Console
+from kelt.daemon_link import DaemonLink, LinkState
+from kelt.history_sample import HistorySample
+from kelt.journal.batches import BatchCutter, CutBatch
+from kelt.journal.errors import NoSpaceError
+from kelt.journal.reader import Damage, read_spool
+from kelt.journal.sealing import Sealer
+from kelt.journal.spool import SpoolWriter
+from kelt.settings import Settings
+from kelt_proto.v1.frames import Kind
+
+BEAT_INTERVAL_S = 5.0
+LINGER_S = 0.01
+IDLE_LINGER_S = 0.1
+FINISHING_LINGER_S = 0.002
+LOSS_REPORT_INTERVAL_S = 5.0
+_SEND_TIMEOUT_S = 0.05
+_PREPARE_RETRY_S = 1.0
+_UNREACHABLE_GRACE_S = 1.0
+#: After so many attempts in a row the daemon is not waited for at the end.
+_FAILURES_MAX = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendingEnd:
+    """How far a run's records came."""
+
+    records: int
+    committed: int
+    is_synced: bool
+    remainder: str
+
+    @property
+    def waiting(self) -> int:
+        """Records that the upstream has not committed."""
+        return max(0, self.records - self.committed)
+
+
+class Sender:
+    """Everything that a run does in the background.
+
+    Args:
+        settings: where the daemon is.
+        spool: the run's writer.
+        folder: the run folder.
+        console: told what goes wrong.
+        sample: fed with the rows that pass, or None.
+        sends: whether records go to the daemon, or stay in the spool for it to find.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        spool: SpoolWriter,
+        folder: Path,
+        console: Console,
+        sample: HistorySample | None,
+        sends: bool,
+    ) -> None:
+        self._spool = spool
+        self._folder = folder
+        self._console = console
+        self._sample = sample
+        self._sealer = Sealer(spool=spool, cutter=BatchCutter())
+        self._link: DaemonLink | None = None
+        if sends:
+            self._link = DaemonLink(
+                settings=settings,
+                writer_id=spool.writer_id,
+                folder=folder,
+                console=console,
+                backlog=lambda: spool.seq - self.state.durable_through,
+            )
+        self._offline_state = LinkState()
+        self._sent_seq = 0
+        self._was_connected = False
+        self._catching_up: Iterator[CutBatch] | None = None
+        self._unsent: CutBatch | None = None
+        self._next_beat = self._next_prepare = self._next_loss = 0.0
+        self._reported_losses = 0
+        self._is_finishing = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="kelt-sender", daemon=True)
+
+    @property
+    def state(self) -> LinkState:
+        """What is known of daemon and upstream."""
+        return self._offline_state if self._link is None else self._link.state
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def wait_until_tried(self, timeout_s: float) -> None:
+        """Waits until the daemon was looked for once."""
+        deadline = time.monotonic() + timeout_s
+        while self._link is not None and not self.state.has_tried and time.monotonic() < deadline:
+            time.sleep(FINISHING_LINGER_S)
+
+    def finish(self, *, timeout_s: float, on_progress: Callable[[int, int], None]) -> SendingEnd:
+        """Waits until the upstream has committed everything, or until waiting is of no use.
+
+        Args:
+            timeout_s: at most so long.
+            on_progress: told committed and all records, from time to time.
+        """
+        self._is_finishing = True
+        self._spool.wants_attention.set()
+        started = time.monotonic()
+        reason = "the daemon sends them"
+        try:
+            while self._link is not None and self.state.committed_through < self._spool.seq:
+                waited = time.monotonic() - started
+                on_progress(self.state.committed_through, self._spool.seq)
+                if waited >= timeout_s:
+                    break
+                if self._is_hopeless() and waited >= min(_UNREACHABLE_GRACE_S, timeout_s):
+                    reason = self._why_hopeless() + reason
+                    break
+                time.sleep(FINISHING_LINGER_S if waited < 1 else LINGER_S)
+            on_progress(self.state.committed_through, self._spool.seq)
+        except KeyboardInterrupt:
+            reason = "interrupted; " + reason
+        all_seq, committed = self._spool.seq, self.state.committed_through
+        return SendingEnd(
+            records=all_seq,
+            committed=min(committed, all_seq),
+            is_synced=self._link is not None and committed >= all_seq,
+            remainder=reason,
+        )
+
+    def _is_hopeless(self) -> bool:
+        """Whether everything is on this host's disk and the upstream is known not to answer."""
+        state = self.state
+        if not state.is_connected:
+            return state.failures >= _FAILURES_MAX
+        is_away = state.upstream in {"UNREACHABLE", "REFUSED"}
+        return is_away and state.durable_through >= self._spool.seq
+
+    def _why_hopeless(self) -> str:
+        if not self.state.is_connected:
+            return (
+                "they are on this host's disk, and the daemon cannot be started now; once it can, "
+            )
+        return f"{self.state.upstream_reason or 'the upstream is away'}; "
+
+    def stop(self, *, timeout_s: float = 2.0) -> None:
+        """Ends the thread after a last round."""
+        self._stopping.set()
+        self._spool.wants_attention.set()
+        self._thread.join(timeout_s)
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        quiet_rounds = 0
+        while not self._stopping.is_set():
+            sealed_before = self._sealer.sealed_seq
+            self._guarded_round()
+            quiet_rounds = 0 if self._sealer.sealed_seq > sealed_before else quiet_rounds + 1
+            self._spool.wants_attention.wait(self._linger_s(quiet_rounds))
+            self._spool.wants_attention.clear()
+        self._guarded_round()
+        if self._link is not None:
+            self._link.close()
+
+    def _linger_s(self, quiet_rounds: int) -> float:
+        if self._is_finishing:
+            return FINISHING_LINGER_S
+        linger_s = max(self.state.linger_s, LINGER_S)
+        return min(max(IDLE_LINGER_S, linger_s), linger_s * (1 + quiet_rounds))
+
+    def _guarded_round(self) -> None:
+        try:
+            self._round()
+        except Exception as error:  # noqa: BLE001 # nothing here may end the thread
+            self._console.warn_once(
+                f"round {type(error).__name__}",
+                f"an error in kelt's background thread ({type(error).__name__}: {error}); "
+                "rows are kept on disk",
+            )
+            time.sleep(LINGER_S)
+
+    def _round(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + BEAT_INTERVAL_S
+            self._spool.beat()
+        if self._spool.needs_preparation and now >= self._next_prepare:
+            try:
+                self._spool.prepare()
+            except NoSpaceError as error:
+                self._next_prepare = now + _PREPARE_RETRY_S
+                self._warn_of_space(error)
+        if self._spool.dropped_rows > self._reported_losses and now >= self._next_loss:
+            self._report_losses(now)
+        self._send_all()
+
+    def _warn_of_space(self, error: NoSpaceError) -> None:
+        self._console.warn_once(
+            "space",
+            f"there is no room for more rows ({error.reason}); free some disk, or raise "
+            "KELT_SPOOL_BYTES_MAX: rows that find no room are counted as lost",
+        )
+
+    def _report_losses(self, now: float) -> None:
+        self._next_loss = now + LOSS_REPORT_INTERVAL_S
+        lost = self._spool.dropped_rows
+        payload = records.lost_rows(
+            self._spool.writer_id, lost - self._reported_losses, "no room on the trainer's disk"
+        )
+        if self._spool.append_control(Kind.LOSS, payload):
+            self._reported_losses = lost
+        self._console.warn_once("losses", f"{lost} rows found no room and are lost")
+
+    def _send_all(self) -> None:
+        link = self._link
+        is_connected = link is not None and link.poll()
+        if is_connected and not self._was_connected:
+            self._sent_seq = self.state.durable_through
+            self._catching_up = self._unsent = None
+        self._was_connected = is_connected
+        can_send = (
+            is_connected and self._catching_up is None and self._sent_seq >= self._sealer.sealed_seq
+        )
+        for batch in self._sealer.batches():
+            if self._sample is not None:
+                self._sample.add(batch.frames)
+            can_send = can_send and self._send(batch)
+        if is_connected and self._sent_seq < self._sealer.sealed_seq:
+            self._catch_up()
+        if is_connected:
+            self._spool.release(self.state.durable_through)
+
+    def _send(self, batch: CutBatch) -> bool:
+        if self._link is None or not self._link.send(batch, timeout_s=_SEND_TIMEOUT_S):
+            return False
+        self._sent_seq = batch.last_seq
+        return True
+
+    def _catch_up(self) -> None:
+        """Sends what is sealed and was not sent, from the spool's files."""
+        while self._sent_seq < self._sealer.sealed_seq:
+            if self._catching_up is None:
+                self._catching_up = cut_sealed(
+                    self._folder, after_seq=self._sent_seq, through_seq=self._sealer.sealed_seq
+                )
+            batch = self._unsent or next(self._catching_up, None)
+            self._unsent = None
+            if batch is None:
+                self._catching_up = None
+                return
+            if not self._send(batch):
+                self._unsent = batch
+                return
+        self._catching_up = None
+
+
+def cut_sealed(folder: Path, *, after_seq: int, through_seq: int) -> Iterator[CutBatch]:
+    """Records of a live spool from its files, as far as they are sealed."""
+    cutter = BatchCutter()
+    for item in read_spool(folder, after_seq=after_seq):
+        if isinstance(item, Damage):
+            continue
+        if item.kind == Kind.SCHEMA:
+            schema_id = int.from_bytes(item.payload[:4], "little")
+            cutter.add_schema(bytes(item.memory), schema_id)
+            continue
+        if item.seq > through_seq:
+            break
+        if item.seq > after_seq and (full := cutter.add(item.kind, item.seq, bytes(item.memory))):
+            yield full
+    if (last := cutter.flush()) is not None:
+        yield last

@@ -1,0 +1,203 @@
+"""A process's hold on a run: its folder, lock, manifest, spool and background thread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from kelt import records
+from kelt.console import Console
+from kelt.errors import StorageError
+from kelt.history_sample import HistorySample
+from kelt.journal.errors import NoSpaceError
+from kelt.journal.spool import SpoolWriter
+from kelt.local_runs import BranchRecord
+from kelt.names import new_writer_id
+from kelt.records import Opening, RunFacts
+from kelt.row_packing import RowSink
+from kelt.run_folder import (
+    RunManifest,
+    boot_id,
+    folder_name,
+    machine_id,
+    pid_start_ticks,
+    take_lock,
+    write_manifest,
+)
+from kelt.sender import Sender
+from kelt.settings import Settings
+from kelt_proto.v1.frames import Kind
+
+
+class RecordSink(RowSink, Protocol):
+    """Where a run's records go: a spool, or nowhere."""
+
+    @property
+    def dropped_rows(self) -> int:
+        """Rows that found no room."""
+
+    def append_control(self, kind: Kind, payload: bytes, /) -> bool:
+        """Takes a control record."""
+
+    def reset_step_max(self, step: int, /) -> None:
+        """Says that the branch now ends at `step`."""
+
+
+class NoSink:
+    """Takes everything and keeps nothing: for `mode="disabled"`."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.dropped_rows = 0
+
+    def append_row(self, *_: object) -> bool:
+        """Counts a row."""
+        self.seq += 1
+        return True
+
+    def append_row_with_tail(self, *_: object) -> bool:
+        """Counts a row."""
+        self.seq += 1
+        return True
+
+    def append_control(self, *_: object) -> bool:
+        """Counts a record."""
+        self.seq += 1
+        return True
+
+    def reset_step_max(self, step: int, /) -> None:
+        """Nothing to say."""
+
+
+@dataclass(kw_only=True)
+class Session:
+    """An open writer."""
+
+    folder: Path
+    manifest: RunManifest
+    spool: SpoolWriter
+    lock_fd: int
+    sender: Sender
+    sample: HistorySample | None
+
+    def close(self) -> None:
+        """Ends the background thread, the spool and the lock; the files stay."""
+        self.sender.stop()
+        with contextlib.suppress(OSError, ValueError):
+            self.spool.close()
+        with contextlib.suppress(OSError):
+            os.close(self.lock_fd)
+
+    def abandon(self) -> None:
+        """Lets go in a forked child, without touching what is its parent's."""
+        self.spool.abandon()
+        with contextlib.suppress(OSError):
+            os.close(self.lock_fd)
+
+
+def open_session(
+    *,
+    settings: Settings,
+    branch: BranchRecord,
+    opening: Opening,
+    facts: RunFacts,
+    config: dict[str, Any],
+    highest_step: int,
+    console: Console,
+    started_at: float,
+    sends: bool = True,
+) -> Session:
+    """Makes a run folder and writes the first records; the background thread is not yet started.
+
+    Args:
+        settings: of the run.
+        branch: what the session writes.
+        opening: where it comes from.
+        facts: what people see of it.
+        config: what was given at the start.
+        highest_step: where the branch stands.
+        console: told what goes wrong later.
+        started_at: orders the sessions of a run.
+        sends: whether this process hands records to the daemon itself.
+
+    Raises:
+        StorageError: the folder or the spool cannot be made.
+    """
+    runs = settings.state_dir.runs
+    writer_id = new_writer_id()
+    now = time.time()
+    name = folder_name(branch.run_id, writer_id, now, settings.mode)
+    folder = (settings.run_dir or runs) / name
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        if settings.run_dir is not None:
+            (runs / name).symlink_to(folder, target_is_directory=True)
+    except OSError as error:
+        raise StorageError(
+            f"The run folder {folder} cannot be made ({error.strerror}); "
+            "point KELT_DIR or dir= at a folder that can be written."
+        ) from error
+    lock_fd = -1
+    try:
+        lock_fd = take_lock(folder)
+        manifest = _manifest(settings, branch, writer_id, now)
+        write_manifest(folder, manifest)
+        spool = SpoolWriter(
+            folder=folder, writer_id=writer_id, quota_bytes=settings.spool_bytes_max
+        )
+    except (OSError, NoSpaceError) as error:
+        if lock_fd >= 0:
+            os.close(lock_fd)
+        shutil.rmtree(folder, ignore_errors=True)
+        (runs / name).unlink(missing_ok=True)
+        reason = error.reason if isinstance(error, NoSpaceError) else error.strerror
+        raise StorageError(
+            f"The run cannot be kept in {folder} ({reason}); free some disk, or point KELT_DIR "
+            "or dir= elsewhere."
+        ) from error
+    spool.reset_step_max(highest_step)
+    spool.append_control(Kind.RUN_OPENED, records.run_opened(manifest, opening, facts, started_at))
+    if config:
+        spool.append_control(Kind.CONFIG, records.config(config, (), now))
+    sample = None if console.silent else HistorySample()
+    sender = Sender(
+        settings=settings,
+        spool=spool,
+        folder=folder,
+        console=console,
+        sample=sample,
+        sends=sends and settings.mode == "online",
+    )
+    return Session(
+        folder=folder,
+        manifest=manifest,
+        spool=spool,
+        lock_fd=lock_fd,
+        sender=sender,
+        sample=sample,
+    )
+
+
+def _manifest(
+    settings: Settings, branch: BranchRecord, writer_id: bytes, now: float
+) -> RunManifest:
+    return RunManifest(
+        writer_id=writer_id.hex(),
+        entity=branch.entity,
+        project=branch.project,
+        run_id=branch.run_id,
+        branch_id=branch.branch_id,
+        mode=settings.mode,
+        upstream=settings.upstream,
+        started_at=now,
+        hostname=os.uname().nodename,
+        machine_id=machine_id(),
+        boot_id=boot_id(),
+        pid=os.getpid(),
+        pid_start_ticks=pid_start_ticks(os.getpid()),
+    )

@@ -1,0 +1,278 @@
+"""`kelt.init`: from arguments to an open run."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from kelt.active import ActiveRuns
+from kelt.active_run import Run
+from kelt.branching import check_exclusive, parse_point
+from kelt.console import Console
+from kelt.errors import StorageError, UsageError
+from kelt.exit_hooks import Ending, ExitHooks
+from kelt.local_history import LocalHistory
+from kelt.local_runs import BranchRecord, LocalRuns
+from kelt.names import display_name, new_branch_id, new_run_id
+from kelt.origins import Origin, OriginFinder
+from kelt.records import Opening, RunFacts
+from kelt.remote_runs import asking
+from kelt.row_packing import StepCount
+from kelt.run_config import checked_config
+from kelt.run_facts import merged_facts
+from kelt.session import open_session
+from kelt.settings import Settings, load_settings
+from kelt.state_dir import StateDirError
+
+#: Arguments of `kelt.init` whose setting has another name.
+SETTING_OF = {"id": "run_id", "dir": "run_dir"}
+_NOT_FOR_FORKS = ("fork_from", "resume_from", "resume", "reinit", "project", "entity", "mode")
+_SETTLE_S = 2.0
+_HOW = {"created": "run", "forked": "fork", "rewound": "rewound run", "resumed": "resumed run"}
+
+
+class OpenedIn:
+    """What the runs of one state folder share.
+
+    Args:
+        settings: where that is.
+        starter: opens further runs.
+    """
+
+    def __init__(self, *, settings: Settings, starter: RunStarter) -> None:
+        self.local: LocalRuns | None = None
+        self.history: LocalHistory | None = None
+        self.place = settings.run_dir or Path.cwd()
+        self._starter = starter
+        if settings.mode != "disabled":
+            self.local = LocalRuns(state_dir=settings.state_dir)
+            self.history = LocalHistory(local=self.local)
+
+    def fork(self, parent: Run, step: int, init: Mapping[str, Any]) -> Run:
+        """Opens a run that leaves `parent` at `step`."""
+        return self._starter.fork(parent, step, init)
+
+    def finished(self, run: Run) -> None:
+        """A run has ended."""
+        self._starter.finished(run)
+
+
+class RunStarter:
+    """Opens runs in this process.
+
+    Args:
+        active: the runs that are open.
+        environ: the environment.
+    """
+
+    def __init__(self, *, active: ActiveRuns, environ: Mapping[str, str]) -> None:
+        self._active = active
+        self._environ = environ
+        self._hooks = ExitHooks(finish_all=self._finish_all, settle=self._settle)
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def init(
+        self,
+        overrides: Mapping[str, object],
+        *,
+        config: Any = None,
+        fork_from: object | None = None,
+        resume_from: object | None = None,
+    ) -> Run:
+        """Opens a run, or gives the one that is open, as `reinit` says.
+
+        Raises:
+            UsageError: an argument that cannot be.
+        """
+        settings = load_settings(overrides, self._environ)
+        current = self._active.current
+        if current is not None:
+            if settings.reinit in {"default", "return_previous"}:
+                return self._returned(current, config)
+            if settings.reinit == "finish_previous":
+                current.finish()
+        given_resume = settings.resume if overrides.get("resume") is not None else None
+        check_exclusive(resume=given_resume, fork_from=fork_from, resume_from=resume_from)
+        return self._open(
+            settings,
+            checked_config(config),
+            fork_from=fork_from,
+            resume_from=resume_from,
+            make_current=settings.reinit != "create_new" or current is None,
+        )
+
+    @staticmethod
+    def _returned(run: Run, config: Any) -> Run:
+        run.console.warn_once(
+            "reinit",
+            f"kelt.init: run {run.id!r} is still open and is returned; finish it first, or pass "
+            "reinit='finish_previous' or reinit='create_new' for another",
+        )
+        if config is not None:
+            run.config.update(config)
+        return run
+
+    def fork(self, parent: Run, step: int, init: Mapping[str, Any]) -> Run:
+        """Opens a run that leaves an open one; it becomes current.
+
+        Raises:
+            UsageError: an argument that cannot be.
+        """
+        named = {SETTING_OF.get(key, key): value for key, value in init.items()}
+        config = named.pop("config", None)
+        for key in _NOT_FOR_FORKS:
+            if named.pop(key, None) is not None:
+                raise UsageError(f"run.fork does not take {key}: a fork has it from its parent.")
+        own = {"name": None, "run_id": None, "resume": None}
+        settings = replace(parent.settings, **own)  # type: ignore[arg-type] # plain fields
+        chosen = load_settings(named, {"KELT_CONFIG": os.devnull})
+        given = {key: getattr(chosen, key) for key, value in named.items() if value is not None}
+        return self._open(
+            replace(settings, **given),
+            checked_config(config),
+            fork_from=f"{parent.immutable_id}?_step={step}",
+            resume_from=None,
+            make_current=True,
+        )
+
+    def _open(
+        self,
+        settings: Settings,
+        config: dict[str, Any],
+        *,
+        fork_from: object | None,
+        resume_from: object | None,
+        make_current: bool,
+    ) -> Run:
+        console = Console(silent=settings.silent)
+        started_at = time.time()
+        try:
+            if settings.mode != "disabled":
+                settings.state_dir.create()
+        except StateDirError as error:
+            settings = _unrecorded(settings, console, error)
+        shared = OpenedIn(settings=settings, starter=self)
+        origin = self._origin(settings, shared, fork_from=fork_from, resume_from=resume_from)
+        facts = _facts(settings, origin, shared.local)
+        origin = replace(origin, branch=replace(origin.branch, name=facts.name or ""))
+        session = None
+        if settings.mode != "disabled":
+            try:
+                session = open_session(
+                    settings=settings,
+                    branch=origin.branch,
+                    opening=origin.opening,
+                    facts=facts,
+                    config=config,
+                    highest_step=origin.steps.highest,
+                    console=console,
+                    started_at=started_at,
+                )
+            except StorageError as error:
+                settings = _unrecorded(settings, console, error)
+        run = Run(
+            settings=settings,
+            console=console,
+            origin=origin,
+            facts=facts,
+            session=session,
+            lifecycle=shared,
+            config=config,
+        )
+        if session is not None:
+            run.register(is_new_branch=origin.is_new_branch)
+            session.sender.start()
+            console.started(
+                run.label, how=_HOW[origin.opening.kind], offline=settings.mode == "offline"
+            )
+        if origin.warning:
+            console.warn(origin.warning)
+        self._active.add(run, make_current=make_current)
+        self._hooks.install()
+        return run
+
+    def _origin(
+        self,
+        settings: Settings,
+        shared: OpenedIn,
+        *,
+        fork_from: object | None,
+        resume_from: object | None,
+    ) -> Origin:
+        if shared.local is None or shared.history is None:
+            return disabled_origin(settings, fork_from=fork_from, resume_from=resume_from)
+        finder = OriginFinder(
+            settings=settings,
+            local=shared.local,
+            history=shared.history,
+            describe=asking(settings) if settings.mode == "online" else None,
+            place=shared.place,
+        )
+        return finder.find(fork_from=fork_from, resume_from=resume_from)
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def finished(self, run: Run) -> None:
+        """A run has ended."""
+        self._active.remove(run)
+        if not self._active.all:
+            self._hooks.uninstall()
+
+    def _finish_all(self, ending: Ending, timeout_s: float | None) -> None:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        for run in reversed(self._active.all):
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            run.end(ending, timeout_s=left)
+
+    def _settle(self) -> None:
+        for run in self._active.all:
+            run.settle(timeout_s=_SETTLE_S)
+
+    def _after_fork(self) -> None:
+        for run in self._active.all:
+            run.after_fork()
+
+
+def disabled_origin(
+    settings: Settings, *, fork_from: object | None, resume_from: object | None
+) -> Origin:
+    """Where a run that is not recorded stands: only what the arguments say."""
+    what = fork_from if fork_from is not None else resume_from
+    name = "fork_from" if fork_from is not None else "resume_from"
+    point = None if what is None else parse_point(what, name)
+    run_id = settings.run_id or (point.run if point and fork_from is None else new_run_id())
+    branch = BranchRecord(
+        branch_id=new_branch_id(),
+        entity=settings.entity or "",
+        project=settings.project,
+        run_id=run_id,
+        name="",
+        created_at=time.time(),
+    )
+    steps = StepCount(highest=-1 if point is None else point.step)
+    return Origin(opening=Opening(kind="created"), branch=branch, is_new_branch=True, steps=steps)
+
+
+def _facts(settings: Settings, origin: Origin, local: LocalRuns | None) -> RunFacts:
+    """What people see: as given, or inherited, or generated."""
+    given = RunFacts(
+        name=settings.name,
+        notes=settings.notes,
+        group=settings.group,
+        job_type=settings.job_type,
+        tags=settings.tags,
+    )
+    facts = merged_facts(origin.facts, given)
+    if facts.name or origin.opening.kind == "resumed":
+        return facts
+    number = 1 if local is None else local.runs_count() + 1
+    return replace(facts, name=display_name(number))
+
+
+def _unrecorded(settings: Settings, console: Console, error: Exception) -> Settings:
+    console.warn(f"{error} Until then this run is not recorded, and the training goes on.")
+    return replace(settings, mode="disabled")

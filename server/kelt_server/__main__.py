@@ -1,0 +1,110 @@
+"""`python -m kelt_server`: reads flags and environment, runs a server.
+
+Exit codes: 0 stopped as asked; 1 stopped at the second signal; 2 could not start (one sentence says why).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import anyio
+
+from kelt_server import __version__
+from kelt_server.config import ServerConfig
+from kelt_server.errors import StartError
+from kelt_server.logs import configure_logs
+from kelt_server.server import serve
+
+_PORT_MAX = 65535
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a server until it is told to stop."""
+    try:
+        config = read_config(arguments, os.environ)
+        configure_logs()
+        anyio.run(_run, config)
+    except StartError as error:
+        print(f"kelt server: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+async def _run(config: ServerConfig) -> None:
+    await serve(config)
+
+
+def read_config(arguments: Sequence[str] | None, environment: Mapping[str, str]) -> ServerConfig:
+    """Flags go before environment, environment before defaults.
+
+    Raises:
+        StartError: something does not fit.
+    """
+    flags = _parser().parse_args(arguments)
+    grpc_port = flags.grpc_port
+    if grpc_port is None:
+        grpc_port = flags.port + 1 if flags.port else 0
+    for name, port in (("--port", flags.port), ("--grpc-port", grpc_port)):
+        if not 0 <= port <= _PORT_MAX:
+            raise StartError(f"{name} {port} is no port; choose one from 0 (any free) to {_PORT_MAX}")
+    if flags.lease_s <= 0:
+        raise StartError(f"--lease-s {flags.lease_s} is not above 0")
+    return ServerConfig(
+        folder=(flags.dir or default_folder(environment)).expanduser().absolute(),
+        host=flags.host,
+        http_port=flags.port,
+        grpc_port=grpc_port,
+        default_entity=flags.entity,
+        lease_s=flags.lease_s,
+        api_key=_api_key(flags.api_key_file, environment),
+        ready_file=flags.ready_file,
+    )
+
+
+def default_folder(environment: Mapping[str, str]) -> Path:
+    """KELT_SERVER_DIR, else `kelt-server` in the XDG data folder."""
+    if environment.get("KELT_SERVER_DIR"):
+        return Path(environment["KELT_SERVER_DIR"])
+    data = environment.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data) / "kelt-server"
+
+
+def _api_key(path: Path | None, environment: Mapping[str, str]) -> str:
+    """Never from the command line, which every user of the host can read."""
+    if path is None:
+        return environment.get("KELT_SERVER_API_KEY", "").strip()
+    try:
+        key = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"the key file {path} cannot be read: {error}") from error
+    if not key:
+        raise StartError(f"the key file {path} is empty; write the key into it")
+    return key
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kelt server", description="Keeps runs in one folder and answers questions about them."
+    )
+    parser.add_argument("--version", action="version", version=f"kelt {__version__}")
+    parser.add_argument("--dir", type=Path, help="data folder (KELT_SERVER_DIR)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8470, help="HTTP port; 0: any free")
+    parser.add_argument("--grpc-port", type=int, help="gRPC port; default: --port + 1")
+    parser.add_argument("--entity", default="local", help="entity of runs that name none")
+    parser.add_argument(
+        "--lease-s", type=float, default=1800.0, help="silence after which a run shows as crashed"
+    )
+    parser.add_argument(
+        "--api-key-file", type=Path, help="file with the key that all must show (KELT_SERVER_API_KEY)"
+    )
+    parser.add_argument("--ready-file", type=Path, help="written as JSON once the server listens")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Query parameters, checked: each fault is one sentence that names the parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from starlette.datastructures import QueryParams
+
+from kelt_server.errors import BadRequestError
+
+_STEP_BOUND = 2**61
+
+
+def known(params: QueryParams, names: Collection[str]) -> None:
+    """Refuses parameters that nobody reads: a typing mistake would pass for an answer."""
+    for name in params:
+        if name not in names:
+            raise BadRequestError(
+                f"there is no parameter {name!r} here; known are {', '.join(sorted(names))}"
+            )
+
+
+def whole(
+    params: Mapping[str, str], name: str, default: int, *, lowest: int, highest: int
+) -> int:
+    """A whole number within bounds."""
+    found = optional_step(params, name)
+    if found is None:
+        return default
+    if not lowest <= found <= highest:
+        raise BadRequestError(f"{name}={found} is not from {lowest} to {highest}")
+    return found
+
+
+def optional_step(params: Mapping[str, str], name: str) -> int | None:
+    """A whole number, or None where it is not given."""
+    text = params.get(name, "")
+    if not text:
+        return None
+    try:
+        found = int(text)
+    except ValueError:
+        raise BadRequestError(f"{name}={text!r} is not a whole number") from None
+    return max(-_STEP_BOUND, min(found, _STEP_BOUND))
+
+
+def keys(params: QueryParams) -> list[str]:
+    """The keys asked for: `keys=a,b` or `keys=a&keys=b`, and `key=a`, which may hold commas."""
+    found = [key for text in params.getlist("keys") for key in text.split(",")]
+    found += params.getlist("key")
+    return [key for key in dict.fromkeys(found) if key]
+
+
+def is_arrow(params: Mapping[str, str]) -> bool:
+    """Whether Arrow is asked for."""
+    wanted = params.get("format", "json")
+    if wanted not in ("json", "arrow"):
+        raise BadRequestError(f"format={wanted!r} is not known; ask for json or arrow")
+    return wanted == "arrow"

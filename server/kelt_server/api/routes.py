@@ -1,0 +1,163 @@
+"""The routes of the read API. Handlers run in worker threads: stores block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from kelt_server import PROTOCOL, __version__, filters
+from kelt_server.api import arguments, history
+from kelt_server.errors import BadRequestError
+from kelt_server.ingest.group import Counters
+from kelt_server.metrics.store import PageRequest
+from kelt_server.reader import RunReader
+from kelt_server.values import to_json
+
+PREFIX = "/api/v1"
+RUNS_MAX = 1000
+ROWS_MAX = 10_000
+BUCKETS_MAX = 10_000
+_ROW_FIELDS = ("_step", "_timestamp", "_runtime")
+_RUN = "/runs/{entity}/{project}/{run}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """What `/info` tells."""
+
+    server_id: str
+    grpc_port: int
+    default_entity: str
+    auth_required: bool
+    damaged_files: tuple[dict[str, str], ...]
+
+
+class ReadApi:
+    """Answers questions about runs."""
+
+    def __init__(self, *, reader: RunReader, about: ServerFacts, counters: Counters) -> None:
+        self._reader = reader
+        self._about = about
+        self._counters = counters
+
+    def routes(self) -> list[Route]:
+        """Every route, in the order in which they are tried."""
+        table: list[tuple[str, Callable[[Request], Response]]] = [
+            ("/info", self.info),
+            ("/projects", self.projects),
+            ("/runs", self.runs),
+            (_RUN, self.run),
+            (f"{_RUN}/archived", self.archived),
+            (f"{_RUN}/history", self.history),
+            (f"{_RUN}/buckets", self.buckets),
+            (f"{_RUN}/keys", self.keys),
+            ("/branches/{immutable_id}", self.branch),
+        ]
+        return [
+            Route(PREFIX + path, handler, methods=["GET"], name=handler.__name__)
+            for path, handler in table
+        ]
+
+    def info(self, _request: Request) -> Response:
+        """Who is there; open to all."""
+        about = asdict(self._about) | {"damaged_files": list(self._about.damaged_files)}
+        document = {"version": __version__, "protocol": PROTOCOL, **about}
+        return _json({**document, "counters": asdict(self._counters)})
+
+    def projects(self, _request: Request) -> Response:
+        """Every project."""
+        return _json({"projects": self._reader.projects()})
+
+    def runs(self, request: Request) -> Response:
+        """Runs of a project: filtered, ordered, paged."""
+        params = request.query_params
+        arguments.known(params, ("entity", "project", "filters", "order", "offset", "limit"))
+        test = filters.parse_filter(params.get("filters", ""))
+        order = filters.parse_order(params.get("order") or "-created_at")
+        offset = arguments.whole(params, "offset", 0, lowest=0, highest=2**53)
+        limit = arguments.whole(params, "limit", 100, lowest=0, highest=RUNS_MAX)
+        views = self._reader.runs(params.get("entity", ""), params.get("project") or None)
+        found = order(run for run in (view.as_json() for view in views) if test(run))
+        return _json({"runs": found[offset : offset + limit], "total": len(found)})
+
+    def run(self, request: Request) -> Response:
+        """One run."""
+        return _json(self._reader.run(*_where(request)).as_json())
+
+    def branch(self, request: Request) -> Response:
+        """One branch."""
+        return _json(self._reader.branch(request.path_params["immutable_id"]).as_json())
+
+    def archived(self, request: Request) -> Response:
+        """The archived branches of a run's name."""
+        views = self._reader.archived(*_where(request))
+        return _json({"runs": [view.as_json() for view in views]})
+
+    def history(self, request: Request) -> Response:
+        """Rows of a run's history."""
+        params = request.query_params
+        arguments.known(
+            params,
+            ("keys", "key", "min_step", "max_step", "limit", "after", "samples", "format"),
+        )
+        keys = [key for key in arguments.keys(params) if key not in _ROW_FIELDS]
+        wanted = PageRequest(
+            spans=(),
+            ranks={},
+            metrics=keys or None,
+            step_min=arguments.optional_step(params, "min_step"),
+            step_max=arguments.optional_step(params, "max_step"),
+            limit=arguments.whole(params, "limit", 1000, lowest=1, highest=ROWS_MAX),
+        )
+        if params.get("samples"):
+            samples = arguments.whole(params, "samples", 500, lowest=1, highest=ROWS_MAX)
+            wanted = replace(wanted, samples=samples)
+        after_writer = None
+        if params.get("after") and wanted.samples is None:
+            after, after_writer = history.read_token(params["after"])
+            wanted = replace(wanted, after=after)
+        page, writers = self._reader.page(*_where(request), wanted, after_writer)
+        token = None if page.next is None else history.write_token(page.next, writers)
+        if arguments.is_arrow(params):
+            return _arrow(history.page_arrow(page, token))
+        return _json(history.page_json(page, token))
+
+    def buckets(self, request: Request) -> Response:
+        """Minimum, maximum and mean by ranges of steps."""
+        params = request.query_params
+        arguments.known(params, ("keys", "key", "buckets", "min_step", "max_step", "format"))
+        keys = arguments.keys(params)
+        if not keys:
+            raise BadRequestError("no key was given; name the metrics as key=loss&key=accuracy")
+        found = self._reader.buckets(
+            _where(request),
+            keys,
+            number=arguments.whole(params, "buckets", 1000, lowest=1, highest=BUCKETS_MAX),
+            step_min=arguments.optional_step(params, "min_step"),
+            step_max=arguments.optional_step(params, "max_step"),
+        )
+        if arguments.is_arrow(params):
+            return _arrow(history.buckets_arrow(found))
+        return _json(history.buckets_json(found, keys))
+
+    def keys(self, request: Request) -> Response:
+        """Every key of a run's history."""
+        return _json({"keys": self._reader.keys(*_where(request))})
+
+
+def _where(request: Request) -> tuple[str, str, str]:
+    found: dict[str, Any] = request.path_params
+    return found["entity"], found["project"], found["run"]
+
+
+def _json(document: Any) -> Response:
+    return Response(to_json(document), media_type="application/json")
+
+
+def _arrow(stream: bytes) -> Response:
+    return Response(stream, media_type="application/vnd.apache.arrow.stream")

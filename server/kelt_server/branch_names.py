@@ -1,0 +1,80 @@
+"""Which branch a name points at. Pure.
+
+A run id is a name that points at a branch. Whatever creates or moves a name makes a branch with that
+name and a time; the latest holds it, the others stay and are archived. Two facts about one branch
+(a copied run folder, a session that resumed before the beginning arrived) are settled by order, not by
+arrival: what says how it began goes before what only went on with it, then the earlier one.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable
+
+from kelt_server import facts
+from kelt_server.facts import BranchFact
+
+Name = tuple[str, str, str]
+
+_RANKS = {facts.RESUMED: 1, facts.ORPHAN: 2}
+
+
+def _order(fact: BranchFact) -> tuple[int, float, bytes, int]:
+    return _RANKS.get(fact.kind, 0), fact.made_at, fact.writer_id, fact.seq
+
+
+class Branches:
+    """Every branch that is known, by immutable id and by name."""
+
+    def __init__(self, said: Iterable[BranchFact]) -> None:
+        self.by_id: dict[str, BranchFact] = {}
+        for fact in said:
+            known = self.by_id.get(fact.branch_id)
+            if known is None or _order(fact) < _order(known):
+                self.by_id[fact.branch_id] = fact
+        self._by_name: dict[Name, list[tuple[float, str]]] = {}
+        for branch in self.by_id.values():
+            self._by_name.setdefault(branch.name, []).append((branch.made_at, branch.branch_id))
+        for candidates in self._by_name.values():
+            candidates.sort()
+
+    def names(self) -> Iterable[Name]:
+        """Every name."""
+        return self._by_name.keys()
+
+    def holder(self, name: Name) -> str | None:
+        """The immutable id that a name points at."""
+        candidates = self._by_name.get(name)
+        return candidates[-1][1] if candidates else None
+
+    def holder_before(self, name: Name, branch: BranchFact) -> str | None:
+        """The immutable id that a name pointed at just before a branch was made."""
+        candidates = self._by_name.get(name, [])
+        index = bisect.bisect_left(candidates, (branch.made_at, branch.branch_id))
+        return candidates[index - 1][1] if index else None
+
+    def parent_of(self, branch: BranchFact) -> str | None:
+        """The immutable id that a branch leaves from: known or not, None where there is none.
+
+        By name, it is the branch that held the name then; where none did by its clock, the one
+        that holds it now, for clocks of two hosts differ.
+        """
+        if branch.parent_branch_id:
+            return branch.parent_branch_id
+        if not branch.parent_run_id:
+            return None
+        name = (branch.parent_entity, branch.parent_project, branch.parent_run_id)
+        before = self.holder_before(name, branch)
+        if before is not None or branch.kind == facts.CONTINUED:
+            return before
+        now = self.holder(name)
+        return now if now != branch.branch_id else None
+
+    def archived(self, name: Name, kept: Iterable[str]) -> list[str]:
+        """The branches of a name that do not hold it, newest first; `kept` are not archived.
+
+        A continuation does not archive what it continues, so the caller keeps that.
+        """
+        holder, keeps = self.holder(name), set(kept)
+        candidates = reversed(self._by_name.get(name, []))
+        return [found for _, found in candidates if found != holder and found not in keeps]

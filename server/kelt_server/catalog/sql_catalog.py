@@ -1,0 +1,293 @@
+"""The catalog on SQLAlchemy Core. Errors of the database come out as `StoreError`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Table, func, insert, select, tuple_, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from kelt_server import facts
+from kelt_server.branch_names import Branches, Name
+from kelt_server.catalog.store import Family
+from kelt_server.catalog.tables import CURSORS, FACT_TABLES, IDENTITY, LIFE_SIGNS
+from kelt_server.errors import StoreError
+from kelt_server.ingest.apply import WriterState
+
+_Fact = TypeVar("_Fact")
+_Key = TypeVar("_Key")
+
+#: Databases bound the number of values in one statement.
+_VALUES_MAX = 500
+#: How far up the families of names are followed.
+_ROUNDS_MAX = 10_000
+
+_BRANCHES = FACT_TABLES[facts.BranchFact]
+_NAME_COLUMNS = (_BRANCHES.c.entity, _BRANCHES.c.project, _BRANCHES.c.run_id)
+
+
+class SqlCatalog:
+    """A `Catalog` on an engine whose schema is up to date."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._server_id = self._identify()
+
+    def _identify(self) -> str:
+        with self._transaction() as connection:
+            found = connection.execute(
+                select(IDENTITY.c.value).where(IDENTITY.c.key == "server_id")
+            ).scalar()
+            if found is not None:
+                return str(found)
+            made = uuid.uuid4().hex
+            connection.execute(insert(IDENTITY).values(key="server_id", value=made))
+            return made
+
+    @property
+    def server_id(self) -> str:
+        """See Catalog."""
+        return self._server_id
+
+    def renew_identity(self) -> None:
+        """Gives the server a new id: what daemons remember of its cursors is void."""
+        made = uuid.uuid4().hex
+        with self._transaction() as connection:
+            connection.execute(
+                update(IDENTITY).where(IDENTITY.c.key == "server_id").values(value=made)
+            )
+        self._server_id = made
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def writer_states(self, writer_ids: Collection[bytes]) -> dict[bytes, WriterState]:
+        """See Catalog."""
+        ids = list(writer_ids)
+        with self._transaction() as connection:
+            cursors: dict[bytes, int] = {
+                row.writer_id: row.committed_through
+                for chunk in _chunks(ids)
+                for row in connection.execute(select(CURSORS).where(CURSORS.c.writer_id.in_(chunk)))
+            }
+            routes = _grouped(_load(connection, facts.RouteFact, "writer_id", ids), "writer_id")
+            losses = _grouped(_load(connection, facts.LossFact, "writer_id", ids), "writer_id")
+            opened = {
+                fact.writer_id: fact.branch_id
+                for fact in _load(connection, facts.SessionFact, "writer_id", ids)
+            }
+            said = _load(connection, facts.BranchFact, "branch_id", list(set(opened.values())))
+        names = {(fact.writer_id, fact.branch_id): fact.name for fact in said}
+        return {
+            writer_id: WriterState(
+                catalog_cursor=cursors.get(writer_id, 0),
+                routes=tuple(sorted(routes.get(writer_id, ()), key=lambda r: r.from_seq)),
+                lost=tuple(
+                    (loss.first_seq, loss.last_seq)
+                    for loss in losses.get(writer_id, ())
+                    if loss.by_writer_id != writer_id and loss.first_seq
+                ),
+                name=names.get((writer_id, opened.get(writer_id, ""))),
+            )
+            for writer_id in ids
+        }
+
+    def commit(
+        self,
+        said: Sequence[facts.Fact],
+        cursors: Mapping[bytes, int],
+        signs: Iterable[facts.LifeSign],
+    ) -> None:
+        """See Catalog."""
+        by_table: dict[type, list[dict[str, Any]]] = {}
+        for fact in said:
+            by_table.setdefault(type(fact), []).append(asdict(fact))
+        with self._transaction() as connection:
+            for kind, rows in by_table.items():
+                connection.execute(insert(FACT_TABLES[kind]), rows)
+            _replace_rows(
+                connection,
+                CURSORS,
+                [{"writer_id": w, "committed_through": seq} for w, seq in cursors.items()],
+            )
+            _replace_rows(connection, LIFE_SIGNS, [asdict(sign) for sign in signs])
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def projects(self) -> list[tuple[str, str, int, float]]:
+        """See Catalog."""
+        table = _BRANCHES.c
+        statement = (
+            select(
+                table.entity,
+                table.project,
+                func.count(table.run_id.distinct()),
+                func.max(table.made_at),
+            )
+            .group_by(table.entity, table.project)
+            .order_by(table.entity, table.project)
+        )
+        with self._transaction() as connection:
+            return [(row[0], row[1], row[2], row[3]) for row in connection.execute(statement)]
+
+    def names(self, entity: str, project: str | None) -> list[Name]:
+        """See Catalog."""
+        statement = select(*_NAME_COLUMNS).distinct().where(_BRANCHES.c.entity == entity)
+        if project is not None:
+            statement = statement.where(_BRANCHES.c.project == project)
+        with self._transaction() as connection:
+            return [(row[0], row[1], row[2]) for row in connection.execute(statement)]
+
+    def name_of(self, branch_id: str) -> Name | None:
+        """See Catalog."""
+        with self._transaction() as connection:
+            said = _load(connection, facts.BranchFact, "branch_id", [branch_id])
+        settled = Branches(said).by_id.get(branch_id)
+        return None if settled is None else settled.name
+
+    def family(self, names: Collection[Name], branch_ids: Collection[str] = ()) -> Family:
+        """See Catalog."""
+        with self._transaction() as connection:
+            branches = Branches(_family_branches(connection, names, branch_ids))
+            ids = list(branches.by_id)
+            routes = _load(connection, facts.RouteFact, "branch_id", ids)
+            writers = list({route.writer_id for route in routes})
+            return Family(
+                branches=branches,
+                sessions={
+                    fact.writer_id: fact
+                    for fact in _load(connection, facts.SessionFact, "writer_id", writers)
+                },
+                writers_of={
+                    branch_id: sorted({route.writer_id for route in of_branch})
+                    for branch_id, of_branch in _grouped(routes, "branch_id").items()
+                },
+                infos=_grouped(_load(connection, facts.InfoFact, "branch_id", ids), "branch_id"),
+                configs=_grouped(
+                    _load(connection, facts.ConfigFact, "branch_id", ids), "branch_id"
+                ),
+                summaries=_grouped(
+                    _load(connection, facts.SummaryFact, "branch_id", ids), "branch_id"
+                ),
+                definitions=_grouped(
+                    _load(connection, facts.DefinitionFact, "branch_id", ids), "branch_id"
+                ),
+                exits={
+                    fact.writer_id: fact
+                    for fact in _load(connection, facts.ExitFact, "writer_id", writers)
+                },
+                losses=_grouped(_load(connection, facts.LossFact, "writer_id", writers), "writer_id"),
+                assertions=_grouped(
+                    _load(connection, facts.AssertionFact, "writer_id", writers), "writer_id"
+                ),
+                life_signs={
+                    row.writer_id: facts.LifeSign(row.writer_id, row.at, row.stalled)
+                    for chunk in _chunks(writers)
+                    for row in connection.execute(
+                        select(LIFE_SIGNS).where(LIFE_SIGNS.c.writer_id.in_(chunk))
+                    )
+                },
+            )
+
+    def close(self) -> None:
+        """See Catalog."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreError(f"the catalog cannot be read or written: {cause}") from error
+
+
+def _family_branches(
+    connection: Connection, names: Collection[Name], branch_ids: Collection[str]
+) -> list[facts.BranchFact]:
+    """The facts about branches, names and parents, until nothing new is named."""
+    found: dict[tuple[bytes, int, str], facts.BranchFact] = {}
+    names_seen: set[Name] = set()
+    ids_seen: set[str] = set()
+    names_wanted, ids_wanted = set(names), set(branch_ids)
+    for _ in range(_ROUNDS_MAX):
+        new = _load(connection, facts.BranchFact, "branch_id", list(ids_wanted))
+        new += _branches_of(connection, names_wanted)
+        names_seen |= names_wanted
+        ids_seen |= ids_wanted
+        names_wanted, ids_wanted = set(), set()
+        for fact in new:
+            found[fact.writer_id, fact.seq, fact.branch_id] = fact
+        known_ids = {fact.branch_id for fact in found.values()}
+        for fact in new:
+            if fact.name not in names_seen:
+                names_wanted.add(fact.name)
+            if fact.parent_branch_id:
+                if fact.parent_branch_id not in ids_seen | known_ids:
+                    ids_wanted.add(fact.parent_branch_id)
+            elif fact.parent_run_id:
+                name = (fact.parent_entity, fact.parent_project, fact.parent_run_id)
+                if name not in names_seen:
+                    names_wanted.add(name)
+        if not names_wanted and not ids_wanted:
+            break
+    return list(found.values())
+
+
+def _branches_of(connection: Connection, names: Collection[Name]) -> list[facts.BranchFact]:
+    return [
+        _fact(facts.BranchFact, row)
+        for chunk in _chunks(list(names))
+        for row in connection.execute(select(_BRANCHES).where(tuple_(*_NAME_COLUMNS).in_(chunk)))
+    ]
+
+
+def _load(
+    connection: Connection, kind: type[_Fact], column: str, values: Sequence[Any]
+) -> list[_Fact]:
+    """The facts of one kind whose column has one of the values, in order of arrival."""
+    table = FACT_TABLES[kind]
+    return [
+        _fact(kind, row)
+        for chunk in _chunks(values)
+        for row in connection.execute(
+            select(table).where(table.c[column].in_(chunk)).order_by(table.c.id)
+        )
+    ]
+
+
+def _fact(kind: type[_Fact], row: Any) -> _Fact:
+    """The columns after `id` are the fact's fields in order."""
+    return kind(*row[1:])
+
+
+def _grouped(said: Iterable[_Fact], field: str) -> dict[Any, list[_Fact]]:
+    grouped: dict[Any, list[_Fact]] = {}
+    for fact in said:
+        grouped.setdefault(getattr(fact, field), []).append(fact)
+    return grouped
+
+
+def _chunks(values: Sequence[_Key]) -> Iterator[Sequence[_Key]]:
+    for start in range(0, len(values), _VALUES_MAX):
+        yield values[start : start + _VALUES_MAX]
+
+
+def _replace_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Inserts rows in place of those with the same writer. Portable: no dialect's own upsert."""
+    if not rows:
+        return
+    for chunk in _chunks(rows):
+        writers = [row["writer_id"] for row in chunk]
+        connection.execute(table.delete().where(table.c.writer_id.in_(writers)))
+    connection.execute(insert(table), rows)
+
+
+assert all(  # noqa: S101 # _fact relies on it
+    [column.name for column in table.columns][1:] == [field.name for field in fields(kind)]
+    for kind, table in FACT_TABLES.items()
+)

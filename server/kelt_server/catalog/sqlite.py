@@ -1,0 +1,72 @@
+"""The catalog in one SQLite file: WAL, and every commit synced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from kelt_server.catalog.sql_catalog import SqlCatalog
+from kelt_server.errors import StoreError
+
+_BUSY_TIMEOUT_MS = 10_000
+
+
+def open_catalog(path: Path) -> SqlCatalog:
+    """Opens or makes the file and brings its schema up to date.
+
+    Raises:
+        StoreError: it is damaged, or of a newer kelt.
+    """
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", _on_connect)
+    event.listen(engine, "begin", _on_begin)
+    try:
+        _check(engine, path)
+        migrate(engine)
+        return SqlCatalog(engine)
+    except (SQLAlchemyError, CommandError) as error:
+        engine.dispose()
+        cause = getattr(error, "orig", None) or error
+        raise StoreError(f"{path} cannot be opened: {cause}") from error
+    except StoreError:
+        engine.dispose()
+        raise
+
+
+def migrate(engine: Engine) -> None:
+    """Runs the migrations that the database has not seen."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["engine"] = engine
+    command.upgrade(config, "head")
+
+
+def _check(engine: Engine, path: Path) -> None:
+    """SQLite opens a damaged file and fails later; ask it to look now."""
+    with engine.connect() as connection:
+        found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+    if found != "ok":
+        raise StoreError(f"{path} is damaged: {found}")
+
+
+def _on_connect(connection: Any, _record: Any) -> None:
+    # The driver's own transactions begin too late; SQLAlchemy begins them (_on_begin).
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {_BUSY_TIMEOUT_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _on_begin(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN")

@@ -1,0 +1,66 @@
+"""What the server needs of a catalog: facts in, families of runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kelt_server import facts
+from kelt_server.branch_names import Branches, Name
+from kelt_server.ingest.apply import WriterState
+
+
+@dataclass(frozen=True)
+class Family:
+    """All that was said of some branches, of the branches they descend from, and of their names."""
+
+    branches: Branches
+    sessions: Mapping[bytes, facts.SessionFact] = field(default_factory=dict)
+    writers_of: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
+    infos: Mapping[str, Sequence[facts.InfoFact]] = field(default_factory=dict)
+    configs: Mapping[str, Sequence[facts.ConfigFact]] = field(default_factory=dict)
+    summaries: Mapping[str, Sequence[facts.SummaryFact]] = field(default_factory=dict)
+    definitions: Mapping[str, Sequence[facts.DefinitionFact]] = field(default_factory=dict)
+    exits: Mapping[bytes, facts.ExitFact] = field(default_factory=dict)
+    losses: Mapping[bytes, Sequence[facts.LossFact]] = field(default_factory=dict)
+    assertions: Mapping[bytes, Sequence[facts.AssertionFact]] = field(default_factory=dict)
+    life_signs: Mapping[bytes, facts.LifeSign] = field(default_factory=dict)
+
+
+class Catalog(Protocol):
+    """A catalog. Implementations must keep facts and cursors in one transaction."""
+
+    @property
+    def server_id(self) -> str:
+        """Random, made with the store."""
+
+    def writer_states(self, writer_ids: Collection[bytes]) -> dict[bytes, WriterState]:
+        """Where writers stand here; `metrics_cursor` is left at 0. Unknown writers stand at 0."""
+
+    def commit(
+        self,
+        said: Sequence[facts.Fact],
+        cursors: Mapping[bytes, int],
+        signs: Iterable[facts.LifeSign],
+    ) -> None:
+        """Adds facts and moves cursors, both or neither, on disk when this returns.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+
+    def projects(self) -> list[tuple[str, str, int, float]]:
+        """(entity, project, names, time of the latest beginning), sorted."""
+
+    def names(self, entity: str, project: str | None) -> list[Name]:
+        """The names in a project, or in all of an entity's."""
+
+    def name_of(self, branch_id: str) -> Name | None:
+        """The name that a branch was given, None where it is not known."""
+
+    def family(self, names: Collection[Name], branch_ids: Collection[str] = ()) -> Family:
+        """Everything about the branches of these names and those that they descend from."""
+
+    def close(self) -> None:
+        """Lets go of the files."""

@@ -1,0 +1,90 @@
+"""The tables of the catalog, one a kind of fact, named by the fact's fields."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeEngine
+
+from kelt_server import facts
+
+METADATA = MetaData()
+
+_TYPES: dict[str, tuple[TypeEngine[Any], bool]] = {
+    "str": (Text(), False),
+    "str | None": (Text(), True),
+    "bytes": (LargeBinary(), False),
+    "int": (BigInteger(), False),
+    "int | None": (BigInteger(), True),
+    "float": (Float(53), False),
+    "bool": (Boolean(), False),
+}
+
+
+def _fact_table(name: str, fact: type, *, indexed: tuple[tuple[str, ...], ...]) -> Table:
+    columns = [Column("id", Integer, primary_key=True)]
+    for field in fields(fact):
+        kind, nullable = _TYPES[str(field.type)]
+        columns.append(Column(field.name, kind, nullable=nullable))
+    indexes = [Index(f"ix_{name}_{'_'.join(names)}", *names) for names in indexed]
+    return Table(name, METADATA, *columns, *indexes)
+
+
+_BY_BRANCH = (("branch_id",),)
+_BY_WRITER = (("writer_id",),)
+
+FACT_TABLES: dict[type, Table] = {
+    facts.BranchFact: _fact_table(
+        "branches",
+        facts.BranchFact,
+        indexed=(("branch_id",), ("entity", "project", "run_id")),
+    ),
+    facts.SessionFact: _fact_table(
+        "sessions", facts.SessionFact, indexed=(("writer_id",), ("branch_id",))
+    ),
+    facts.RouteFact: _fact_table(
+        "routes", facts.RouteFact, indexed=(("writer_id",), ("branch_id",))
+    ),
+    facts.InfoFact: _fact_table("infos", facts.InfoFact, indexed=_BY_BRANCH),
+    facts.ConfigFact: _fact_table("configs", facts.ConfigFact, indexed=_BY_BRANCH),
+    facts.SummaryFact: _fact_table("summaries", facts.SummaryFact, indexed=_BY_BRANCH),
+    facts.DefinitionFact: _fact_table("definitions", facts.DefinitionFact, indexed=_BY_BRANCH),
+    facts.ExitFact: _fact_table("exits", facts.ExitFact, indexed=_BY_WRITER),
+    facts.LossFact: _fact_table("losses", facts.LossFact, indexed=_BY_WRITER),
+    facts.AssertionFact: _fact_table("assertions", facts.AssertionFact, indexed=_BY_WRITER),
+}
+
+CURSORS = Table(
+    "cursors",
+    METADATA,
+    Column("writer_id", LargeBinary, primary_key=True),
+    Column("committed_through", BigInteger, nullable=False),
+)
+
+LIFE_SIGNS = Table(
+    "life_signs",
+    METADATA,
+    Column("writer_id", LargeBinary, primary_key=True),
+    Column("at", Float(53), nullable=False),
+    Column("stalled", Boolean, nullable=False),
+)
+
+IDENTITY = Table(
+    "identity",
+    METADATA,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)

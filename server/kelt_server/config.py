@@ -1,0 +1,38 @@
+"""What the composition root is told, checked and frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """Settings of one server. Port 0 is any free port."""
+
+    folder: Path
+    host: str = "127.0.0.1"
+    http_port: int = 8470
+    grpc_port: int = 8471
+    default_entity: str = "local"
+    lease_s: float = 1800.0
+    api_key: str = ""
+    ready_file: Path | None = None
+    message_bytes_max: int = 16 * MEBIBYTE
+    push_bytes_max: int = 8 * MEBIBYTE
+    queue_bytes_max: int = 256 * MEBIBYTE
+    group_bytes_max: int = 64 * MEBIBYTE
+    metrics_memory_bytes_max: int = 2048 * MEBIBYTE
+    drain_s: float = 8.0
+
+    @property
+    def catalog_path(self) -> Path:
+        """Facts, cursors and signs of life."""
+        return self.folder / "catalog.sqlite"
+
+    @property
+    def metrics_path(self) -> Path:
+        """Rows and points."""
+        return self.folder / "metrics.duckdb"

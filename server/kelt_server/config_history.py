@@ -1,0 +1,102 @@
+"""Config, as of when a branch was made, and what people see of a run. Pure.
+
+A branch inherits the config that its parent had when the branch was made, and adds its own. Between
+writers "when" is by the clocks of the hosts, within one writer by sequence number. A
+continuation is the same run going on and inherits everything. Items are merged in the order of the
+line of descent, then session, then sequence; the last of a key holds.
+
+Name, notes, group, job type and tags belong to a run id: a rewound or continued branch keeps them,
+a fork begins with none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kelt_server import facts
+from kelt_server.facts import BranchFact, ConfigFact, InfoFact, SessionFact
+from kelt_server.lineage import Line
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What people see of a run."""
+
+    name: str = ""
+    notes: str = ""
+    group: str = ""
+    job_type: str = ""
+    tags: tuple[str, ...] = ()
+
+
+def session_order(
+    writer_id: bytes, sessions: Mapping[bytes, SessionFact]
+) -> tuple[float, bytes]:
+    """The place of a writer among sessions: by time of start, then by id."""
+    session = sessions.get(writer_id)
+    return (0.0 if session is None else session.started_at), writer_id
+
+
+def resolve_config(
+    line: Line,
+    *,
+    items: Mapping[str, Sequence[ConfigFact]],
+    sessions: Mapping[bytes, SessionFact],
+) -> dict[str, Any]:
+    """The config of a branch; `items` are by branch."""
+    config: dict[str, Any] = {}
+    for branch_id, limits in _limits(line):
+        own = [item for item in items.get(branch_id, ()) if _is_inherited(item, limits)]
+        for item in sorted(
+            own, key=lambda i: (*session_order(i.writer_id, sessions), i.seq, i.index)
+        ):
+            if item.removed:
+                config.pop(item.key, None)
+            else:
+                config[item.key] = json.loads(item.json)
+    return config
+
+
+def resolve_info(
+    line: Line, *, infos: Mapping[str, Sequence[InfoFact]], sessions: Mapping[bytes, SessionFact]
+) -> RunInfo:
+    """What people see of the run that a branch belongs to."""
+    chain = [line.branch.branch_id]
+    for ancestor in line.ancestors:
+        if ancestor.child.kind == facts.FORKED:
+            break
+        chain.append(ancestor.branch_id)
+    values: dict[str, Any] = {}
+    for branch_id in reversed(chain):
+        own = infos.get(branch_id, ())
+        for info in sorted(own, key=lambda i: (*session_order(i.writer_id, sessions), i.seq)):
+            for field in ("name", "notes", "group", "job_type"):
+                if getattr(info, field) is not None:
+                    values[field] = getattr(info, field)
+            if info.tags is not None:
+                values["tags"] = tuple(json.loads(info.tags))
+    return RunInfo(**values)
+
+
+def _limits(line: Line) -> Iterable[tuple[str, list[BranchFact]]]:
+    """The branches from the root on, each with the branchings that its items must precede."""
+    limits: list[BranchFact] = []
+    found = [(line.branch.branch_id, list(limits))]
+    for ancestor in line.ancestors:
+        if ancestor.child.kind != facts.CONTINUED:
+            limits.append(ancestor.child)
+        found.append((ancestor.branch_id, list(limits)))
+    return reversed(found)
+
+
+def _is_inherited(item: ConfigFact, limits: Iterable[BranchFact]) -> bool:
+    for child in limits:
+        if item.writer_id == child.writer_id:
+            if item.seq > child.seq:
+                return False
+        elif item.at > child.made_at:
+            return False
+    return True

@@ -1,0 +1,31 @@
+"""The server's own errors. What comes from gRPC, SQLite, DuckDB or the system is mapped where it enters."""
+
+from __future__ import annotations
+
+
+class KeltServerError(Exception):
+    """Base of everything below; its text is a sentence for people."""
+
+
+class StartError(KeltServerError):
+    """The server cannot start; the sentence says why and what to do. Exit code 2."""
+
+
+class StoreError(KeltServerError):
+    """A store could not write or read. What was asked may be asked again."""
+
+
+class BusyError(KeltServerError):
+    """The queue in front of the committer is full, or the server is stopping."""
+
+
+class BadBatchError(KeltServerError):
+    """A batch that did not arrive as it was sent; sending it again helps."""
+
+
+class BadRequestError(KeltServerError):
+    """An argument does not fit; the sentence names it and what would do."""
+
+
+class NotFoundError(KeltServerError):
+    """No such run."""

@@ -1,0 +1,251 @@
+"""Which runs, and in what order: MongoDB's operators over RUN of the read API. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from kelt_server.errors import BadRequestError
+
+Run = Mapping[str, Any]
+Test = Callable[[Run], bool]
+
+FIELDS = (
+    "state", "reason", "name", "display_name", "run_id", "immutable_id", "entity", "project",
+    "created_at", "started_at", "heartbeat_at", "runtime", "rows", "last_step", "tags", "group",
+    "job_type", "notes", "host", "lost_rows",
+)  # fmt: skip
+_ALIASES = {"display_name": "name", "summary_metrics": "summary", "createdAt": "created_at",
+            "heartbeatAt": "heartbeat_at", "jobType": "job_type", "username": "entity"}  # fmt: skip
+#: Nesting of $and, $or, $nor and $not.
+DEPTH_MAX = 32
+_REGEX_MAX = 1000
+_REGEX_VALUE_MAX = 10_000
+
+
+class _Missing:
+    """There is no such value; it equals nothing and has no order."""
+
+
+MISSING = _Missing()
+
+
+def parse_filter(text: str) -> Test:
+    """A test from the JSON of a filter.
+
+    Raises:
+        BadRequestError: it is not one.
+    """
+    if not text.strip():
+        return lambda _run: True
+    try:
+        query = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(f"filters is not JSON ({error}); write it as {_EXAMPLE}") from error
+    return _all_of(query, 0)
+
+
+def parse_order(text: str) -> Callable[[Iterable[Run]], list[Run]]:
+    """A sort from `-created_at`, or several of its kind joined by commas.
+
+    Raises:
+        BadRequestError: a path that runs do not have.
+    """
+    keys = []
+    for part in (part.strip() for part in text.split(",")):
+        if part:
+            path = part[1:] if part[0] in "+-" else part
+            keys.append((_path(path), part[0] == "-"))
+
+    def sort(runs: Iterable[Run]) -> list[Run]:
+        ordered = list(runs)
+        for path, is_descending in reversed(keys):
+            present = [run for run in ordered if _has_order(look_up(run, path))]
+            absent = [run for run in ordered if not _has_order(look_up(run, path))]
+            present.sort(key=lambda run: _rank(look_up(run, path)), reverse=is_descending)
+            ordered = present + absent
+        return ordered
+
+    return sort
+
+
+def look_up(run: Run, path: Sequence[str]) -> Any:
+    """The value at a path. Keys may hold dots themselves: the longest match goes first."""
+    value: Any = run
+    parts = list(path)
+    while parts:
+        if not isinstance(value, Mapping):
+            return MISSING
+        for length in range(len(parts), 0, -1):
+            key = ".".join(parts[:length])
+            if key in value:
+                value, parts = value[key], parts[length:]
+                break
+        else:
+            if parts == ["value"] and path[0] == "config":
+                return value  # W&B keeps config values one level down
+            return MISSING
+        if parts == ["value"] and path[0] == "config" and not isinstance(value, Mapping):
+            return _number(value)
+    return _number(value)
+
+
+_EXAMPLE = '{"config.lr": {"$gt": 0.1}, "state": "finished"}'
+
+
+def _number(value: Any) -> Any:
+    """A float that JSON cannot hold comes written out (`kelt_server.values`)."""
+    if isinstance(value, Mapping) and set(value) == {"$float"}:
+        return float(value["$float"])
+    return value
+
+
+def _path(path: str) -> tuple[str, ...]:
+    head, *rest = path.split(".")
+    head = _ALIASES.get(head, head)
+    if head in ("config", "summary"):
+        if not rest:
+            raise BadRequestError(f"{path!r} names no value; write it as {head}.NAME")
+    elif head not in FIELDS or rest:
+        known = ", ".join(FIELDS)
+        raise BadRequestError(
+            f"runs have no {path!r}; filter and order by config.NAME, summary.NAME or {known}"
+        )
+    return head, *rest
+
+
+def _all_of(query: Any, depth: int) -> Test:
+    if not isinstance(query, dict):
+        raise BadRequestError(f"a filter is an object, not {query!r}; write it as {_EXAMPLE}")
+    if depth > DEPTH_MAX:
+        raise BadRequestError(f"a filter nests at most {DEPTH_MAX} deep; make it flatter")
+    tests = [_clause(key, operand, depth) for key, operand in query.items()]
+    return lambda run: all(test(run) for test in tests)
+
+
+def _clause(key: str, operand: Any, depth: int) -> Test:
+    if key in ("$and", "$or", "$nor"):
+        if not isinstance(operand, list):
+            raise BadRequestError(f"{key} takes a list of filters, not {operand!r}")
+        tests = [_all_of(query, depth + 1) for query in operand]
+        if key == "$and":
+            return lambda run: all(test(run) for test in tests)
+        if key == "$or":
+            return lambda run: any(test(run) for test in tests)
+        return lambda run: not any(test(run) for test in tests)
+    if key == "$not":
+        inner = _all_of(operand, depth + 1)
+        return lambda run: not inner(run)
+    if key.startswith("$"):
+        raise BadRequestError(f"unknown operator {key!r}; known are {_known()}")
+    path = _path(key)
+    test = _value_test(operand, depth)
+    return lambda run: test(look_up(run, path))
+
+
+def _value_test(operand: Any, depth: int) -> Callable[[Any], bool]:
+    if not isinstance(operand, dict) or not any(key.startswith("$") for key in operand):
+        return lambda value: _equal(value, operand)
+    if set(operand) == {"$float"}:
+        return lambda value: _equal(value, _number(operand))
+    tests = [_operator(name, wanted, depth) for name, wanted in operand.items()]
+    return lambda value: all(test(value) for test in tests)
+
+
+def _operator(name: str, operand: Any, depth: int) -> Callable[[Any], bool]:
+    if name == "$not":
+        inner = _value_test(operand, depth + 1)
+        return lambda value: not inner(value)
+    if name in ("$in", "$nin"):
+        if not isinstance(operand, list):
+            raise BadRequestError(f"{name} takes a list, not {operand!r}")
+        wanted = [_number(item) for item in operand]
+        is_in = name == "$in"
+        return lambda value: any(_equal(value, item) for item in wanted) == is_in
+    if name == "$regex":
+        return _regex(operand)
+    operand = _number(operand)
+    made = _OPERATORS.get(name)
+    if made is None:
+        raise BadRequestError(f"unknown operator {name!r}; known are {_known()}")
+    return lambda value: made(value, operand)
+
+
+def _regex(operand: Any) -> Callable[[Any], bool]:
+    if not isinstance(operand, str) or len(operand) > _REGEX_MAX:
+        raise BadRequestError(f"$regex takes a text of at most {_REGEX_MAX} characters")
+    try:
+        pattern = re.compile(operand)
+    except re.error as error:
+        raise BadRequestError(f"{operand!r} is not a regular expression: {error}") from error
+
+    def matches(value: Any) -> bool:
+        values = value if isinstance(value, list) else [value]
+        return any(
+            isinstance(v, str) and pattern.search(v[:_REGEX_VALUE_MAX]) is not None for v in values
+        )
+
+    return matches
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    """As MongoDB: a list matches if it is equal or one of its items is; None matches what is not there."""
+    if value is MISSING:
+        return wanted is None
+    if isinstance(value, list) and not isinstance(wanted, list):
+        return any(_equal(item, wanted) for item in value)
+    if isinstance(value, bool) != isinstance(wanted, bool):
+        return False
+    if isinstance(value, float) and isinstance(wanted, float) and math.isnan(wanted):
+        return math.isnan(value)
+    return bool(value == wanted)
+
+
+def _compare(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    def compare(value: Any, operand: Any) -> bool:
+        if isinstance(value, list):
+            return any(compare(item, operand) for item in value)
+        both_numbers = _is_number(value) and _is_number(operand)
+        both_texts = isinstance(value, str) and isinstance(operand, str)
+        return (both_numbers or both_texts) and test(value, operand)
+
+    return compare
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _exists(value: Any, operand: Any) -> bool:
+    return (value is not MISSING) == bool(operand)
+
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "$eq": _equal,
+    "$ne": lambda value, operand: not _equal(value, operand),
+    "$gt": _compare(lambda value, operand: value > operand),
+    "$gte": _compare(lambda value, operand: value >= operand),
+    "$lt": _compare(lambda value, operand: value < operand),
+    "$lte": _compare(lambda value, operand: value <= operand),
+    "$exists": _exists,
+}
+
+
+def _known() -> str:
+    return ", ".join(["$and", "$or", "$nor", "$not", "$in", "$nin", "$regex", *_OPERATORS])
+
+
+def _has_order(value: Any) -> bool:
+    if isinstance(value, float) and math.isnan(value):
+        return False
+    return isinstance(value, bool | int | float | str | list)
+
+
+def _rank(value: Any) -> tuple[int, Any]:
+    """Kinds apart, since Python does not order them."""
+    if isinstance(value, int | float):
+        return 0, value
+    return (1, value) if isinstance(value, str) else (2, json.dumps(value))

@@ -1,0 +1,272 @@
+"""One group of pushes → one transaction in each store. Runs in the committing thread alone.
+
+The catalog goes first. A crash in between leaves it ahead of the metrics; the acknowledgement is the
+smaller of the two, so the daemon sends again and each store takes what it lacks.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+from kelt_proto.v1 import record_pb2
+from kelt_proto.v1.frames import WRITER_ID_BYTES
+from kelt_proto.v1.record_pb2 import Assertion
+
+from kelt_server import facts
+from kelt_server.catalog.store import Catalog
+from kelt_server.errors import BadBatchError, BadRequestError, KeltServerError, StoreError
+from kelt_server.ingest.apply import (
+    INT64_MAX,
+    BatchEffect,
+    RoutedBlock,
+    WriterState,
+    apply_batch,
+    is_gap,
+    whole_batch_lost,
+)
+from kelt_server.metrics.store import MetricsStore
+
+#: Writers whose standing is kept in memory; past that it is read again.
+STATES_MAX = 50_000
+
+Batches = Sequence[record_pb2.Batch]
+
+
+@dataclass(frozen=True, slots=True)
+class WriterAck:
+    """What is said to a daemon about one writer."""
+
+    writer_id: bytes
+    committed_through: int
+    gap: bool
+
+
+PushResult = list[WriterAck] | KeltServerError
+
+
+@dataclass
+class Counters:
+    """What has happened since the start."""
+
+    batches: int = 0
+    batches_repeated: int = 0
+    batches_after_gap: int = 0
+    batches_damaged_on_the_way: int = 0
+    rows: int = 0
+    points: int = 0
+    records_lost: int = 0
+    commits: int = 0
+    commits_failed: int = 0
+    pushes_refused_busy: int = 0
+
+
+@dataclass
+class _Work:
+    """What one group has come to so far. Thrown away if a commit fails."""
+
+    states: dict[bytes, WriterState]
+    said: list[facts.Fact] = field(default_factory=list)
+    blocks: list[RoutedBlock] = field(default_factory=list)
+    moved: set[bytes] = field(default_factory=set)
+    errors: dict[int, KeltServerError] = field(default_factory=dict)
+    deferred: list[tuple[int, record_pb2.Batch]] = field(default_factory=list)
+
+
+class GroupCommitter:
+    """Mutable state: where writers stand, as committed, and counters."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        metrics: MetricsStore,
+        clock: Callable[[], float],
+        default_entity: str,
+        counters: Counters,
+    ) -> None:
+        self._catalog = catalog
+        self._metrics = metrics
+        self._clock = clock
+        self._default_entity = default_entity
+        self._counters = counters
+        self._states: dict[bytes, WriterState] = {}
+        self._log = structlog.get_logger("kelt_server.ingest")
+
+    def commit(
+        self, pushes: Sequence[Batches], beats: Iterable[facts.LifeSign] = ()
+    ) -> list[PushResult]:
+        """Commits pushes together; if that fails, each alone, so that one cannot hold up all."""
+        beats = list(beats)
+        try:
+            return self._commit_once(pushes, beats)
+        except StoreError as error:
+            self._counters.commits_failed += 1
+            self._log.warning("commit failed", pushes=len(pushes), reason=str(error))
+            if len(pushes) <= 1:
+                return [error for _ in pushes]
+        results: list[PushResult] = []
+        for push in pushes:
+            results += self.commit([push])
+        return results
+
+    def committed_through(self, writer_ids: Iterable[bytes]) -> list[WriterAck]:
+        """Where writers stand."""
+        ids = list(writer_ids)
+        states = self._load(ids)
+        return [WriterAck(w, states[w].committed_through, gap=False) for w in ids]
+
+    def _commit_once(
+        self, pushes: Sequence[Batches], beats: list[facts.LifeSign]
+    ) -> list[PushResult]:
+        valid = {
+            batch.writer_id
+            for push in pushes
+            for batch in push
+            if len(batch.writer_id) == WRITER_ID_BYTES
+        }
+        work = _Work(states=self._load(valid))
+        for number, push in enumerate(pushes):
+            for batch in push:
+                self._take(number, batch, work)
+                if number in work.errors:
+                    break
+        self._retry_deferred(work)
+        signs = self._signs(work, beats)
+        try:
+            self._write(work, signs)
+        except BaseException:
+            for writer_id in work.states:
+                self._states.pop(writer_id, None)
+            raise
+        self._remember(work.states)
+        gaps = {batch.writer_id for _, batch in work.deferred}
+        return [
+            work.errors[number] if number in work.errors else self._acks(push, work, gaps)
+            for number, push in enumerate(pushes)
+        ]
+
+    def _take(self, number: int, batch: record_pb2.Batch, work: _Work) -> None:
+        error = _fault(batch)
+        if error is not None:
+            work.errors[number] = error
+            self._counters.batches_damaged_on_the_way += 1
+            return
+        state = work.states[batch.writer_id]
+        if batch.last_seq <= state.committed_through:
+            self._counters.batches_repeated += 1
+        elif is_gap(batch.first_seq, state):
+            work.deferred.append((number, batch))
+        else:
+            self._apply(batch, state, work)
+
+    def _apply(self, batch: record_pb2.Batch, state: WriterState, work: _Work) -> None:
+        try:
+            effect = apply_batch(
+                batch, state, default_entity=self._default_entity, received_at=self._clock()
+            )
+        except Exception as error:  # our own mistake must not stop the writer for ever
+            self._log.exception("a batch could not be decoded", writer=batch.writer_id.hex())
+            reason = f"the server could not decode it: {type(error).__name__}: {error}"
+            effect = whole_batch_lost(batch, state, reason)
+        self._absorb(batch.writer_id, effect, work)
+
+    def _absorb(self, writer_id: bytes, effect: BatchEffect, work: _Work) -> None:
+        work.states[writer_id] = effect.state.beyond_losses()
+        work.said += effect.facts
+        work.blocks += effect.blocks
+        work.moved.add(writer_id)
+        self._counters.batches += 1
+        for fact in effect.facts:
+            if isinstance(fact, facts.LossFact):
+                self._learn_loss(fact, writer_id, work)
+
+    def _learn_loss(self, loss: facts.LossFact, by_writer_id: bytes, work: _Work) -> None:
+        """A writer that another declared to have lost records goes on after them."""
+        self._counters.records_lost += loss.rows
+        if loss.writer_id == by_writer_id or not loss.first_seq:
+            return
+        if loss.writer_id not in work.states:
+            work.states.update(self._load([loss.writer_id]))
+        state = work.states[loss.writer_id]
+        lost = (*state.lost, (loss.first_seq, loss.last_seq))
+        work.states[loss.writer_id] = replace(state, lost=lost).beyond_losses()
+        work.moved.add(loss.writer_id)
+
+    def _retry_deferred(self, work: _Work) -> None:
+        """What closes a gap may stand later in the same group."""
+        for _ in range(len(work.deferred)):
+            waiting, work.deferred = work.deferred, []
+            for number, batch in waiting:
+                self._take(number, batch, work)
+            if len(work.deferred) == len(waiting):
+                break
+        self._counters.batches_after_gap += len(work.deferred)
+
+    def _signs(self, work: _Work, beats: list[facts.LifeSign]) -> list[facts.LifeSign]:
+        """Data is a sign of life, and so is what a daemon says of a living process."""
+        now = self._clock()
+        signs = {writer_id: facts.LifeSign(writer_id, now, stalled=False) for writer_id in work.moved}
+        for fact in work.said:
+            if isinstance(fact, facts.AssertionFact) and fact.state in _ALIVE:
+                stalled = fact.state == Assertion.STALLED
+                signs[fact.writer_id] = facts.LifeSign(fact.writer_id, now, stalled)
+        for beat in beats:
+            signs[beat.writer_id] = beat
+        return list(signs.values())
+
+    def _write(self, work: _Work, signs: list[facts.LifeSign]) -> None:
+        if not (work.moved or signs):
+            return
+        catalog_cursors = {w: work.states[w].catalog_cursor for w in work.moved}
+        self._catalog.commit(work.said, catalog_cursors, signs)
+        if work.moved:
+            metrics_cursors = {w: work.states[w].metrics_cursor for w in work.moved}
+            self._metrics.commit(work.blocks, metrics_cursors)
+        self._counters.commits += 1
+        for block in work.blocks:
+            self._counters.rows += len(block.rows.seqs)
+            self._counters.points += len(block.rows.seqs) * len(block.rows.columns)
+
+    def _acks(self, push: Batches, work: _Work, gaps: set[bytes]) -> list[WriterAck]:
+        writers = dict.fromkeys(batch.writer_id for batch in push)
+        return [WriterAck(w, work.states[w].committed_through, w in gaps) for w in writers]
+
+    def _load(self, writer_ids: Iterable[bytes]) -> dict[bytes, WriterState]:
+        ids = set(writer_ids)
+        states = {w: self._states[w] for w in ids if w in self._states}
+        missing = ids - states.keys()
+        if missing:
+            cursors = self._metrics.cursors(missing)
+            for writer_id, state in self._catalog.writer_states(missing).items():
+                stands = replace(state, metrics_cursor=cursors.get(writer_id, 0))
+                states[writer_id] = stands.beyond_losses()
+        return states
+
+    def _remember(self, states: dict[bytes, WriterState]) -> None:
+        if len(self._states) + len(states) > STATES_MAX:
+            self._states.clear()
+        self._states.update(states)
+
+
+_ALIVE = (Assertion.RUNNING, Assertion.STALLED)
+
+
+def _fault(batch: record_pb2.Batch) -> KeltServerError | None:
+    """What is wrong with a batch as a message, whatever its content."""
+    if len(batch.writer_id) != WRITER_ID_BYTES:
+        return BadRequestError(
+            f"a batch of a writer id of {len(batch.writer_id)} bytes; it has {WRITER_ID_BYTES}"
+        )
+    if not 1 <= batch.first_seq <= batch.last_seq <= INT64_MAX:
+        return BadRequestError(
+            f"a batch of the records {batch.first_seq} to {batch.last_seq}; numbers rise from 1"
+        )
+    if zlib.crc32(batch.frames) != batch.crc32:
+        return BadBatchError(
+            f"the batch {batch.first_seq}-{batch.last_seq} of writer {batch.writer_id.hex()} was "
+            "damaged on the way (its checksum does not match); send it again"
+        )
+    return None

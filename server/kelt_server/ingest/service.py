@@ -1,0 +1,216 @@
+"""The gRPC edge: messages to and from the committer and the reader, errors to status codes."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import anyio.to_thread
+import grpc
+import grpc.aio
+import structlog
+from kelt_proto.v1 import record_pb2, upstream_pb2, upstream_pb2_grpc
+from kelt_proto.v1.frames import WRITER_ID_BYTES
+
+from kelt_server import PROTOCOL, PROTOCOLS_SUPPORTED, __version__
+from kelt_server.errors import (
+    BadBatchError,
+    BadRequestError,
+    BusyError,
+    KeltServerError,
+    NotFoundError,
+    StoreError,
+)
+from kelt_server.facts import LifeSign
+from kelt_server.ingest.committer import Committer
+from kelt_server.ingest.group import WriterAck
+from kelt_server.reader import RunReader
+from kelt_server.run_view import RunView
+
+Context = Any  # grpc.aio.ServicerContext; the generated base asks for a mixture
+_Reply = TypeVar("_Reply")
+
+#: What a daemon may do: resend (DATA_LOSS, RESOURCE_EXHAUSTED, UNAVAILABLE), or wait for somebody.
+_STATUS: tuple[tuple[type[KeltServerError], grpc.StatusCode], ...] = (
+    (BadBatchError, grpc.StatusCode.DATA_LOSS),
+    (BadRequestError, grpc.StatusCode.INVALID_ARGUMENT),
+    (BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (NotFoundError, grpc.StatusCode.NOT_FOUND),
+    (StoreError, grpc.StatusCode.UNAVAILABLE),
+)
+
+
+def key_matches(given: str, key: str) -> bool:
+    """Whether an `authorization` value carries the key; in constant time."""
+    scheme, _, offered = given.partition(" ")
+    matches = hmac.compare_digest(offered.strip().encode(), key.encode())
+    return scheme.lower() == "bearer" and matches
+
+
+class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
+    """Answers daemons."""
+
+    def __init__(
+        self,
+        *,
+        committer: Committer,
+        reader: RunReader,
+        clock: Callable[[], float],
+        server_id: str,
+        default_entity: str,
+        api_key: str,
+        push_bytes_max: int,
+    ) -> None:
+        self._committer = committer
+        self._reader = reader
+        self._clock = clock
+        self._server_id = server_id
+        self._default_entity = default_entity
+        self._api_key = api_key
+        self._push_bytes_max = push_bytes_max
+        self._log = structlog.get_logger("kelt_server.grpc")
+
+    async def Hello(  # noqa: N802 # as the protocol names it
+        self, request: upstream_pb2.UpstreamHelloRequest, context: Context
+    ) -> upstream_pb2.UpstreamHelloReply:
+        """Who is there."""
+        await self._admit(context)
+        if request.protocol not in PROTOCOLS_SUPPORTED:
+            older = "this server" if request.protocol > PROTOCOL else "kelt where the run was started"
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"kelt {request.version or '(unnamed)'} speaks protocol {request.protocol}, this "
+                f"server ({__version__}) protocol {PROTOCOL}: upgrade {older}; nothing is lost",
+            )
+        return upstream_pb2.UpstreamHelloReply(
+            version=__version__,
+            protocol=PROTOCOL,
+            server_id=self._server_id,
+            default_entity=self._default_entity,
+            push_bytes_max=self._push_bytes_max,
+        )
+
+    async def Push(  # noqa: N802
+        self, request: upstream_pb2.PushRequest, context: Context
+    ) -> upstream_pb2.PushReply:
+        """Replies after commit."""
+        await self._admit(context)
+        acks = await self._answer(context, self._committer.push(list(request.batches)))
+        return upstream_pb2.PushReply(cursors=[_cursor(ack) for ack in acks])
+
+    async def Cursors(  # noqa: N802
+        self, request: upstream_pb2.CursorsRequest, context: Context
+    ) -> upstream_pb2.CursorsReply:
+        """Where writers stand; unknown ones at 0."""
+        await self._admit(context)
+        acks = await self._answer(context, self._committer.committed_through(request.writer_ids))
+        return upstream_pb2.CursorsReply(cursors=[_cursor(ack) for ack in acks])
+
+    async def Heartbeat(  # noqa: N802
+        self, request: upstream_pb2.HeartbeatRequest, context: Context
+    ) -> upstream_pb2.HeartbeatReply:
+        """Notes who lives; written with the next commit."""
+        await self._admit(context)
+        now = self._clock()
+        self._committer.beat(
+            LifeSign(beat.writer_id, now, beat.stalled)
+            for beat in request.beats
+            if len(beat.writer_id) == WRITER_ID_BYTES
+        )
+        return upstream_pb2.HeartbeatReply()
+
+    async def DescribeRun(  # noqa: N802
+        self, request: upstream_pb2.DescribeRunRequest, context: Context
+    ) -> upstream_pb2.DescribeRunReply:
+        """What a host needs to go on with a run from elsewhere."""
+        await self._admit(context)
+        return await self._answer(context, anyio.to_thread.run_sync(self._describe, request))
+
+    def _describe(
+        self, request: upstream_pb2.DescribeRunRequest
+    ) -> upstream_pb2.DescribeRunReply:
+        where = (request.entity, request.project, request.run_id)
+        try:
+            view = self._reader.run(*where)
+        except NotFoundError:
+            return upstream_pb2.DescribeRunReply(exists=False, last_step=-1)
+        summary = {key: value for key, value in view.summary.items() if key not in _ROW_FIELDS}
+        if request.HasField("step"):
+            summary = self._reader.summary_at(*where, request.step)
+        return _description(view, summary)
+
+    async def _admit(self, context: Context) -> None:
+        if not self._api_key:
+            return
+        given = dict(context.invocation_metadata() or ()).get("authorization", "")
+        if key_matches(str(given), self._api_key):
+            return
+        what = "another key" if given else "no key"
+        await context.abort(
+            grpc.StatusCode.UNAUTHENTICATED,
+            f"this server wants a key and was given {what}: set KELT_API_KEY; runs wait meanwhile",
+        )
+
+    async def _answer(self, context: Context, asked: Awaitable[_Reply]) -> _Reply:
+        try:
+            return await asked
+        except KeltServerError as error:
+            await _refuse(context, error)
+        except Exception:
+            self._log.exception("a call failed")
+            await context.abort(
+                grpc.StatusCode.INTERNAL, "the server made a mistake; its log says more"
+            )
+        raise AssertionError  # abort raises
+
+
+_ROW_FIELDS = ("_step", "_timestamp", "_runtime")
+
+
+async def _refuse(context: Context, error: KeltServerError) -> NoReturn:
+    codes = [code for kind, code in _STATUS if isinstance(error, kind)]
+    await context.abort(codes[0] if codes else grpc.StatusCode.INTERNAL, str(error))
+    raise AssertionError  # abort raises
+
+
+def _cursor(ack: WriterAck) -> upstream_pb2.WriterCursor:
+    return upstream_pb2.WriterCursor(
+        writer_id=ack.writer_id, committed_through=ack.committed_through, gap=ack.gap
+    )
+
+
+def _description(view: RunView, summary: dict[str, Any]) -> upstream_pb2.DescribeRunReply:
+    """JSON here is with bare NaN and infinities, as in records."""
+    branch, info = view.line.branch, view.info
+    return upstream_pb2.DescribeRunReply(
+        exists=True,
+        entity=branch.entity,
+        project=branch.project,
+        run_id=branch.run_id,
+        branch_id=branch.branch_id,
+        last_step=view.last_step,
+        info=record_pb2.RunInfo(
+            name=info.name,
+            notes=info.notes,
+            group=info.group,
+            job_type=info.job_type,
+            tags=record_pb2.Tags(values=info.tags),
+        ),
+        config_json=json.dumps(dict(view.config)),
+        summary_json=json.dumps(summary),
+        state=view.state.state,
+        runtime=view.runtime or 0.0,
+        definitions=[
+            record_pb2.MetricDefinition(
+                name=definition.name,
+                step_metric=definition.step_metric,
+                summary=definition.summary,
+                goal=definition.goal,
+                hidden=definition.hidden,
+                step=definition.step,
+            )
+            for definition in view.definitions
+        ],
+    )

@@ -1,0 +1,179 @@
+"""One page of merged rows out of DuckDB, as an Arrow table in the wire's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from kelt_server.metrics import duckdb_schema
+from kelt_server.metrics.store import Page, PageRequest, RowKey
+
+_CELL = pa.struct(
+    [("key", pa.int32()), ("kind", pa.uint8()), ("value", pa.float64()), ("text", pa.string())]
+)
+_SCHEMA = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("timestamp", pa.float64()),
+        ("runtime", pa.float64()),
+        ("flags", pa.uint32()),
+        ("immutable_id", pa.string()),
+        ("writer_id", pa.string()),
+        ("cells", pa.list_(_CELL)),
+    ]
+)
+_ORDER = "step, position, rank, relative, first_seq"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the numbers in the tables stand for."""
+
+    branches: Mapping[int, bytes]
+    writers: Mapping[int, bytes]
+    metrics: Mapping[int, bytes]
+
+
+def empty_page() -> Page:
+    """No rows, and none to come."""
+    return Page(_SCHEMA.empty_table(), (), None)
+
+
+def read_page(
+    cursor: duckdb.DuckDBPyConnection,
+    request: PageRequest,
+    metrics: Sequence[int | None] | None,
+    names: Names,
+) -> Page:
+    """Finds the page's rows first, then their points. `spans` and `ranks` are bound already."""
+    keys = _row_keys(cursor, request, metrics)
+    has_more = request.samples is None and len(keys) > request.limit
+    if has_more:
+        keys = keys.slice(0, request.limit)
+    if not len(keys):
+        return empty_page()
+    keys = keys.append_column("row", pa.array(np.arange(len(keys), dtype=np.int64)))
+    cursor.register("page", keys)
+    points = cursor.sql(_points_sql(keys, metrics)).to_arrow_table().combine_chunks()
+    last = keys.slice(len(keys) - 1).to_pylist()[0]
+    after = RowKey(
+        last["step"], last["position"], last["rank"], last["relative"], last["first_seq"]
+    )
+    table, metric_names = _wire_table(keys, points, names)
+    return Page(table, metric_names, after if has_more else None)
+
+
+def _row_keys(
+    cursor: duckdb.DuckDBPyConnection,
+    request: PageRequest,
+    metrics: Sequence[int | None] | None,
+) -> pa.Table:
+    after = request.after
+    step_min = request.step_min
+    if after is not None:
+        step_min = after.step if step_min is None else max(step_min, after.step)
+    limits = []
+    if step_min is not None:
+        limits.append(f"t.step + s.shift >= {int(step_min)}")
+    if request.step_max is not None:
+        limits.append(f"t.step + s.shift <= {int(request.step_max)}")
+    where = "WHERE " + " AND ".join(limits) if limits else ""
+    sql = f"SELECT * FROM ({duckdb_schema.ROW_KEYS.format(where=where)}) k"  # noqa: S608 # integers of our own
+    if metrics:
+        having = f"""SELECT t.branch, t.writer, t.relative, t.step AS stored_step
+            FROM points t {duckdb_schema.JOIN_SPANS}
+            {where} {"AND" if where else "WHERE"} t.metric IN ({_listed(metrics)})
+            GROUP BY ALL HAVING count(DISTINCT t.metric) = {len(set(metrics))}"""  # noqa: S608
+        sql += f" SEMI JOIN ({having}) h USING (branch, writer, relative, stored_step)"
+    if after is not None:
+        place = f"{after.step}, {after.position}, {after.rank}, {after.relative}, {after.first_seq}"
+        sql += f" WHERE ({_ORDER}) > ({place})"
+    sql += f" ORDER BY {_ORDER}"
+    if request.samples is None:
+        return cursor.sql(f"{sql} LIMIT {request.limit + 1}").to_arrow_table()
+    return _sampled(cursor.sql(sql).to_arrow_table(), request.samples)
+
+
+def _sampled(keys: pa.Table, samples: int) -> pa.Table:
+    """At most so many rows, evenly, the first and the last among them."""
+    count = len(keys)
+    if count <= samples:
+        return keys
+    if samples == 1:
+        return keys.slice(count - 1)
+    return keys.take(pa.array((np.arange(samples, dtype=np.int64) * (count - 1)) // (samples - 1)))
+
+
+def _listed(metrics: Sequence[int | None]) -> str:
+    return ", ".join(str(number) for number in sorted({m for m in metrics if m is not None}))
+
+
+def _points_sql(keys: pa.Table, metrics: Sequence[int | None] | None) -> str:
+    """The points of the page's rows; bounds on the stored step spare reading the others."""
+    stored = keys["stored_step"].to_numpy()
+    limits = [f"t.step BETWEEN {int(stored.min())} AND {int(stored.max())}"]
+    if metrics:
+        limits.append(f"t.metric IN ({_listed(metrics)})")
+    where = " AND ".join(limits)
+    join = """JOIN page p ON t.branch = p.branch AND t.writer = p.writer
+        AND t.relative = p.relative AND t.step = p.stored_step"""
+    if bool((keys["parts"].to_numpy() > 1).any()):
+        return f"""SELECT p.row, t.metric, arg_max(t.kind, t.seq) AS kind,
+            arg_max(t.value, t.seq) AS value, arg_max(t.text, t.seq) AS text
+            FROM points t {join} WHERE {where} GROUP BY p.row, t.metric
+            ORDER BY p.row, t.metric"""  # noqa: S608
+    return f"""SELECT p.row, t.metric, t.kind, t.value, t.text
+        FROM points t {join} WHERE {where} ORDER BY p.row, t.metric"""  # noqa: S608
+
+
+def _wire_table(
+    keys: pa.Table, points: pa.Table, names: Names
+) -> tuple[pa.Table, tuple[str, ...]]:
+    metric_numbers, key_index = np.unique(points["metric"].to_numpy(), return_inverse=True)
+    counts = np.bincount(points["row"].to_numpy(), minlength=len(keys))
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    texts = points["text"].combine_chunks()
+    kinds = points["kind"].to_numpy().astype(np.uint8)
+    is_text = kinds >= 5  # noqa: PLR2004 # rows.ColumnKind.TEXT and what follows it
+    has_text = is_text | (np.asarray(pa.compute.binary_length(texts)) > 0)
+    if not has_text.all():
+        texts = pa.compute.if_else(pa.array(has_text), texts, pa.scalar(None, pa.string()))
+    cells = pa.StructArray.from_arrays(
+        [
+            pa.array(key_index.astype(np.int32)),
+            pa.array(kinds),
+            pa.array(points["value"].to_numpy()),
+            texts,
+        ],
+        fields=list(_CELL),
+    )
+    columns: dict[str, Any] = {
+        "step": keys["step"],
+        "timestamp": keys["timestamp"],
+        "runtime": keys["runtime"],
+        "flags": keys["flags"].cast(pa.uint32()),
+        "immutable_id": _decoded(keys["branch"], names.branches, hexed=False),
+        "writer_id": _decoded(keys["writer"], names.writers, hexed=True),
+        "cells": pa.ListArray.from_arrays(pa.array(offsets), cells),
+    }
+    table = pa.table(list(columns.values()), schema=_SCHEMA)
+    decoded = tuple(
+        names.metrics[number].decode("utf-8", "surrogatepass")
+        for number in metric_numbers.tolist()
+    )
+    return table, decoded
+
+
+def _decoded(numbers: Any, names: Mapping[int, bytes], *, hexed: bool) -> Any:
+    distinct, index = np.unique(numbers.to_numpy(), return_inverse=True)
+    texts = [
+        names[number].hex() if hexed else names[number].decode("utf-8", "replace")
+        for number in distinct.tolist()
+    ]
+    return pa.array(texts, pa.string()).take(pa.array(index))

@@ -1,0 +1,398 @@
+"""Metrics in one DuckDB file. One thread writes; readers use cursors of their own.
+
+A file that does not open, or whose small tables cannot be read, is the caller's to set aside
+(`open_store` raises `StoreError`); the tables of rows are not read through at start.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from kelt_server.errors import StoreError
+from kelt_server.ingest.apply import RoutedBlock
+from kelt_server.metrics import duckdb_pages, duckdb_schema
+from kelt_server.metrics.duckdb_writes import STEP_BOUND, CommitTables, StreamKey, StreamState
+from kelt_server.metrics.store import (
+    Aggregate,
+    Bucket,
+    Cell,
+    Page,
+    PageRequest,
+    RowTotals,
+    Span,
+    Stream,
+)
+
+_Result = TypeVar("_Result")
+_EXACT = float(2**53)
+
+
+def open_store(path: Path, *, memory_bytes_max: int) -> DuckDBStore:
+    """Opens or makes the file.
+
+    Raises:
+        StoreError: it is damaged, held by another process, or of a newer kelt.
+    """
+    try:
+        connection = duckdb.connect(str(path))
+        connection.execute(f"SET memory_limit = '{memory_bytes_max // 2**20}MiB'")
+        connection.execute("SET TimeZone = 'UTC'")
+        for statement in duckdb_schema.STATEMENTS:
+            connection.execute(statement)
+        found = connection.execute("SELECT max(format) FROM meta").fetchone()
+        if found is None or found[0] is None:
+            connection.execute("INSERT INTO meta VALUES (?)", [duckdb_schema.FORMAT])
+        elif found[0] != duckdb_schema.FORMAT:
+            raise StoreError(f"{path} has format {found[0]}, this kelt reads {duckdb_schema.FORMAT}")
+        return DuckDBStore(connection, path=path)
+    except duckdb.Error as error:
+        raise StoreError(f"{path} cannot be opened: {_first_line(error)}") from error
+
+
+class DuckDBStore:
+    """A `MetricsStore`.
+
+    Mutable state, changed by the writing thread alone: the numbers of names, cursors and streams.
+    Readers look into it without a lock; what they see may be ahead of the file by one commit.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, path: Path) -> None:
+        self._path = path
+        self._connection = connection
+        self._writing = threading.Lock()
+        self._opening = threading.Lock()  # of cursors for readers
+        self._load()
+
+    def _load(self) -> None:
+        fetch = self._connection.execute
+        self._reader = self._connection.cursor()
+        self._branches = _names(fetch("SELECT number, name FROM branches").fetchall())
+        self._writers = _names(fetch("SELECT number, name FROM writers").fetchall())
+        self._metrics = _names(fetch("SELECT number, name FROM metrics").fetchall())
+        self._cursors: dict[int, int] = dict(fetch("SELECT * FROM cursors").fetchall())
+        self._streams: dict[StreamKey, StreamState] = {
+            (row[0], row[1], row[2]): StreamState(*row[3:])
+            for row in fetch("SELECT * FROM streams").fetchall()
+        }
+        self._by_branch: dict[int, set[StreamKey]] = {}
+        for key in self._streams:
+            self._by_branch.setdefault(key[0], set()).add(key)
+
+    # -- writing -------------------------------------------------------------------------------
+
+    def cursors(self, writer_ids: Collection[bytes]) -> dict[bytes, int]:
+        """See MetricsStore."""
+        numbers = {w: self._writers.numbers.get(w) for w in writer_ids}
+        return {
+            writer_id: self._cursors[number]
+            for writer_id, number in numbers.items()
+            if number is not None and number in self._cursors
+        }
+
+    def commit(self, blocks: Sequence[RoutedBlock], cursors: Mapping[bytes, int]) -> None:
+        """See MetricsStore."""
+        with self._writing:
+            try:
+                self._commit(blocks, cursors)
+            except (duckdb.Error, MemoryError, pa.ArrowException) as error:
+                self._forget()
+                raise StoreError(f"{self._path} cannot be written: {_first_line(error)}") from error
+            except BaseException:
+                self._forget()
+                raise
+
+    def _commit(self, blocks: Sequence[RoutedBlock], cursors: Mapping[bytes, int]) -> None:
+        tables = CommitTables(
+            branch_number=lambda name: self._branches.number(_raw(name)),
+            writer_number=self._writers.number,
+            metric_number=lambda name: self._metrics.number(_raw(name)),
+            stream_state=self._stream_state,
+        )
+        for block in blocks:
+            tables.add(block)
+        for writer_id, committed_through in cursors.items():
+            number = self._writers.number(writer_id)
+            self._cursors[number] = max(committed_through, self._cursors.get(number, 0))
+        connection = self._connection
+        connection.execute("BEGIN")
+        for table, names in (
+            ("branches", self._branches),
+            ("writers", self._writers),
+            ("metrics", self._metrics),
+        ):
+            self._insert(table, names.new_rows())
+        if blocks:
+            self._insert("rows", tables.rows_table())
+            self._insert("points", tables.points_table())
+            self._insert("streams", self._stream_rows(tables.changed), replaces=True)
+        numbers = [self._writers.numbers[writer_id] for writer_id in cursors]
+        through = [self._cursors[number] for number in numbers]
+        table = pa.table({"writer": pa.array(numbers, pa.int32()), "through": pa.array(through, pa.int64())})
+        self._insert("cursors", table, replaces=True)
+        connection.execute("COMMIT")
+        for names in (self._branches, self._writers, self._metrics):
+            names.settle()
+
+    def _insert(self, name: str, table: pa.Table | None, *, replaces: bool = False) -> None:
+        if table is None or not len(table):
+            return
+        self._connection.register("incoming", table)
+        verb = "INSERT OR REPLACE" if replaces else "INSERT"
+        self._connection.execute(f"{verb} INTO {name} SELECT * FROM incoming")  # noqa: S608 # our own names
+        self._connection.unregister("incoming")
+
+    def _stream_state(self, key: StreamKey) -> StreamState:
+        self._by_branch.setdefault(key[0], set()).add(key)
+        return self._streams.setdefault(key, StreamState())
+
+    def _stream_rows(self, changed: Collection[StreamKey]) -> pa.Table:
+        states = [(key, self._streams[key]) for key in changed]
+        return pa.table(
+            {
+                "branch": pa.array([key[0] for key, _ in states], pa.int32()),
+                "writer": pa.array([key[1] for key, _ in states], pa.int32()),
+                "relative": pa.array([key[2] for key, _ in states], pa.int8()),
+                "parts": pa.array([state.parts for _, state in states], pa.int64()),
+                "step_min": pa.array([state.step_min for _, state in states], pa.int64()),
+                "step_max": pa.array([state.step_max for _, state in states], pa.int64()),
+                "has_repeats": pa.array([state.has_repeats for _, state in states], pa.bool_()),
+                "down": pa.array([state.rows_step_went_down for _, state in states], pa.int64()),
+            }
+        )
+
+    def _forget(self) -> None:
+        """After a failed commit what is in memory is taken from the file again."""
+        try:
+            self._connection.rollback()
+        except duckdb.Error:
+            pass  # no transaction, or a database that must be opened again
+        try:
+            self._load()
+        except duckdb.Error:
+            self._reopen()
+
+    def _reopen(self) -> None:
+        """DuckDB invalidates a database after a fatal error; what was committed is still there."""
+        try:
+            self._reader.close()
+            self._connection.close()
+            self._connection = duckdb.connect(str(self._path))
+            self._load()
+        except duckdb.Error as error:
+            raise StoreError(f"{self._path} cannot be opened: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """See MetricsStore."""
+        with self._writing, self._opening:
+            self._reader.close()
+            self._connection.close()
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def streams(self, branch_ids: Collection[str]) -> dict[str, tuple[Stream, ...]]:
+        """See MetricsStore."""
+        found: dict[str, tuple[Stream, ...]] = {}
+        for branch_id in branch_ids:
+            number = self._branches.numbers.get(_raw(branch_id))
+            keys = sorted(self._by_branch.get(number, ())) if number is not None else []
+            found[branch_id] = tuple(
+                Stream(
+                    branch_id,
+                    self._writers.names[key[1]],
+                    bool(key[2]),
+                    state.parts,
+                    state.step_min,
+                    state.step_max,
+                    state.has_repeats,
+                    state.rows_step_went_down,
+                )
+                for key, state in ((key, self._streams[key]) for key in keys)
+            )
+        return found
+
+    def highest_step(self, spans: Sequence[Span]) -> int:
+        """See MetricsStore."""
+        table = self._spans_table(spans)
+        if not len(table):
+            return -1
+        sql = f"SELECT max(t.step + s.shift) FROM rows t {duckdb_schema.JOIN_SPANS}"  # noqa: S608
+        found = self._read(lambda c: c.execute(sql).fetchone(), spans=table)
+        return -1 if found is None or found[0] is None else int(found[0])
+
+    def totals(self, spans: Sequence[Span]) -> list[RowTotals]:
+        """See MetricsStore."""
+        table = self._spans_table(spans)
+        found = self._read(lambda c: c.execute(duckdb_schema.TOTALS).fetchall(), spans=table)
+        return [
+            RowTotals(_text(self._branches.names[b]), self._writers.names[w], bool(relative), *rest)
+            for b, w, relative, *rest in found
+        ]
+
+    def aggregates(self, spans: Sequence[Span]) -> list[Aggregate]:
+        """See MetricsStore."""
+        sql = duckdb_schema.AGGREGATES.format(points=self._points(spans))
+        table = self._spans_table(spans)
+        found = self._read(lambda c: c.execute(sql).fetchall(), spans=table)
+        return [self._aggregate(row) for row in found]
+
+    def _aggregate(self, row: tuple[Any, ...]) -> Aggregate:
+        branch, writer, relative, metric, count, nans, low, high, total, all_ints, *rest = row
+        low_text, high_text, _, *ends = rest
+        first, (_, *last) = Cell(*ends[:3]), ends[3:]
+        return Aggregate(
+            _text(self._branches.names[branch]),
+            self._writers.names[writer],
+            bool(relative),
+            _text(self._metrics.names[metric]),
+            count,
+            nans,
+            _extreme(low, low_text, is_int=all_ints) if count else None,
+            _extreme(high, high_text, is_int=all_ints) if count else None,
+            total,
+            first,
+            Cell(*last),
+        )
+
+    def page(self, request: PageRequest) -> Page:
+        """See MetricsStore."""
+        metrics = None
+        if request.metrics is not None:
+            metrics = [self._metrics.numbers.get(_raw(name)) for name in request.metrics]
+            if any(number is None for number in metrics):
+                return duckdb_pages.empty_page()
+        spans = self._spans_table(request.spans)
+        ranks = self._ranks_table(request.ranks)
+        names = duckdb_pages.Names(self._branches.names, self._writers.names, self._metrics.names)
+        return self._read(
+            lambda c: duckdb_pages.read_page(c, request, metrics, names),
+            spans=spans,
+            ranks=ranks,
+        )
+
+    def _ranks_table(self, ranks: Mapping[bytes, int]) -> pa.Table:
+        """Writers that are in no list come last, in the order in which they came."""
+        numbers = list(self._writers.names)
+        of_writer = [
+            ranks.get(self._writers.names[number], len(ranks) + number) for number in numbers
+        ]
+        return pa.table(
+            {"writer": pa.array(numbers, pa.int32()), "rank": pa.array(of_writer, pa.int64())}
+        )
+
+    def buckets(
+        self, spans: Sequence[Span], metrics: Sequence[str], *, start: int, width: int, number: int
+    ) -> list[Bucket]:
+        """See MetricsStore."""
+        numbers = [self._metrics.numbers.get(_raw(name)) for name in metrics]
+        known = [str(found) for found in numbers if found is not None]
+        if not known:
+            return []
+        where = f"WHERE t.metric IN ({', '.join(known)})"
+        sql = duckdb_schema.BUCKETS.format(points=self._points(spans, where))
+        arguments = {"start": start, "width": width, "number": number}
+        table = self._spans_table(spans)
+        found = self._read(lambda c: c.execute(sql, arguments).fetchall(), spans=table)
+        return [Bucket(_text(self._metrics.names[metric]), *rest) for metric, *rest in found]
+
+    def metric_names(self, spans: Sequence[Span]) -> list[str]:
+        """See MetricsStore."""
+        sql = f"SELECT DISTINCT t.metric FROM points t {duckdb_schema.JOIN_SPANS}"  # noqa: S608
+        table = self._spans_table(spans)
+        found = self._read(lambda c: c.execute(sql).fetchall(), spans=table)
+        return sorted(_text(self._metrics.names[number]) for (number,) in found)
+
+    def _points(self, spans: Sequence[Span], where: str = "") -> str:
+        streams = self.streams({span.branch_id for span in spans})
+        repeats = any(stream.has_repeats for of in streams.values() for stream in of)
+        sql = duckdb_schema.LATEST_POINTS if repeats else duckdb_schema.POINTS
+        return sql.format(where=where)
+
+    def _spans_table(self, spans: Sequence[Span]) -> pa.Table:
+        rows = []
+        for span in spans:
+            branch = self._branches.numbers.get(_raw(span.branch_id))
+            writer = -1 if span.writer_id is None else self._writers.numbers.get(span.writer_id)
+            if branch is None or writer is None:
+                continue
+            limit = STEP_BOUND if span.step_max is None else min(span.step_max, STEP_BOUND)
+            relative = int(span.writer_id is not None)
+            rows.append((branch, relative, writer, span.offset, limit, span.position))
+        columns = np.array(rows, dtype=np.int64).reshape(len(rows), 6)
+        names = ("branch", "relative", "writer", "shift", "step_max", "position")
+        return pa.table({name: columns[:, index] for index, name in enumerate(names)})
+
+    def _read(
+        self, ask: Callable[[duckdb.DuckDBPyConnection], _Result], **tables: pa.Table
+    ) -> _Result:
+        try:
+            with self._opening:
+                cursor = self._reader.cursor()
+            try:
+                for name, table in tables.items():
+                    cursor.register(name, table)
+                return ask(cursor)
+            finally:
+                cursor.close()
+        except duckdb.Error as error:
+            raise StoreError(f"{self._path} cannot be read: {_first_line(error)}") from error
+
+
+class _Names:
+    """Numbers for names; new ones are written by the next commit."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[bytes, int] = {}
+        self.names: dict[int, bytes] = {}
+        self._new: list[int] = []
+
+    def number(self, name: bytes) -> int:
+        found = self.numbers.get(name)
+        if found is None:
+            found = self.numbers[name] = len(self.numbers)
+            self.names[found] = name
+            self._new.append(found)
+        return found
+
+    def new_rows(self) -> pa.Table:
+        return pa.table(
+            {
+                "number": pa.array(self._new, pa.int32()),
+                "name": pa.array([self.names[number] for number in self._new], pa.binary()),
+            }
+        )
+
+    def settle(self) -> None:
+        self._new = []
+
+
+def _names(rows: list[tuple[int, bytes]]) -> _Names:
+    names = _Names()
+    for number, name in rows:
+        names.numbers[name] = number
+        names.names[number] = name
+    return names
+
+
+def _raw(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogatepass")
+
+
+def _extreme(value: float, text: str, *, is_int: bool) -> Cell:
+    if not is_int:
+        return Cell(1, value, "")
+    return Cell(2, value, text if abs(value) >= _EXACT else "")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0]

@@ -1,0 +1,172 @@
+"""What the server needs of a metrics engine: batched idempotent writes, no call per row."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from kelt_server.ingest.apply import RoutedBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a history: rows of one branch, up to a step.
+
+    With `writer_id` None, the branch's absolute rows; else that writer's relative ones, whose steps
+    are `offset` higher than stored. `step_max` (None: no limit) is a stored step. Rows are
+    ordered by step, then by `position`, which counts from the root of the line of descent.
+    """
+
+    branch_id: str
+    position: int
+    writer_id: bytes | None = None
+    offset: int = 0
+    step_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What is known without a scan of the rows of one branch, writer and way of counting."""
+
+    branch_id: str
+    writer_id: bytes
+    relative: bool
+    parts: int
+    step_min: int
+    step_max: int
+    has_repeats: bool
+    rows_step_went_down: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One value: as its column kind, a float, and a text where the float is not all of it."""
+
+    kind: int
+    value: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One metric over one stream within a span: what a summary is made of.
+
+    Minimum, maximum and sum are of the `count` numbers that are not NaN. First and last go by
+    sequence number, over all kinds of values.
+    """
+
+    branch_id: str
+    writer_id: bytes
+    relative: bool
+    metric: str
+    count: int
+    nan_count: int
+    minimum: Cell | None
+    maximum: Cell | None
+    total: float
+    first: Cell
+    last: Cell
+
+
+@dataclass(frozen=True, slots=True)
+class RowTotals:
+    """The rows of one stream within a span."""
+
+    branch_id: str
+    writer_id: bytes
+    relative: bool
+    rows: int
+    last_step: int
+    last_timestamp: float
+    last_runtime: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowKey:
+    """Where a page ended: the place of one row in the order of rows."""
+
+    step: int
+    position: int
+    rank: int
+    relative: int
+    first_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which rows of a history: see the read API's page. `ranks` orders the writers."""
+
+    spans: Sequence[Span]
+    ranks: Mapping[bytes, int]
+    metrics: Sequence[str] | None = None
+    step_min: int | None = None
+    step_max: int | None = None
+    limit: int = 1000
+    after: RowKey | None = None
+    samples: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows as an Arrow table in the wire's columns, the names that `cells.key` counts into."""
+
+    table: pa.Table
+    keys: tuple[str, ...]
+    next: RowKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Numbers of one metric in one range of steps; the last three are None without numbers."""
+
+    metric: str
+    number: int
+    count: int
+    nan_count: int
+    minimum: float | None
+    maximum: float | None
+    mean: float | None
+
+
+class MetricsStore(Protocol):
+    """An engine. Implementations must keep rows and cursors in one transaction."""
+
+    def cursors(self, writer_ids: Collection[bytes]) -> dict[bytes, int]:
+        """How far each writer is committed; writers that are not known are left out."""
+
+    def commit(self, blocks: Sequence[RoutedBlock], cursors: Mapping[bytes, int]) -> None:
+        """Adds rows and moves cursors, both or neither, on disk when this returns.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+
+    def streams(self, branch_ids: Collection[str]) -> dict[str, tuple[Stream, ...]]:
+        """What is known without a scan, by branch."""
+
+    def highest_step(self, spans: Sequence[Span]) -> int:
+        """The highest step in a history, -1 without rows."""
+
+    def totals(self, spans: Sequence[Span]) -> list[RowTotals]:
+        """The rows of each stream in a history."""
+
+    def aggregates(self, spans: Sequence[Span]) -> list[Aggregate]:
+        """Every metric of each stream in a history."""
+
+    def page(self, request: PageRequest) -> Page:
+        """Some of the rows of a history, merged and in order."""
+
+    def buckets(
+        self, spans: Sequence[Span], metrics: Sequence[str], *, start: int, width: int, number: int
+    ) -> list[Bucket]:
+        """Numbers by equal ranges of steps from `start`, empty ranges left out."""
+
+    def metric_names(self, spans: Sequence[Span]) -> list[str]:
+        """Every metric that a history has, sorted."""
+
+    def close(self) -> None:
+        """Lets go of the files."""
+

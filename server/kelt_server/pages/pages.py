@@ -1,0 +1,274 @@
+"""Three pages: everything, one project, one run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from kelt_server.filters import parse_order
+from kelt_server.pages.html import Child, Markup, escaped, tag
+from kelt_server.pages.sparkline import sparkline
+from kelt_server.pages.style import STYLE
+from kelt_server.reader import RunReader
+
+RUNS_SHOWN_MAX = 200
+_CHARTS_MAX = 24
+_CHART_BUCKETS = 120
+_VALUE_CHARACTERS_MAX = 200
+
+
+class Pages:
+    """Pages for people."""
+
+    def __init__(self, reader: RunReader) -> None:
+        self._reader = reader
+
+    def routes(self) -> list[Route]:
+        """Every page."""
+        return [
+            Route("/", self.home),
+            Route("/{entity}/{project}", self.project),
+            Route("/{entity}/{project}/runs/{run}", self.run),
+        ]
+
+    def home(self, _request: Request) -> Response:
+        """Projects with their latest runs."""
+        projects = self._reader.projects()
+        parts: list[Child] = []
+        for found in projects:
+            entity, project = found["entity"], found["project"]
+            runs = self._runs(entity, project)
+            link = tag("a", f"{entity}/{project}", href=_href(entity, project))
+            parts.append(tag("section", tag("h2", link), _run_table(runs[:10], len(runs))))
+        if not projects:
+            parts.append(tag("p", "No run has arrived yet.", class_="quiet"))
+        return _page("Projects", parts)
+
+    def project(self, request: Request) -> Response:
+        """The runs of one project."""
+        entity, project = request.path_params["entity"], request.path_params["project"]
+        runs = self._runs(entity, project)
+        return _page(
+            f"{entity}/{project}", [_run_table(runs[:RUNS_SHOWN_MAX], len(runs))], crumbs=[]
+        )
+
+    def run(self, request: Request) -> Response:
+        """One run."""
+        where = tuple(request.path_params[name] for name in ("entity", "project", "run"))
+        entity, project, run_id = where
+        run = self._reader.run(entity, project, run_id).as_json()
+        entity, project = run["entity"], run["project"]
+        crumb = tag("a", f"{entity}/{project}", href=_href(entity, project))
+        return _page(
+            run["name"],
+            [
+                _headline(run),
+                _notices(run),
+                self._charts((entity, project, run["immutable_id"])),
+                tag("h2", "Lineage"),
+                _lineage(run),
+                tag("h2", "Summary"),
+                _value_table(run["summary"]),
+                tag("h2", "Config"),
+                _value_table(run["config"]),
+                tag("h2", "Sessions"),
+                _sessions(run["sessions"]),
+            ],
+            crumbs=[crumb],
+        )
+
+    def _runs(self, entity: str, project: str) -> list[dict[str, Any]]:
+        views = self._reader.runs(entity, project)
+        return [dict(run) for run in parse_order("-created_at")(view.as_json() for view in views)]
+
+    def _charts(self, where: tuple[str, str, str]) -> Markup:
+        keys = self._reader.keys(*where)[:_CHARTS_MAX]
+        if not keys:
+            return tag("p", "No row has arrived yet.", class_="quiet")
+        found = self._reader.buckets(
+            where, keys, number=_CHART_BUCKETS, step_min=None, step_max=None
+        )
+        charts = []
+        for key in keys:
+            points = [
+                (bucket.number, bucket.mean)
+                for bucket in found.buckets
+                if bucket.metric == key and bucket.mean is not None
+            ]
+            if points:
+                charts.append(tag("figure", tag("figcaption", key), sparkline(points)))
+        return tag("div", charts, class_="charts")
+
+
+def _page(title: str, parts: Iterable[Child], crumbs: Sequence[Child] = ()) -> HTMLResponse:
+    trail: list[Child] = [tag("a", "kelt", href="/", class_="mark")]
+    for crumb in crumbs:
+        trail += [" / ", crumb]
+    document = tag(
+        "html",
+        tag(
+            "head",
+            tag("meta", charset="utf-8"),
+            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            tag("title", f"{title} · kelt"),
+            tag("style", Markup(STYLE)),
+        ),
+        tag("body", tag("header", trail), tag("main", tag("h1", title), parts)),
+        lang="en",
+    )
+    return HTMLResponse(
+        "<!doctype html>" + document,
+        headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
+    )
+
+
+def _href(entity: str, project: str, run: str | None = None) -> str:
+    parts = [entity, project] if run is None else [entity, project, "runs", run]
+    return "/" + "/".join(quote(part.encode("utf-8", "replace"), safe="") for part in parts)
+
+
+def _state(run: Mapping[str, Any]) -> Markup:
+    badge = tag("span", run["state"], class_=f"state {run['state']}")
+    note = run["reason"]
+    if run["offline_since"]:
+        note = f"{note} offline since {_time(run['offline_since'])}".strip()
+    return escaped([badge, " ", tag("span", note, class_="quiet")])
+
+
+def _run_table(runs: Sequence[Mapping[str, Any]], total: int) -> Markup:
+    head = ("Run", "State", "Rows", "Last step", "From", "Created", "Runtime")
+    body = [
+        tag(
+            "tr",
+            tag("td", tag("a", run["name"], href=_href(run["entity"], run["project"], run["run_id"]))),
+            tag("td", _state(run)),
+            tag("td", str(run["rows"]), class_="number"),
+            tag("td", str(run["last_step"]) if run["rows"] else "–", class_="number"),
+            tag("td", _origin(run), class_="quiet"),
+            tag("td", _time(run["created_at"]), class_="quiet"),
+            tag("td", _duration(run["runtime"]), class_="number"),
+        )
+        for run in runs
+    ]
+    more = f"{total - len(runs)} more runs are not shown here." if total > len(runs) else ""
+    table = tag(
+        "table", tag("thead", tag("tr", [tag("th", h) for h in head])), tag("tbody", body)
+    )
+    return escaped([tag("div", table, class_="wide"), tag("p", more, class_="quiet") if more else ""])
+
+
+def _origin(run: Mapping[str, Any]) -> str:
+    if not run["lineage"]:
+        return ""
+    parent = run["lineage"][0]
+    step = "" if parent["fork_step"] is None else f" @ {parent['fork_step']}"
+    return f"{parent['kind']} from {parent['run_id'] or parent['immutable_id']}{step}"
+
+
+def _headline(run: Mapping[str, Any]) -> Markup:
+    pairs = [
+        ("Run id", run["run_id"]),
+        ("Immutable id", run["immutable_id"]),
+        ("Rows", f"{run['rows']} (last step {run['last_step']})"),
+        ("Created", _time(run["created_at"])),
+        ("Runtime", _duration(run["runtime"])),
+        ("Host", run["host"]),
+        ("Group", run["group"]),
+        ("Job type", run["job_type"]),
+        ("Tags", ", ".join(run["tags"])),
+        ("Notes", run["notes"]),
+    ]
+    shown = [escaped([tag("dt", name), tag("dd", value)]) for name, value in pairs if value]
+    return escaped([tag("p", _state(run)), tag("dl", shown)])
+
+
+def _notices(run: Mapping[str, Any]) -> Markup:
+    notices = list(run["problems"])
+    notices += [
+        f"{loss['rows']} records lost ({_range(loss)}): {loss['reason']}" for loss in run["losses"]
+    ]
+    if run["rows_step_went_down"]:
+        notices.append(f"{run['rows_step_went_down']} rows have a step below one logged before")
+    if run["is_archived"]:
+        notices.append("This branch is archived: its name points at another one.")
+    return tag("ul", [tag("li", notice) for notice in notices], class_="notices") if notices else Markup("")
+
+
+def _range(loss: Mapping[str, Any]) -> str:
+    return f"{loss['first_seq']} to {loss['last_seq']}" if loss["first_seq"] else "not numbered"
+
+
+def _lineage(run: Mapping[str, Any]) -> Markup:
+    entity, project = run["entity"], run["project"]
+    items = [tag("li", run["run_id"], " ", tag("code", run["immutable_id"]))]
+    for parent in run["lineage"]:
+        step = "" if parent["fork_step"] is None else f" at step {parent['fork_step']}"
+        shown = parent["run_id"] or parent["immutable_id"]
+        where = _href(parent["entity"] or entity, parent["project"] or project, parent["immutable_id"])
+        link = tag("a", shown, href=where) if parent["known"] else shown
+        items.append(tag("li", f"{parent['kind']} from ", link, step))
+    for archived in run["archived"]:
+        link = tag("a", archived, href=_href(entity, project, archived))
+        items.append(tag("li", "archived: ", link))
+    return tag("ul", items)
+
+
+def _value_table(values: Mapping[str, Any]) -> Markup:
+    if not values:
+        return tag("p", "Nothing.", class_="quiet")
+    rows = [
+        tag("tr", tag("th", key), tag("td", tag("code", _shown(value))))
+        for key, value in values.items()
+    ]
+    return tag("div", tag("table", tag("tbody", rows)), class_="wide")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict) and set(value) == {"$float"}:
+        return str(value["$float"])
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, float):
+        text = f"{value:.6g}"
+    else:
+        text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _VALUE_CHARACTERS_MAX else text[:_VALUE_CHARACTERS_MAX] + "…"
+
+
+def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Markup:
+    rows = [
+        tag(
+            "tr",
+            tag("td", _time(session["started_at"])),
+            tag("td", _state(session)),
+            tag("td", f"{session['hostname']} · {session['pid']}"),
+            tag("td", session["program"], class_="quiet"),
+        )
+        for session in sessions
+    ]
+    return tag("div", tag("table", tag("tbody", rows)), class_="wide")
+
+
+def _time(seconds: float | None) -> str:
+    if not seconds:
+        return ""
+    try:
+        at = datetime.fromtimestamp(seconds, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+    return at.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _duration(seconds: Any) -> str:
+    if not isinstance(seconds, int | float):
+        return ""
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours}:{minutes:02}:{whole % 60:02}"

@@ -1,0 +1,36 @@
+"""The pages' style sheet."""
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1d2429; --quiet: #66757f; --line: #dde3e7; --paper: #fbfcfc;
+  --card: #fff; --link: #0b6b8a; --good: #1b7f4b; --bad: #b3261e; --warn: #9a6700; --live: #0b6b8a; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4eaed; --quiet: #93a2ab; --line: #2b353b;
+  --paper: #14191c; --card: #1a2125; --link: #6cc3e0; --good: #63c791; --bad: #f2857c;
+  --warn: #e0b04c; --live: #6cc3e0; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
+header { padding: .8rem 1.5rem; border-bottom: 1px solid var(--line); }
+main { max-width: 76rem; margin: 0 auto; padding: 1rem 1.5rem 4rem; }
+a { color: var(--link); text-decoration: none; } a:hover { text-decoration: underline; }
+.mark { font-weight: 700; letter-spacing: .02em; }
+h1 { font-size: 1.5rem; margin: .6rem 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+.wide { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .45rem .8rem; border-top: 1px solid var(--line); vertical-align: top; }
+thead th, tbody:first-child tr:first-child > * { border-top: 0; }
+thead th { color: var(--quiet); font-weight: 500; font-size: .85rem; }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
+.quiet { color: var(--quiet); }
+.state { display: inline-block; padding: 0 .55rem; border-radius: 1rem; border: 1px solid currentColor;
+  font-size: .85rem; }
+.running { color: var(--live); } .finished { color: var(--good); } .failed, .crashed { color: var(--bad); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
+dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
+.notices { color: var(--warn); }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: .8rem; }
+figure { margin: 0; padding: .6rem .8rem; background: var(--card); border: 1px solid var(--line);
+  border-radius: 8px; color: var(--link); }
+figcaption { color: var(--ink); font-size: .85rem; overflow-wrap: anywhere; }
+code { font-size: .9em; overflow-wrap: anywhere; }
+"""

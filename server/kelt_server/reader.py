@@ -1,0 +1,341 @@
+"""Questions about runs, answered from both stores. Blocking: called in worker threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kelt_server import run_view, summary
+from kelt_server.branch_names import Name
+from kelt_server.catalog.store import Catalog, Family
+from kelt_server.config_history import resolve_config, resolve_info, session_order
+from kelt_server.errors import NotFoundError
+from kelt_server.facts import SessionFact
+from kelt_server.lineage import Line, Lineage
+from kelt_server.liveness import judge
+from kelt_server.metrics.store import Bucket, MetricsStore, Page, PageRequest, RowTotals, Span
+from kelt_server.run_view import RunView, SessionView
+from kelt_server.span_numbers import Numbers, key_of
+
+
+@dataclass(frozen=True, slots=True)
+class Bucketed:
+    """Buckets with the range that they divide."""
+
+    step_min: int
+    step_max: int
+    width: int
+    buckets: list[Bucket]
+
+
+class _Scope:
+    """A family with its lineage: one reading of the catalog."""
+
+    def __init__(self, family: Family, metrics: MetricsStore) -> None:
+        self.family = family
+        self.streams = metrics.streams(list(family.branches.by_id))
+        self.lineage = Lineage(
+            family.branches,
+            sessions=family.sessions,
+            streams=self.streams,
+            highest_step=metrics.highest_step,
+        )
+
+
+class RunReader:
+    """Mutable state: remembered numbers of spans, behind a lock."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        metrics: MetricsStore,
+        clock: Callable[[], float],
+        server_started_at: float,
+        lease_s: float,
+        default_entity: str,
+    ) -> None:
+        self._catalog = catalog
+        self._metrics = metrics
+        self._clock = clock
+        self._server_started_at = server_started_at
+        self._lease_s = lease_s
+        self.default_entity = default_entity
+        self._numbers = Numbers(metrics)
+        self._numbers_lock = threading.Lock()
+
+    # -- runs ----------------------------------------------------------------------------------
+
+    def projects(self) -> list[dict[str, Any]]:
+        """Every project."""
+        return [
+            {"entity": entity, "project": project, "runs": runs, "last_started_at": at}
+            for entity, project, runs, at in self._catalog.projects()
+        ]
+
+    def runs(self, entity: str, project: str | None) -> list[RunView]:
+        """The run that each name points at."""
+        names = self._catalog.names(self._entity(entity), project)
+        scope = _Scope(self._catalog.family(names), self._metrics)
+        holders = [scope.family.branches.holder(name) for name in names]
+        return self._views([holder for holder in holders if holder is not None], scope)
+
+    def run(self, entity: str, project: str, run: str) -> RunView:
+        """One run by run id or immutable id."""
+        branch_id, scope = self._find(entity, project, run)
+        return self._views([branch_id], scope)[0]
+
+    def branch(self, branch_id: str) -> RunView:
+        """One branch by immutable id."""
+        branch_id, scope = self._find_branch(branch_id)
+        return self._views([branch_id], scope)[0]
+
+    def archived(self, entity: str, project: str, run: str) -> list[RunView]:
+        """The archived branches of a run's name, newest first."""
+        branch_id, scope = self._find(entity, project, run)
+        name = scope.family.branches.by_id[branch_id].name
+        return self._views(self._archived(name, scope), scope)
+
+    def _entity(self, entity: str) -> str:
+        return self.default_entity if entity in ("", "-") else entity
+
+    def _find(self, entity: str, project: str, run: str) -> tuple[str, _Scope]:
+        name = (self._entity(entity), project, run)
+        family = self._catalog.family([name])
+        holder = family.branches.holder(name)
+        if holder is not None:
+            return holder, _Scope(family, self._metrics)
+        try:
+            return self._find_branch(run)
+        except NotFoundError:
+            raise NotFoundError(
+                f"there is no run {run!r} in {name[0]}/{project}; `kelt runs ls` lists what is there, "
+                "and a run logged offline comes with `kelt sync`"
+            ) from None
+
+    def _find_branch(self, branch_id: str) -> tuple[str, _Scope]:
+        name = self._catalog.name_of(branch_id)
+        if name is None:
+            raise NotFoundError(
+                f"there is no branch {branch_id!r}; a run's `immutable_id`, `lineage` and "
+                "`archived` name those that are there"
+            )
+        return branch_id, _Scope(self._catalog.family([name], [branch_id]), self._metrics)
+
+    def _archived(self, name: Name, scope: _Scope) -> list[str]:
+        branches = scope.family.branches
+        holder = branches.holder(name)
+        kept = () if holder is None else run_view.continued_chain(scope.lineage.line(holder))
+        return branches.archived(name, kept)
+
+    # -- views ---------------------------------------------------------------------------------
+
+    def _views(self, branch_ids: Sequence[str], scope: _Scope) -> list[RunView]:
+        spans = {branch_id: scope.lineage.spans(branch_id) for branch_id in branch_ids}
+        with self._numbers_lock:
+            numbers = self._numbers.of_spans(
+                (span for of_branch in spans.values() for span in of_branch), scope.streams
+            )
+        return [self._view(branch_id, spans[branch_id], numbers, scope) for branch_id in branch_ids]
+
+    def _view(
+        self, branch_id: str, spans: Sequence[Span], numbers: Any, scope: _Scope
+    ) -> RunView:
+        family, lineage = scope.family, scope.lineage
+        line = lineage.line(branch_id)
+        shown = run_view.sessions_of(run_view.same_name_chain(line), family)
+        judged = run_view.sessions_of(run_view.continued_chain(line), family)
+        views = {session.writer_id: self._session(session, family) for session in shown}
+        definitions = summary.settle_definitions(
+            summary.inherited(
+                line, family.definitions, sessions=family.sessions, base=lineage.base
+            )
+        )
+        totals = self._shifted_totals(spans, numbers)
+        order = _stream_order(spans, scope)
+        last = summary.of_last_row(totals, order=order)
+        archived = self._archived(line.branch.name, scope)
+        holder = family.branches.holder(line.branch.name)
+        losses = [loss for s in shown for loss in family.losses.get(s.writer_id, ())]
+        return RunView(
+            line=line,
+            held_by=holder or branch_id,
+            archived=tuple(archived),
+            created_at=run_view.created_at(line, family),
+            state=run_view.state_of([views[s.writer_id] for s in judged], line),
+            newest=judged[0] if judged else None,
+            sessions=tuple(views[session.writer_id] for session in shown),
+            info=resolve_info(line, infos=family.infos, sessions=family.sessions),
+            config=resolve_config(line, items=family.configs, sessions=family.sessions),
+            summary=self._summary(line, spans, numbers, definitions, scope) | _row_fields(last),
+            definitions=tuple(definitions.values()),
+            rows=sum(total.rows for total in totals),
+            last_step=max((total.last_step for total in totals), default=-1),
+            runtime=None if last is None else last.last_runtime,
+            rows_step_went_down=sum(
+                stream.rows_step_went_down
+                for own in run_view.same_name_chain(line)
+                for stream in scope.streams.get(own, ())
+            ),
+            losses=tuple(losses),
+            problems=(
+                *line.problems,
+                *lineage.point_problems(line),
+                *run_view.resume_problems(judged, line),
+                *run_view.rival_problems(line, archived),
+            ),
+        )
+
+    def _session(self, session: SessionFact, family: Family) -> SessionView:
+        writer_id = session.writer_id
+        state = judge(
+            session,
+            goodbye=family.exits.get(writer_id),
+            assertions=family.assertions.get(writer_id, ()),
+            sign=family.life_signs.get(writer_id),
+            now=self._clock(),
+            server_started_at=self._server_started_at,
+            lease_s=self._lease_s,
+        )
+        return SessionView(session, state)
+
+    def _summary(
+        self,
+        line: Line,
+        spans: Sequence[Span],
+        numbers: Any,
+        definitions: Any,
+        scope: _Scope,
+        step_max: int | None = None,
+    ) -> dict[str, Any]:
+        family = scope.family
+        by_hand = summary.inherited(
+            line,
+            family.summaries,
+            sessions=family.sessions,
+            base=scope.lineage.base,
+            step_max=step_max,
+        )
+        aggregates = [one for span in spans for one in numbers[key_of(span)].aggregates]
+        return summary.summarise(
+            aggregates, by_hand, definitions, order=_stream_order(spans, scope)
+        )
+
+    @staticmethod
+    def _shifted_totals(spans: Sequence[Span], numbers: Any) -> list[RowTotals]:
+        return [
+            replace(total, last_step=total.last_step + span.offset)
+            for span in spans
+            for total in numbers[key_of(span)].totals
+        ]
+
+    def summary_at(self, entity: str, project: str, run: str, step: int) -> dict[str, Any]:
+        """The summary of a run's history up to a step."""
+        branch_id, scope = self._find(entity, project, run)
+        line = scope.lineage.line(branch_id)
+        spans = [_cut(span, step) for span in scope.lineage.spans(branch_id)]
+        with self._numbers_lock:
+            numbers = self._numbers.of_spans(spans, scope.streams)
+        definitions = summary.settle_definitions(
+            summary.inherited(
+                line,
+                scope.family.definitions,
+                sessions=scope.family.sessions,
+                base=scope.lineage.base,
+                step_max=step,
+            )
+        )
+        return self._summary(line, spans, numbers, definitions, scope, step)
+
+    # -- rows ----------------------------------------------------------------------------------
+
+    def page(
+        self,
+        entity: str,
+        project: str,
+        run: str,
+        request: PageRequest,
+        after_writer: bytes | None = None,
+    ) -> tuple[Page, list[bytes]]:
+        """Rows of a run, and its writers by rank.
+
+        Spans and ranks of the request are filled in here, and the rank of the writer of the row
+        after which to go on, since sessions that arrived meanwhile change it.
+        """
+        branch_id, scope = self._find(entity, project, run)
+        spans = scope.lineage.spans(branch_id)
+        writers = sorted(
+            {stream.writer_id for span in spans for stream in scope.streams.get(span.branch_id, ())},
+            key=lambda writer_id: session_order(writer_id, scope.family.sessions),
+        )
+        ranks = {writer_id: rank for rank, writer_id in enumerate(writers)}
+        if request.after is not None and after_writer in ranks:
+            after = replace(request.after, rank=ranks[after_writer])
+            request = replace(request, after=after)
+        return self._metrics.page(replace(request, spans=spans, ranks=ranks)), writers
+
+    def buckets(
+        self,
+        run: tuple[str, str, str],
+        metrics: Sequence[str],
+        *,
+        number: int,
+        step_min: int | None,
+        step_max: int | None,
+    ) -> Bucketed:
+        """Numbers of metrics by equal ranges of steps."""
+        branch_id, scope = self._find(*run)
+        spans = scope.lineage.spans(branch_id)
+        start = _lowest(spans, scope) if step_min is None else step_min
+        stop = scope.lineage.end(branch_id) if step_max is None else step_max
+        if stop < start:
+            return Bucketed(start, stop, 1, [])
+        width = -(-(stop - start + 1) // number)
+        limited = [_cut(span, stop) for span in spans]
+        found = self._metrics.buckets(limited, metrics, start=start, width=width, number=number)
+        return Bucketed(start, stop, width, found)
+
+    def keys(self, entity: str, project: str, run: str) -> list[str]:
+        """Every key of a run's history."""
+        branch_id, scope = self._find(entity, project, run)
+        return self._metrics.metric_names(scope.lineage.spans(branch_id))
+
+
+def _cut(span: Span, step: int) -> Span:
+    """The span up to a step of the history."""
+    limit = step - span.offset
+    return replace(span, step_max=limit if span.step_max is None else min(span.step_max, limit))
+
+
+def _lowest(spans: Sequence[Span], scope: _Scope) -> int:
+    lowest = [
+        stream.step_min + span.offset
+        for span in spans
+        for stream in scope.streams.get(span.branch_id, ())
+        if stream.relative == (span.writer_id is not None)
+        and (not stream.relative or stream.writer_id == span.writer_id)
+        and (span.step_max is None or stream.step_min <= span.step_max)
+    ]
+    return min(lowest, default=0)
+
+
+def _stream_order(spans: Sequence[Span], scope: _Scope) -> Callable[[str, bytes, bool], Any]:
+    """The place of a stream in a history: line of descent, then session."""
+    positions = {span.branch_id: span.position for span in spans}
+
+    def order(branch_id: str, writer_id: bytes, relative: bool) -> Any:
+        return positions[branch_id], session_order(writer_id, scope.family.sessions), relative
+
+    return order
+
+
+def _row_fields(last: RowTotals | None) -> dict[str, Any]:
+    if last is None:
+        return {}
+    return {
+        "_step": last.last_step,
+        "_timestamp": last.last_timestamp,
+        "_runtime": last.last_runtime,
+    }

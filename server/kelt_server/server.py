@@ -1,0 +1,249 @@
+"""The composition root: stores, committer, gRPC and HTTP in one event loop, and how they end.
+
+At the end the daemons' calls in flight are answered first, then the queue is committed, then readers are
+let go. All of it under one deadline; a second signal does not wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import grpc.aio
+import structlog
+import uvicorn
+from kelt_proto.v1 import upstream_pb2_grpc
+
+from kelt_server.api.app import build_app
+from kelt_server.api.routes import ReadApi, ServerFacts
+from kelt_server.config import ServerConfig
+from kelt_server.errors import StartError
+from kelt_server.ingest.committer import Committer
+from kelt_server.ingest.group import Counters, GroupCommitter
+from kelt_server.ingest.service import UpstreamService
+from kelt_server.pages.pages import Pages
+from kelt_server.reader import RunReader
+from kelt_server.stores import FolderLock, Stores, open_stores
+
+_START_S = 30.0
+_BACKLOG = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Where a server listens."""
+
+    url: str
+    http_port: int
+    grpc_port: int
+    pid: int
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its own signal handlers: the root decides when to stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Captures none."""
+        yield
+
+
+async def serve(config: ServerConfig, *, clock: Callable[[], float] = time.time) -> None:
+    """Runs a server until SIGTERM or SIGINT.
+
+    Raises:
+        StartError: it cannot start.
+    """
+    lock = FolderLock(config.folder)
+    try:
+        http_socket = _listen(config.host, config.http_port)
+        try:
+            stores = open_stores(config)
+            try:
+                await _serve(config, stores, http_socket, clock)
+            finally:
+                stores.close()
+        finally:
+            http_socket.close()
+    finally:
+        lock.release()
+
+
+async def _serve(
+    config: ServerConfig, stores: Stores, http_socket: socket.socket, clock: Callable[[], float]
+) -> None:
+    counters = Counters()
+    group = GroupCommitter(
+        catalog=stores.catalog,
+        metrics=stores.metrics,
+        clock=clock,
+        default_entity=config.default_entity,
+        counters=counters,
+    )
+    committer = Committer(
+        group,
+        counters=counters,
+        queue_bytes_max=config.queue_bytes_max,
+        group_bytes_max=config.group_bytes_max,
+    )
+    reader = RunReader(
+        catalog=stores.catalog,
+        metrics=stores.metrics,
+        clock=clock,
+        server_started_at=clock(),
+        lease_s=config.lease_s,
+        default_entity=config.default_entity,
+    )
+    service = UpstreamService(
+        committer=committer,
+        reader=reader,
+        clock=clock,
+        server_id=stores.catalog.server_id,
+        default_entity=config.default_entity,
+        api_key=config.api_key,
+        push_bytes_max=config.push_bytes_max,
+    )
+    grpc_server, grpc_port = _grpc_server(config, service)
+    about = ServerFacts(
+        server_id=stores.catalog.server_id,
+        grpc_port=grpc_port,
+        default_entity=config.default_entity,
+        auth_required=bool(config.api_key),
+        damaged_files=tuple(asdict(damaged) for damaged in stores.damaged),
+    )
+    http = _http_server(config, reader, about, counters)
+    http_port = http_socket.getsockname()[1]
+    url = f"http://{_shown_host(config.host)}:{http_port}"
+    ready = Ready(url, http_port, grpc_port, os.getpid())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(committer.run)
+        tasks.start_soon(_serve_http, http, http_socket)
+        await grpc_server.start()
+        with anyio.fail_after(_START_S):
+            while not http.started:
+                await anyio.sleep(0.005)
+        _announce(ready, config)
+        await _until_stopped(tasks)
+        await _drain(config, grpc_server, committer, http)
+        tasks.cancel_scope.cancel()
+
+
+async def _serve_http(http: uvicorn.Server, http_socket: socket.socket) -> None:
+    await http.serve(sockets=[http_socket])
+
+
+async def _until_stopped(tasks: anyio.abc.TaskGroup) -> None:
+    stopped = anyio.Event()
+
+    async def listen() -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                if stopped.is_set():
+                    os._exit(1)  # asked twice: at once
+                stopped.set()
+
+    tasks.start_soon(listen)
+    await stopped.wait()
+
+
+async def _drain(
+    config: ServerConfig, grpc_server: grpc.aio.Server, committer: Committer, http: uvicorn.Server
+) -> None:
+    log = structlog.get_logger("kelt_server")
+    log.info("stopping")
+    http.should_exit = True
+    with anyio.move_on_after(config.drain_s) as deadline:
+        await grpc_server.stop(config.drain_s / 2)
+        committer.stop()
+        await committer.finished.wait()
+    if deadline.cancelled_caught:
+        log.warning("stopped with work in the queue; what was not acknowledged is sent again")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"{host}:{port} cannot be listened on ({error.strerror}); stop what uses it, or choose "
+            "another --port"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _grpc_server(config: ServerConfig, service: UpstreamService) -> tuple[grpc.aio.Server, int]:
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", config.message_bytes_max),
+            ("grpc.max_send_message_length", config.message_bytes_max),
+            ("grpc.so_reuseport", 0),  # else a second server would share the port unseen
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ]
+    )
+    upstream_pb2_grpc.add_UpstreamServicer_to_server(service, server)
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    try:
+        port = server.add_insecure_port(f"{host}:{config.grpc_port}")
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise StartError(
+            f"{config.host}:{config.grpc_port} cannot be listened on for gRPC; stop what uses it, or "
+            "choose another --grpc-port"
+        )
+    return server, port
+
+
+def _http_server(
+    config: ServerConfig, reader: RunReader, about: ServerFacts, counters: Counters
+) -> uvicorn.Server:
+    api = ReadApi(reader=reader, about=about, counters=counters)
+    app = build_app(
+        api_routes=api.routes(), page_routes=Pages(reader).routes(), api_key=config.api_key
+    )
+    settings = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=max(1, int(config.drain_s / 2)),
+    )
+    return _HttpServer(settings)
+
+
+def _announce(ready: Ready, config: ServerConfig) -> None:
+    host = _shown_host(config.host)
+    line = f"kelt server at {ready.url} · gRPC {host}:{ready.grpc_port} · data in {config.folder}"
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 # the one line that people wait for
+    if config.ready_file is not None:
+        _write_whole(config.ready_file, json.dumps(asdict(ready)))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """All of it or nothing, for whoever waits for the file."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _shown_host(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 # shown, not bound
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host else host

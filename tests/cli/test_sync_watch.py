@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+from kelt.cli.exit_codes import ExitCode
+from kelt.cli.sync_watch import SILENCE_S_MAX, SyncWatch
+
+REACHABLE = {"state": "reachable", "reason": "", "url": "http://up"}
+AWAY = {"state": "unreachable", "reason": "connection refused.", "url": "http://up"}
+REFUSED = {"state": "refused", "reason": "the key is wrong.", "url": "http://up"}
+
+
+def folder(*, records, committed, error=""):
+    return {"path": "/r", "records": records, "committed": committed, "error": error}
+
+
+def watch_after(*reports, wait_s=10.0, is_done=False):
+    watch = SyncWatch(wait_s=wait_s, now=0.0)
+    for now, upstream, folders in reports:
+        watch.take(folders=folders, upstream=upstream, is_done=is_done, now=now)
+    return watch
+
+
+def test_all_committed_is_a_success():
+    watch = watch_after((1, REACHABLE, [folder(records=5, committed=5)]), is_done=True)
+    assert watch.is_over(now=1)
+    assert watch.failure() is None
+
+
+def test_nothing_to_send_is_a_success():
+    assert watch_after((1, REACHABLE, []), is_done=True).failure() is None
+
+
+@pytest.mark.parametrize(
+    "bad", [folder(records=5, committed=4), folder(records=5, committed=5, error="no run.json")]
+)
+def test_one_run_that_failed_fails_the_command_and_the_others_count(bad):
+    good = folder(records=1, committed=1)
+    failure = watch_after((1, REACHABLE, [good, bad]), is_done=True).failure()
+    assert failure.code is ExitCode.FAILED
+    assert "1 run of 2" in str(failure)
+
+
+def test_an_upstream_out_of_reach_is_waited_for_and_then_reported_as_unreachable():
+    some = [folder(records=5, committed=1)]
+    watch = watch_after((1, AWAY, some), (5, AWAY, some))
+    assert not watch.is_over(now=10.9)
+    assert watch.is_over(now=11)
+    assert watch.failure().code is ExitCode.UNREACHABLE
+    assert "connection refused" in str(watch.failure())
+
+
+def test_progress_and_a_reachable_upstream_begin_the_wait_anew():
+    first, more = [folder(records=5, committed=1)], [folder(records=5, committed=2)]
+    assert not watch_after((1, AWAY, first), (9, AWAY, more)).is_over(now=18.9)
+    assert not watch_after((1, AWAY, first), (9, REACHABLE, first)).is_over(now=18.9)
+
+
+def test_a_refusal_that_lasts_is_a_failure_and_not_an_outage():
+    some = [folder(records=5, committed=0)]
+    watch = watch_after((1, REFUSED, some))
+    assert not watch.is_over(now=10.9)
+    assert watch.is_over(now=11)
+    assert watch.failure().code is ExitCode.FAILED
+    assert "the key is wrong" in str(watch.failure())
+
+
+def test_a_daemon_that_falls_silent_is_not_waited_for():
+    watch = watch_after((1, REACHABLE, []), wait_s=1e9)
+    assert not watch.is_over(now=SILENCE_S_MAX)
+    assert watch.is_over(now=1 + SILENCE_S_MAX)
+    assert watch.failure().code is ExitCode.UNREACHABLE

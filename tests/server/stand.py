@@ -1,0 +1,80 @@
+"""Both real stores in a folder, with the committer and the reader on them, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kelt_proto.v1 import record_pb2
+
+from kelt_server.api import history
+from kelt_server.config import ServerConfig
+from kelt_server.ingest.group import Counters, GroupCommitter, WriterAck
+from kelt_server.metrics.store import PageRequest
+from kelt_server.reader import RunReader
+from kelt_server.stores import Stores, open_stores
+
+NOW = 5000.0
+
+
+@dataclass
+class Stand:
+    stores: Stores
+    group: GroupCommitter
+    reader: RunReader
+    counters: Counters
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path) -> Iterator[Stand]:
+        stores = open_stores(ServerConfig(folder=folder))
+        try:
+            yield cls.on(stores)
+        finally:
+            stores.close()
+
+    @classmethod
+    def on(cls, stores: Stores, metrics: Any = None) -> Stand:
+        counters = Counters()
+        group = GroupCommitter(
+            catalog=stores.catalog,
+            metrics=metrics or stores.metrics,
+            clock=lambda: NOW,
+            default_entity="local",
+            counters=counters,
+        )
+        reader = RunReader(
+            catalog=stores.catalog,
+            metrics=stores.metrics,
+            clock=lambda: NOW,
+            server_started_at=NOW - 10,
+            lease_s=1800.0,
+            default_entity="local",
+        )
+        return cls(stores, group, reader, counters)
+
+    def push(self, batches: Sequence[record_pb2.Batch]) -> list[WriterAck]:
+        (result,) = self.group.commit([batches])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def rows(self, run: str, **limits: Any) -> list[dict[str, Any]]:
+        """All pages of a history, in the API's JSON."""
+        found: list[dict[str, Any]] = []
+        request = PageRequest(spans=(), ranks={}, **{"limit": 10_000, **limits})
+        after_writer = None
+        while True:
+            page, writers = self.reader.page("-", "proj", run, request, after_writer)
+            token = None if page.next is None else history.write_token(page.next, writers)
+            found += history.page_json(page, token)["rows"]
+            if token is None:
+                return found
+            after, after_writer = history.read_token(token)
+            request = PageRequest(spans=(), ranks={}, after=after, **limits)
+
+    def run(self, run: str) -> dict[str, Any]:
+        return self.reader.run("-", "proj", run).as_json()
