@@ -15,13 +15,13 @@ Operation
     cursor. `links` keeps the connection to each upstream; `heartbeats` tells it who lives.
 
 The daemon as a writer
-    What the daemon itself says of a run (assertions, losses of unknown extent) goes into a sequence
-    of its own, the *witness* of the folder, whose random id lies in `witness.json` with the
-    machine and path it was made for; a copy of the folder elsewhere gets another. Records of the
-    trainer that are lost for good become one batch in the trainer's own sequence, `first_seq` to
-    `last_seq` of the loss, whose only frame is a LOSS with the number `last_seq`.
+    What the daemon itself says of a run (assertions, losses of unknown extent) goes into a
+    sequence of its own, the *witness* of the folder, whose random id lies in `witness.json`
+    with the machine and path it was made for; a copy of the folder elsewhere gets another. Records
+    of the trainer that are lost for good become one batch in the trainer's own sequence,
+    `first_seq` to `last_seq` of the loss, whose only frame is a LOSS with the number `last_seq`.
 
 Recovery
-    The journal tells what is durable, and the states that were asserted. `cursors.json` is a hint of
-    what the server has; the server's answer to Cursors, or to a push, replaces it.
+    The journal tells what is durable, and the states that were asserted. `cursors.json` is a hint
+    of what the server has; the server's answer to Cursors, or to a push, replaces it.
 """

@@ -10,7 +10,7 @@ from kelt.journal.entries import Entry
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """Records `first_seq` to `last_seq` of a writer; `frames` is None where they are missing here."""
+    """Records `first_seq` to `last_seq` of a writer; no `frames` where they are missing here."""
 
     writer_id: bytes
     first_seq: int

@@ -1,8 +1,8 @@
 """One loop that makes all journals durable, a group at a time.
 
-A group starts when one of its bounds is reached. While the disk works on it the next one gathers, so
-a slow disk makes larger groups and no queue. What cannot be written waits, unacknowledged, and is
-tried again; it is bounded because streams are not read beyond `config.unsynced_*`.
+A group starts when one of its bounds is reached. While the disk works on it the next one gathers,
+so a slow disk makes larger groups and no queue. What cannot be written waits, unacknowledged, and
+is tried again; it is bounded because streams are not read beyond `config.unsynced_*`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class GroupCommitter:
         self._retry_at_s: dict[RunFolder, float] = {}
         self._submitted = Signal()
         self._waiting_bytes = 0
+        self._is_committing = False
         #: Accepted from anywhere and not yet durable.
         self.unsynced_bytes = 0
         #: After each group.
@@ -69,13 +70,13 @@ class GroupCommitter:
 
     async def drain(self, folder: RunFolder) -> None:
         """Until all that a folder accepted is durable."""
-        while folder.unsynced_bytes or folder.pending:
+        while any(c.durable < c.accepted for c in folder.writers.values()):
             await self.synced.wait()
 
     @property
     def is_idle(self) -> bool:
         """Whether everything accepted is durable."""
-        return not self._dirty and not self._retry_at_s
+        return not self._dirty and not self._retry_at_s and not self._is_committing
 
     async def run(self) -> None:
         """The loop; ends by cancellation, never in the middle of a group."""
@@ -113,8 +114,10 @@ class GroupCommitter:
         ]
         self._dirty.clear()
         self._waiting_bytes = 0
+        self._is_committing = True
         with anyio.CancelScope(shield=True):
             results = await anyio.to_thread.run_sync(_commit_all, work)
+        self._is_committing = False
         for result in results:
             self._settle(result)
         self.synced.notify()

@@ -48,7 +48,7 @@ class Control:
         """What is going on."""
         registry = self._registry
         runs = [_run_status(folder) for folder in registry.folders.values()]
-        runs += [
+        parked = [
             sidecar_pb2.RunStatus(path=os.fsdecode(path), problem=reason)
             for path, reason in registry.parked.items()
         ]
@@ -58,7 +58,7 @@ class Control:
             started_at=self._started_at,
             state_dir=os.fsdecode(self._state_dir.root),
             upstreams=[upstream_state(link) for link in registry.links.values()],
-            runs=sorted(runs, key=lambda run: run.path),
+            runs=runs + parked,
             journal_bytes=sum(f.journal.used_bytes for f in registry.folders.values()),
         )
 
@@ -81,10 +81,11 @@ class Control:
                 self._registry.connected_link(link.url).nudge()
             await anyio.lowlevel.checkpoint()
         has_waited = False
+        goals: dict[RunFolder, int] = {}
         while True:
             progress = [self._progress(folder, has_waited=has_waited) for folder in folders]
-            is_done = all(p.error or p.committed >= p.records for p in progress) and all(
-                folder.problem or _is_whole(folder) or p.error
+            is_done = all(
+                p.error or _is_reached(folder, goals)
                 for folder, p in zip(folders, progress, strict=True)
             )
             yield sidecar_pb2.SyncReply(
@@ -136,7 +137,7 @@ class Control:
         link = folder.link
         if folder.is_live and folder.manifest.mode == "offline":
             error = (
-                f"The run still goes on (process {folder.manifest.pid}); it can be sent when it has "
+                f"The run still goes on (process {folder.manifest.pid}); it is sent when it has "
                 "ended."
             )
         elif not error and has_waited and link.report.state is LinkState.REFUSED:
@@ -152,9 +153,15 @@ class Control:
         )
 
 
-def _is_whole(folder: RunFolder) -> bool:
-    """Whether nothing of the folder is still to be read: its writer lives, or all is in."""
-    return folder.is_over or folder.is_live
+def _is_reached(folder: RunFolder, goals: dict[RunFolder, int]) -> bool:
+    """Whether what the folder held when it was asked for is committed.
+
+    The goal is set once nothing of it is still to be read: its writer lives, or all is in.
+    """
+    if not (folder.is_over or folder.is_live):
+        return False
+    goal = goals.setdefault(folder, folder.durable_records)
+    return folder.committed_records >= goal
 
 
 def _refusal(path: Path, reason: str) -> sidecar_pb2.FolderProgress:

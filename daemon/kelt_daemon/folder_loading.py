@@ -86,7 +86,9 @@ def _checked_manifest(path: Path) -> RunManifest:
     except RunFolderError as error:
         raise FolderProblemError(f"{error}. Mend or remove it.") from error
     except OSError as error:
-        raise FolderProblemError(f"{path} cannot be read ({error.strerror}).") from error
+        raise FolderProblemError(
+            f"{path} cannot be read ({error.strerror}): not a run folder."
+        ) from error
     try:
         is_sound = len(bytes.fromhex(manifest.writer_id)) == WRITER_ID_BYTES
     except (ValueError, TypeError):
@@ -107,6 +109,7 @@ def _checked_manifest(path: Path) -> RunManifest:
 
 def _restore(folder: RunFolder, found: Recovered) -> None:
     cursors = folder.cursors
+    folder.is_damaged = bool(found.damages)
     for writer_id in {*found.durable, *cursors.trimmed, folder.writer_id, folder.witness_id}:
         cursor = folder.cursor(writer_id)
         durable = max(found.durable.get(writer_id, 0), cursors.trimmed.get(writer_id, 0))

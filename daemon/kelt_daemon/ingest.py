@@ -85,8 +85,10 @@ class Ingest:
                     return await link.upstream.describe_run(request.run, deadline_s=deadline_s)
         except (UpstreamError, TimeoutError) as error:
             reason = str(error) or f"{link.url} does not answer in time."
-            return await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
-        return await context.abort(grpc.StatusCode.UNAVAILABLE, link.report.reason)
+        else:
+            reason = link.report.reason
+        await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
+        raise AssertionError  # not reached: abort raises
 
     async def append(
         self, requests: AsyncIterator[sidecar_pb2.AppendRequest], context: Any
@@ -155,6 +157,8 @@ class _AppendStream:
         self._linger_s = linger_s
         self._stopping = stopping
         self._must_reply = True
+        #: What the caller did wrong: told once nothing else runs in this stream.
+        self._fault: tuple[grpc.StatusCode, str] | None = None
 
     async def serve(self, requests: AsyncIterator[sidecar_pb2.AppendRequest], context: Any) -> None:
         """Until the caller has said all, or the daemon stops."""
@@ -162,13 +166,15 @@ class _AppendStream:
             group.start_soon(self._reply_on_changes, context)
             async with anyio.create_task_group() as reading:
                 reading.start_soon(self._cancel_on_stop, reading.cancel_scope)
-                await self._read(requests, context)
+                await self._read(requests)
                 reading.cancel_scope.cancel()
             with anyio.move_on_after(self._config.drain_s):
                 await self._committer.drain(self._folder)
             group.cancel_scope.cancel()
         # Last, as the replies before it may have missed the end.
         await context.write(self._reply())
+        if self._fault is not None:
+            await context.abort(*self._fault)
         if self._stopping.is_set():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "The daemon stops.")
 
@@ -176,25 +182,31 @@ class _AppendStream:
         await self._stopping.wait()
         scope.cancel()
 
-    async def _read(self, requests: AsyncIterator[sidecar_pb2.AppendRequest], context: Any) -> None:
+    async def _read(self, requests: AsyncIterator[sidecar_pb2.AppendRequest]) -> None:
         async for request in requests:
-            if request.WhichOneof("message") != "batch":
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "A batch was expected.")
-            await self._take(request.batch, context)
+            self._fault = self._fault_of(request)
+            if self._fault is not None:
+                return
+            self._take(request.batch)
             # Reading on only when there is room holds the caller back by gRPC's own flow control.
             await self._committer.wait_room(self._folder, self._folder.writer_id)
 
-    async def _take(self, batch: Batch, context: Any) -> None:
-        folder = self._folder
-        if batch.writer_id != folder.writer_id or not 0 < batch.first_seq <= batch.last_seq:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, "A batch of another writer, or without records."
+    def _fault_of(self, request: sidecar_pb2.AppendRequest) -> tuple[grpc.StatusCode, str] | None:
+        batch = request.batch
+        if request.WhichOneof("message") != "batch":
+            return grpc.StatusCode.INVALID_ARGUMENT, "A batch was expected."
+        if batch.writer_id != self._folder.writer_id or not 0 < batch.first_seq <= batch.last_seq:
+            return (
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "A batch of another writer, or without records.",
             )
         if zlib.crc32(batch.frames) != batch.crc32:
-            await context.abort(
-                grpc.StatusCode.DATA_LOSS,
-                f"Batch {batch.first_seq} to {batch.last_seq} was changed on its way: send it again.",
-            )
+            reason = f"Batch {batch.first_seq} to {batch.last_seq} was changed on its way."
+            return grpc.StatusCode.DATA_LOSS, reason
+        return None
+
+    def _take(self, batch: Batch) -> None:
+        folder = self._folder
         offer = folder.offer(batch.writer_id, batch.first_seq, batch.last_seq, batch.frames)
         if offer is Offer.TAKEN:
             self._committer.submit(folder)
@@ -206,14 +218,16 @@ class _AppendStream:
     async def _reply_on_changes(self, context: Any) -> None:
         said: sidecar_pb2.AppendReply | None = None
         while True:
+            # Before looking, so that no change between looking and waiting is missed.
+            events = (self._folder.changed.next(), self._folder.link.changed.next())
             reply = self._reply()
             if reply != said or self._must_reply:
                 said, self._must_reply = reply, False
                 await context.write(reply)
                 continue
             async with anyio.create_task_group() as group:
-                group.start_soon(_cancel_after, self._folder.changed, group.cancel_scope)
-                group.start_soon(_cancel_after, self._folder.link.changed, group.cancel_scope)
+                for event in events:
+                    group.start_soon(_cancel_after, event, group.cancel_scope)
 
     def _reply(self) -> sidecar_pb2.AppendReply:
         return sidecar_pb2.AppendReply(
@@ -224,8 +238,8 @@ class _AppendStream:
         )
 
 
-async def _cancel_after(signal: Any, scope: anyio.CancelScope) -> None:
-    await signal.wait()
+async def _cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
+    await event.wait()
     scope.cancel()
 
 
@@ -233,7 +247,7 @@ def upstream_state(link: UpstreamLink) -> sidecar_pb2.UpstreamState:
     """How it stands with an upstream, as a message."""
     report = link.report
     return sidecar_pb2.UpstreamState(
-        state=sidecar_pb2.UpstreamState.State.Value(report.state.name),
+        state=report.state.name,
         reason=report.reason,
         since=report.since,
         url=link.url,

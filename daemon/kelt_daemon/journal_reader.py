@@ -1,4 +1,4 @@
-"""Reading the journal that is being written: recovery at start, and the shipper's way through it."""
+"""Reading the journal that is being written: at start, and behind the upstream's cursor."""
 
 from __future__ import annotations
 

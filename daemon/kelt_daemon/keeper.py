@@ -170,6 +170,7 @@ class Keeper:
     async def _wait_for_news(self, probe: ProcessProbe | None) -> None:
         """Until the process ends, somebody asks, or it is time to look again."""
         streams, is_ended = self._has_streams(), self._is_ended()
+        nudge = self._folder.nudged.next()
 
         async def wait_changed() -> None:
             folder = self._folder
@@ -178,7 +179,7 @@ class Keeper:
             group.cancel_scope.cancel()
 
         async def wait_nudged() -> None:
-            await self._folder.nudged.wait()
+            await nudge.wait()
             group.cancel_scope.cancel()
 
         async def wait_gone(probe: ProcessProbe) -> None:
@@ -196,7 +197,7 @@ class Keeper:
         """Moves what the spool has beyond the journal into it.
 
         Args:
-            is_removed: whether the segments are deleted afterwards: never under a writer that lives.
+            is_removed: whether the segments are deleted afterwards: never under a living writer.
         """
         folder = self._folder
         await self._committer.drain(folder)
@@ -221,7 +222,7 @@ class Keeper:
             await self._committer.wait_room(folder, folder.writer_id)
         await self._committer.drain(folder)
         self._is_spool_read = True
-        if is_removed:
+        if is_removed and not folder.is_damaged:
             await anyio.to_thread.run_sync(spool.remove_files)
         if cursor.accepted > before:
             log.info(

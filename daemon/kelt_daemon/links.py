@@ -101,15 +101,18 @@ class UpstreamLink:
             await self.changed.wait()
 
     def take_key(self, api_key: str) -> None:
-        """A caller's key. Another one than before ends a refusal."""
-        if not api_key or api_key == self._api_key:
-            return
-        self._api_key = api_key
-        if self.report.state is LinkState.REFUSED:
+        """Takes a caller's key. Another one than before ends a refusal."""
+        is_new = bool(api_key) and api_key != self._api_key
+        self._api_key = api_key or self._api_key
+        # Without another key, something else may have been put right: asked now and then.
+        is_old = time.time() - self.report.since > self._config.backoff_s_max
+        if self.report.state is LinkState.REFUSED and (is_new or is_old):
             self.nudge()
 
     def nudge(self) -> None:
         """Do not sit out a back-off or a refusal."""
+        if self.report.state is LinkState.REFUSED:
+            self._set(LinkState.CONNECTING, "")
         self._nudged.notify()
 
     def succeeded(self) -> None:
@@ -141,9 +144,9 @@ class UpstreamLink:
         """Keeps the connection; ends by cancellation."""
         try:
             while True:
-                if self.report.state is LinkState.REFUSED:
+                while self.report.state is LinkState.REFUSED:
                     await self._nudged.wait()
-                elif self.report.state is LinkState.UNREACHABLE:
+                if self.report.state is LinkState.UNREACHABLE:
                     await self._wait_backoff()
                 if await self._connect():
                     await self._wait_lost()
@@ -198,8 +201,11 @@ class UpstreamLink:
                 self.changed.notify()
             return
         self.report = LinkReport(state, reason, time.time())
-        if state is LinkState.REACHABLE:
+        if state is LinkState.CONNECTING:
+            log.info("upstream_connecting", upstream=self.url)
+        elif state is LinkState.REACHABLE:
             log.info("upstream_reachable", upstream=self.url, backlog_records=self._backlog())
         else:
-            log.warning(f"upstream_{state.name.lower()}", upstream=self.url, reason=reason)
+            event = f"upstream_{state.name.lower()}"
+            log.warning(event, upstream=self.url, reason=reason)
         self.changed.notify()

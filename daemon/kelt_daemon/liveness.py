@@ -97,11 +97,9 @@ class Verdict:
 
 def judge(life: Life, facts: Facts, *, stalled_after_s: float) -> Verdict:
     """What a look at a writer changes."""
-    if life.phase.is_ended:
-        return Verdict(life)
-    if facts.goodbye is not None:
+    if not life.phase.is_ended and facts.goodbye is not None:
         return Verdict(_said_goodbye(life, facts.goodbye))
-    if not facts.is_on_this_machine:
+    if life.phase.is_ended or not facts.is_on_this_machine:
         return Verdict(life)
     if facts.was_rebooted or facts.process is Process.GONE:
         if not facts.is_spool_read:

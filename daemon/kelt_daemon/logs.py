@@ -1,4 +1,4 @@
-"""The daemon's log: JSON lines in a rotated file, and sentences on a terminal. No keys in either."""
+"""The daemon's log: JSON lines in a rotated file, sentences on a terminal, keys in neither."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Redactor:
         self._secrets: set[str] = set()
 
     def add(self, secret: str) -> None:
-        """A value that must not be shown."""
+        """Takes a value that must not be shown."""
         if secret:
             self._secrets.add(secret)
 
-    def __call__(
+    def __call__(  # noqa: D102 # structlog's form of a processor
         self, _logger: Any, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         for key, value in event.items():

@@ -106,7 +106,7 @@ class ProcessProbe:
 
 
 class OomCounter:
-    """The count of processes killed for lack of memory in a process's control group, or host-wide."""
+    """Counts kills for lack of memory, in a process's control group or on the whole host."""
 
     def __init__(self, pid: int) -> None:
         self._path, self._key = _oom_source(pid)

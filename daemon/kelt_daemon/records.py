@@ -1,4 +1,4 @@
-"""The few records that the daemon writes itself, or must notice in batches that it does not open."""
+"""The few records that the daemon writes itself, or must notice in the batches it passes on."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio
 import anyio.abc
+import anyio.from_thread
 import anyio.to_thread
 import structlog
 
@@ -73,7 +74,7 @@ class Registry:
         self._started: set[str] = set()
         self._active: set[RunFolder] = set()
         self._signatures: dict[RunFolder, tuple[tuple[str, int, int], ...]] = {}
-        self._loading = anyio.Lock()
+        self._loading: dict[Path, anyio.Event] = {}
         self._keys: dict[str, str] = {}
 
     # -- upstreams -------------------------------------------------------------------------------
@@ -138,27 +139,38 @@ class Registry:
         Raises:
             FolderProblemError: it cannot be used; it is parked.
         """
-        resolved = path.resolve()
-        async with self._loading:
-            if (known := self.folders.get(resolved)) is not None:
-                return known
-            load = partial(
-                load_folder,
-                resolved,
-                host=self._host,
-                config=self._config,
-                filesystem=self._filesystem,
-                link_to=self.link,
-            )
-            try:
-                folder = await anyio.to_thread.run_sync(load)
-            except FolderProblemError as error:
-                self._park(resolved, str(error))
-                raise
-            self.parked.pop(resolved, None)
-            self.folders[resolved] = folder
+        resolved = await anyio.to_thread.run_sync(path.resolve)
+        while (loading := self._loading.get(resolved)) is not None:
+            await loading.wait()
+        if (known := self.folders.get(resolved)) is not None:
+            return known
+        loading = self._loading[resolved] = anyio.Event()
+        try:
+            folder = await self._load(resolved)
+        finally:
+            del self._loading[resolved]
+            loading.set()
         await anyio.to_thread.run_sync(self._keep_link, resolved)
         self.activate(folder)
+        return folder
+
+    async def _load(self, resolved: Path) -> RunFolder:
+        load = partial(
+            load_folder,
+            resolved,
+            host=self._host,
+            config=self._config,
+            filesystem=self._filesystem,
+            link_to=lambda url: anyio.from_thread.run_sync(self.link, url),
+        )
+        try:
+            folder = await anyio.to_thread.run_sync(load)
+        except FolderProblemError as error:
+            if (resolved / MANIFEST_NAME).exists():  # one look, on failure
+                self._park(resolved, str(error))
+            raise
+        self.parked.pop(resolved, None)
+        self.folders[resolved] = folder
         return folder
 
     def _keep_link(self, resolved: Path) -> None:
@@ -301,6 +313,6 @@ def _sentence_of(error: BaseException, path: Path) -> str:
             f"{path} cannot be used ({error.strerror or error}); mend that, then run `kelt sync`."
         )
     return (
-        f"{path} could not be handled ({type(error).__name__}: {error}); nothing of it was deleted. "
+        f"{path} could not be handled ({type(error).__name__}: {error}); nothing was deleted. "
         "Run `kelt sync` to try again."
     )

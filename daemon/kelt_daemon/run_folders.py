@@ -81,6 +81,8 @@ class RunFolder:
     goodbye: Goodbye | None = None
     is_over: bool = False
     is_live: bool = False
+    #: Its journal has damage within: what the spool still has mends it, so that stays.
+    is_damaged: bool = False
     problem: str = ""
     journal_problem: str = ""
     lost_rows: int = 0
@@ -167,7 +169,7 @@ class RunFolder:
         seq = cursor.accepted + 1
         assertion = Assertion(
             writer_id=self.writer_id,
-            state=Assertion.State.Value(life.phase.name),
+            state=life.phase.name,
             reason=life.reason,
             exit_code=life.exit_code,
             signal=life.signal,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import grpc.aio
 
 from kelt_daemon.config import DaemonConfig
@@ -39,7 +40,7 @@ class SidecarService(SidecarServicer):
         self.used_at_s = time.monotonic()
         return self._ingest.hello(request)
 
-    async def Append(  # noqa: N802
+    async def Append(  # type: ignore[override] # noqa: N802 # writes replies on its own
         self, request_iterator: AsyncIterator[sidecar_pb2.AppendRequest], context: Any
     ) -> None:
         """See sidecar.proto."""
@@ -58,13 +59,13 @@ class SidecarService(SidecarServicer):
         return await self._ingest.describe_run(request, context)
 
     async def Sync(  # noqa: N802
-        self, request: sidecar_pb2.SyncRequest, context: Any
-    ) -> None:
+        self, request: sidecar_pb2.SyncRequest, _context: Any
+    ) -> AsyncIterator[sidecar_pb2.SyncReply]:
         """See sidecar.proto."""
         self.calls += 1
         try:
             async for reply in self._control.sync(request):
-                await context.write(reply)
+                yield reply
         finally:
             self.calls -= 1
             self.used_at_s = time.monotonic()
@@ -106,5 +107,5 @@ async def start_server(
     if not bound:
         raise OSError(f"cannot listen on {socket}")
     await server.start()
-    socket.chmod(0o600)
+    await anyio.to_thread.run_sync(socket.chmod, 0o600)
     return server

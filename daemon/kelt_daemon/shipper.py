@@ -76,7 +76,9 @@ class Shipper:
     async def _rest(self) -> None:
         failure, folder = self._failure, self._folder
         if isinstance(failure, RejectedDataError):
-            folder.problem = f"{failure} It stays on this host; `kelt sync` tries it again, a newer kelt may help."
+            folder.problem = (
+                f"{failure} They stay on this host; `kelt sync` tries again, a newer kelt may help."
+            )
             log.error("push_rejected", folder=str(folder.path), reason=str(failure))
             folder.changed.notify()
             return

@@ -20,6 +20,10 @@ class Signal:
         event, self._event = self._event, anyio.Event()
         event.set()
 
+    def next(self) -> anyio.Event:
+        """The next change, for whoever begins to wait for it later."""
+        return self._event
+
     async def wait(self) -> None:
         """Until the next change."""
         await self._event.wait()

@@ -61,6 +61,7 @@ class Run(FactsOfRun):
         session: Session | None,
         lifecycle: Lifecycle,
         config: dict[str, Any],
+        started_at: float,
     ) -> None:
         self._settings = settings
         self._console = console
@@ -72,7 +73,7 @@ class Run(FactsOfRun):
         self._is_disabled = session is None
         self._is_finished = False
         self._finish_lock = threading.Lock()
-        self._started_at = time.time()
+        self._started_at = started_at
         self._started = time.monotonic() - origin.runtime
         self._sink: RecordSink = NoSink() if session is None else session.spool
         self._keeper = SummaryKeeper(inherited=origin.inherited, definitions=origin.definitions)

@@ -13,8 +13,7 @@ Relative steps. Where a run was resumed whose end this host does not know, autom
 from 0 and are marked `FLAG_RELATIVE_STEP`. A step given by hand is always absolute, and the
 automatic ones after it follow it.
 
-The lock orders the rows of threads. It is re-entrant for signal handlers, and one that a
-KeyboardInterrupt left locked is replaced by the next thread that waits for it too long.
+The lock orders the rows of threads; it is re-entrant, for signal handlers that log.
 """
 
 from __future__ import annotations
@@ -54,7 +53,6 @@ from kelt_proto.v1.rows import (
 
 #: Plans that are remembered; past that all are forgotten and found anew through their schemas.
 PLANS_MAX = 1024
-_LOCK_WAIT_S = 0.25
 _now = time.time
 _monotonic = time.monotonic
 
@@ -231,25 +229,20 @@ class RowPacker:
         if plan is None or plan.types != tuple(map(type, values)):
             self._log_general(data, step, commit=True)
             return
-        lock = self._lock
-        held = lock.acquire(True, _LOCK_WAIT_S)  # names cost here
-        try:
+        with self._lock:
             number = next(self._auto)
             flags = 0 if number > self._highest else FLAG_STEP_WENT_DOWN
-            self._sink.append_row(
-                plan.interned, flags, number, _now(), _monotonic() - self._started, values
-            )
+            try:
+                self._sink.append_row(
+                    plan.interned, flags, number, _now(), _monotonic() - self._started, values
+                )
+            except struct.error:  # an integer that has outgrown its slot
+                self._log_general(data, number, commit=True)
+                return
             plan.last = (self._sink.seq, number, values)
             if number > self._highest:  # noqa: PLR1730 # cheaper than max()
                 self._highest = number
             self.rows += 1
-        except struct.error:  # an integer that has outgrown its slot
-            self._log_general(data, number, commit=True)
-        finally:
-            if held:
-                lock.release()
-            else:
-                self._lock = threading.RLock()
 
     # -- every other row --------------------------------------------------------------------------
 
@@ -269,9 +262,7 @@ class RowPacker:
             runtime = _own_number(values, RUNTIME_KEY)
         number = None if step is None else checked_step(step, STEP_MAX)
         plan, row = self._planned(values)
-        lock = self._lock
-        held = lock.acquire(timeout=_LOCK_WAIT_S)
-        try:
+        with self._lock:
             taken, flags = self._take_step(number, commit=commit)
             header = RowHeader(
                 INLINE_SCHEMA_ID if plan.is_inline else plan.interned.schema.schema_id,
@@ -282,11 +273,6 @@ class RowPacker:
             )
             self._write(plan, header, row)
             self.rows += 1
-        finally:
-            if held:
-                lock.release()
-            else:
-                self._lock = threading.RLock()
 
     def _take_step(self, step: int | None, *, commit: bool) -> tuple[int, int]:
         """The number and the flags of a row; the open step is kept or closed."""

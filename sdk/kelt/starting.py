@@ -182,6 +182,7 @@ class RunStarter:
             session=session,
             lifecycle=shared,
             config=config,
+            started_at=started_at,
         )
         if session is not None:
             run.register(is_new_branch=origin.is_new_branch)

@@ -1,6 +1,7 @@
 """`python -m kelt_server`: reads flags and environment, runs a server.
 
-Exit codes: 0 stopped as asked; 1 stopped at the second signal; 2 could not start (one sentence says why).
+Exit codes: 0 stopped as asked; 1 stopped at the second signal; 2 could not start (one sentence
+says why).
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def read_config(arguments: Sequence[str] | None, environment: Mapping[str, str])
         grpc_port = flags.port + 1 if flags.port else 0
     for name, port in (("--port", flags.port), ("--grpc-port", grpc_port)):
         if not 0 <= port <= _PORT_MAX:
-            raise StartError(f"{name} {port} is no port; choose one from 0 (any free) to {_PORT_MAX}")
+            raise StartError(
+                f"{name} {port} is no port; choose one from 0 (any free) to {_PORT_MAX}"
+            )
     if flags.lease_s <= 0:
         raise StartError(f"--lease-s {flags.lease_s} is not above 0")
     return ServerConfig(
@@ -100,7 +103,9 @@ def _parser() -> argparse.ArgumentParser:
         "--lease-s", type=float, default=1800.0, help="silence after which a run shows as crashed"
     )
     parser.add_argument(
-        "--api-key-file", type=Path, help="file with the key that all must show (KELT_SERVER_API_KEY)"
+        "--api-key-file",
+        type=Path,
+        help="file with the key that all must show (KELT_SERVER_API_KEY)",
     )
     parser.add_argument("--ready-file", type=Path, help="written as JSON once the server listens")
     return parser

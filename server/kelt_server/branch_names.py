@@ -1,9 +1,10 @@
 """Which branch a name points at. Pure.
 
-A run id is a name that points at a branch. Whatever creates or moves a name makes a branch with that
-name and a time; the latest holds it, the others stay and are archived. Two facts about one branch
-(a copied run folder, a session that resumed before the beginning arrived) are settled by order, not by
-arrival: what says how it began goes before what only went on with it, then the earlier one.
+A run id is a name that points at a branch. Whatever creates or moves a name makes a branch with
+that name and a time; the latest holds it, the others stay and are archived. Two facts about one
+branch (a copied run folder, a session that resumed before the beginning arrived) are settled by
+order, not by arrival: what says how it began goes before what only went on with it, then the
+earlier one.
 """
 
 from __future__ import annotations

@@ -32,9 +32,7 @@ class RunInfo:
     tags: tuple[str, ...] = ()
 
 
-def session_order(
-    writer_id: bytes, sessions: Mapping[bytes, SessionFact]
-) -> tuple[float, bytes]:
+def session_order(writer_id: bytes, sessions: Mapping[bytes, SessionFact]) -> tuple[float, bytes]:
     """The place of a writer among sessions: by time of start, then by id."""
     session = sessions.get(writer_id)
     return (0.0 if session is None else session.started_at), writer_id

@@ -1,4 +1,4 @@
-"""The server's own errors. What comes from gRPC, SQLite, DuckDB or the system is mapped where it enters."""
+"""The server's own errors. What others raise is mapped where it enters."""
 
 from __future__ import annotations
 

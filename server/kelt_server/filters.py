@@ -192,7 +192,7 @@ def _regex(operand: Any) -> Callable[[Any], bool]:
 
 
 def _equal(value: Any, wanted: Any) -> bool:
-    """As MongoDB: a list matches if it is equal or one of its items is; None matches what is not there."""
+    """As MongoDB: a list matches by itself or by an item; None matches what is not there."""
     if value is MISSING:
         return wanted is None
     if isinstance(value, list) and not isinstance(wanted, list):

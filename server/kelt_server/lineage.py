@@ -5,16 +5,16 @@ inherits through its parent is cut by both. A cut is a step of the history, and 
 
 * as stored, for a row with an absolute step;
 * stored + base, for a row with a relative step (`FLAG_RELATIVE_STEP`). Each writer has one base:
-  the end (highest step + 1) of the history that its session continued, that is, of the parent of the
-  continuation branch that it opened. It is 0 where nothing was there to continue. The base
+  the end (highest step + 1) of the history that its session continued, that is, of the parent of
+  the continuation branch that it opened. It is 0 where nothing was there to continue. The base
   holds on whatever branch the row lies, also after a rewind in that session.
 
-All rows of a session that resumed an unknown run lie on its continuation branch, those with absolute
-steps too: `log(…, step=5)` means step 5 whatever was there before. So nothing is moved when the
-parent's rows arrive late: bases are found when read, and grow with what arrives.
+All rows of a session that resumed an unknown run lie on its continuation branch, those with
+absolute steps too: `log(…, step=5)` means step 5 whatever was there before. So nothing is moved
+when the parent's rows arrive late: bases are found when read, and grow with what arrives.
 
-A branch that is not known yet has no rows to show and no parent; a line of descent that comes back to
-itself ends there. Both are told as problems, never refused.
+A branch that is not known yet has no rows to show and no parent; a line of descent that comes back
+to itself ends there. Both are told as problems, never refused.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class Lineage:
             ancestors.append(Ancestor(parent_id, fact, child, child.parent_step))
             if fact is None:
                 problems.append(
-                    f"the run that {child.run_id} was {child.kind} from ({parent_id}) has not arrived yet"
+                    f"the run that {child.run_id} was {child.kind} from ({parent_id}) "
+                    "has not arrived yet"
                 )
                 break
             child = fact

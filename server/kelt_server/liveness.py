@@ -1,9 +1,9 @@
 """What a session's state is, from what is known of it now. Pure.
 
-In this order: its own goodbye; what the daemon of its host last asserted; silence. The network kills
-nobody: silence shows as `offline_since` beside `running`, and as `crashed: silent since …` only after
-the lease, which the next sign of life takes back. For one lease after its own start the server judges
-no silence, for it was itself away.
+In this order: its own goodbye; what the daemon of its host last asserted; silence. The network
+kills nobody: silence shows as `offline_since` beside `running`, and as `crashed: silent since …`
+only after the lease, which the next sign of life takes back. For one lease after its own start the
+server judges no silence, for it was itself away.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from kelt_proto.v1.record_pb2 import Assertion
-
 from kelt_server.facts import AssertionFact, ExitFact, LifeSign, SessionFact
 
 RUNNING, FINISHED, FAILED, CRASHED = "running", "finished", "failed", "crashed"
@@ -67,7 +66,7 @@ def _said_goodbye(goodbye: ExitFact, heard_at: float | None) -> SessionState:
     return SessionState(state, reason, goodbye.at, None, heard_at)
 
 
-def _by_silence(
+def _by_silence(  # noqa: PLR0917
     session: SessionFact,
     last: AssertionFact | None,
     sign: LifeSign | None,
@@ -86,7 +85,9 @@ def _by_silence(
     )
     reason = ""
     if stalled:
-        reason = (last.reason if last is not None else "") or "stalled: alive, but its beat stands still"
+        reason = (
+            last.reason if last is not None else ""
+        ) or "stalled: alive, but its beat stands still"
     offline_since = known_at if silent_s > OFFLINE_AFTER_S else None
     at = session.started_at if last is None else last.at
     return SessionState(RUNNING, reason, at, offline_since, heard_at)

@@ -111,8 +111,8 @@ class RunReader:
             return self._find_branch(run)
         except NotFoundError:
             raise NotFoundError(
-                f"there is no run {run!r} in {name[0]}/{project}; `kelt runs ls` lists what is there, "
-                "and a run logged offline comes with `kelt sync`"
+                f"there is no run {run!r} in {name[0]}/{project}; `kelt runs ls` lists what "
+                "is there, and a run logged offline comes with `kelt sync`"
             ) from None
 
     def _find_branch(self, branch_id: str) -> tuple[str, _Scope]:
@@ -140,18 +140,14 @@ class RunReader:
             )
         return [self._view(branch_id, spans[branch_id], numbers, scope) for branch_id in branch_ids]
 
-    def _view(
-        self, branch_id: str, spans: Sequence[Span], numbers: Any, scope: _Scope
-    ) -> RunView:
+    def _view(self, branch_id: str, spans: Sequence[Span], numbers: Any, scope: _Scope) -> RunView:
         family, lineage = scope.family, scope.lineage
         line = lineage.line(branch_id)
         shown = run_view.sessions_of(run_view.same_name_chain(line), family)
         judged = run_view.sessions_of(run_view.continued_chain(line), family)
         views = {session.writer_id: self._session(session, family) for session in shown}
         definitions = summary.settle_definitions(
-            summary.inherited(
-                line, family.definitions, sessions=family.sessions, base=lineage.base
-            )
+            summary.inherited(line, family.definitions, sessions=family.sessions, base=lineage.base)
         )
         totals = self._shifted_totals(spans, numbers)
         order = _stream_order(spans, scope)
@@ -208,6 +204,7 @@ class RunReader:
         numbers: Any,
         definitions: Any,
         scope: _Scope,
+        *,
         step_max: int | None = None,
     ) -> dict[str, Any]:
         family = scope.family
@@ -247,7 +244,7 @@ class RunReader:
                 step_max=step,
             )
         )
-        return self._summary(line, spans, numbers, definitions, scope, step)
+        return self._summary(line, spans, numbers, definitions, scope, step_max=step)
 
     # -- rows ----------------------------------------------------------------------------------
 
@@ -267,7 +264,11 @@ class RunReader:
         branch_id, scope = self._find(entity, project, run)
         spans = scope.lineage.spans(branch_id)
         writers = sorted(
-            {stream.writer_id for span in spans for stream in scope.streams.get(span.branch_id, ())},
+            {
+                stream.writer_id
+                for span in spans
+                for stream in scope.streams.get(span.branch_id, ())
+            },
             key=lambda writer_id: session_order(writer_id, scope.family.sessions),
         )
         ranks = {writer_id: rank for rank, writer_id in enumerate(writers)}

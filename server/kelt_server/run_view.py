@@ -44,7 +44,7 @@ class SessionView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
-    """One branch, seen whole. `sessions` are newest first; the first of `judged` gives the state."""
+    """One branch, seen whole. `sessions` are newest first."""
 
     line: Line
     held_by: str
@@ -134,9 +134,7 @@ def sessions_of(branch_ids: Iterable[str], family: Family) -> list[SessionFact]:
     """The sessions that wrote on any of the branches, newest first."""
     writers = {w for branch_id in branch_ids for w in family.writers_of.get(branch_id, ())}
     found = [family.sessions[w] for w in writers if w in family.sessions]
-    return sorted(
-        found, key=lambda s: session_order(s.writer_id, family.sessions), reverse=True
-    )
+    return sorted(found, key=lambda s: session_order(s.writer_id, family.sessions), reverse=True)
 
 
 def created_at(line: Line, family: Family) -> float:
@@ -167,7 +165,8 @@ def rival_problems(line: Line, archived: Sequence[str]) -> list[str]:
     if own in archived:
         return []
     return [
-        f"another session made or moved the name {line.branch.run_id} too; what it wrote is kept as {rival}"
+        f"another session made or moved the name {line.branch.run_id} too; "
+        f"what it wrote is kept as {rival}"
         for rival in rivals
     ]
 

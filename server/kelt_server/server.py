@@ -1,7 +1,7 @@
 """The composition root: stores, committer, gRPC and HTTP in one event loop, and how they end.
 
-At the end the daemons' calls in flight are answered first, then the queue is committed, then readers are
-let go. All of it under one deadline; a second signal does not wait.
+At the end the daemons' calls in flight are answered first, then the queue is committed, then
+readers are let go. All of it under one deadline; a second signal does not wait.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import anyio.abc
 import grpc.aio
 import structlog
 import uvicorn
-from kelt_proto.v1 import upstream_pb2_grpc
 
+from kelt_proto.v1 import upstream_pb2_grpc
 from kelt_server.api.app import build_app
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.config import ServerConfig
@@ -130,7 +130,7 @@ async def _serve(
         tasks.start_soon(_serve_http, http, http_socket)
         await grpc_server.start()
         with anyio.fail_after(_START_S):
-            while not http.started:
+            while not http.started:  # noqa: ASYNC110 # uvicorn has no event for it
                 await anyio.sleep(0.005)
         _announce(ready, config)
         await _until_stopped(tasks)
@@ -170,7 +170,7 @@ async def _drain(
         log.warning("stopped with work in the queue; what was not acknowledged is sent again")
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, flag: str = "--port") -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -181,7 +181,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise StartError(
             f"{host}:{port} cannot be listened on ({error.strerror}); stop what uses it, or choose "
-            "another --port"
+            f"another {flag}"
         ) from error
     listener.setblocking(False)
     return listener
@@ -199,14 +199,16 @@ def _grpc_server(config: ServerConfig, service: UpstreamService) -> tuple[grpc.a
     )
     upstream_pb2_grpc.add_UpstreamServicer_to_server(service, server)
     host = f"[{config.host}]" if ":" in config.host else config.host
+    if config.grpc_port:
+        _listen(config.host, config.grpc_port, flag="--grpc-port").close()  # gRPC would say less
     try:
         port = server.add_insecure_port(f"{host}:{config.grpc_port}")
     except RuntimeError:
         port = 0
     if not port:
         raise StartError(
-            f"{config.host}:{config.grpc_port} cannot be listened on for gRPC; stop what uses it, or "
-            "choose another --grpc-port"
+            f"{config.host}:{config.grpc_port} cannot be listened on for gRPC; stop what uses it, "
+            "or choose another --grpc-port"
         )
     return server, port
 

@@ -67,9 +67,7 @@ class Numbers:
         for total in self._metrics.totals(spans):
             key = of_stream[total.branch_id, total.writer_id if total.relative else None]
             totals[key].append(total)
-        return {
-            key: SpanNumbers(tuple(aggregates[key]), tuple(totals[key])) for key in aggregates
-        }
+        return {key: SpanNumbers(tuple(aggregates[key]), tuple(totals[key])) for key in aggregates}
 
 
 def key_of(span: Span) -> _Key:

@@ -1,9 +1,9 @@
 """Opens both stores, whatever state their files are in.
 
-A file that is damaged is renamed `NAME.damaged-<n>` and a new one is made; what it held comes again
-from the journals of the daemons, because the cursors in the new file start at zero and the server gets
-a new id. What somebody must decide (another process holds the file, no permission, a newer kelt) stops
-the start with a sentence and moves nothing.
+A file that is damaged is renamed `NAME.damaged-<n>` and a new one is made; what it held comes
+again from the journals of the daemons, because the cursors in the new file start at zero and the
+server gets a new id. What somebody must decide (another process holds the file, no permission, a
+newer kelt) stops the start with a sentence and moves nothing.
 """
 
 from __future__ import annotations
@@ -89,9 +89,7 @@ def open_stores(config: ServerConfig) -> Stores:
     )
     metrics_damaged: list[DamagedFile] = []
     metrics = _opened(
-        lambda: open_store(
-            config.metrics_path, memory_bytes_max=config.metrics_memory_bytes_max
-        ),
+        lambda: open_store(config.metrics_path, memory_bytes_max=config.metrics_memory_bytes_max),
         config.metrics_path,
         [(".wal",), ("", ".wal")],
         metrics_damaged,
@@ -162,6 +160,8 @@ def _free_name(source: Path) -> Path:
 
 def _set_aside_before(folder: Path) -> list[DamagedFile]:
     return [
-        DamagedFile(found.name.rpartition(".damaged-")[0], found.name, "set aside at an earlier start")
+        DamagedFile(
+            found.name.rpartition(".damaged-")[0], found.name, "set aside at an earlier start"
+        )
         for found in sorted(folder.glob("*.damaged-*"))
     ]

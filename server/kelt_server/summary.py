@@ -1,14 +1,15 @@
 """The summary of a history: what its rows come to, and what was set by hand. Pure.
 
-Per metric as its latest definition says (the metric's own name goes before a glob): `last` by default,
-`first`, `min`, `max`, `mean`, `best` (the minimum or maximum, by its goal) or `none`. First and last go
-by the line of descent, then session, then sequence, not by step. Minimum, maximum, mean and best
-are of the numbers that are not NaN (booleans count as 0 and 1; an integer comes out only where all
-are integers); a metric that has none of these falls back to its last value.
+Per metric as its latest definition says (the metric's own name goes before a glob): `last` by
+default, `first`, `min`, `max`, `mean`, `best` (the minimum or maximum, by its goal) or `none`.
+First and last go by the line of descent, then session, then sequence, not by step. Minimum,
+maximum, mean and best are of the numbers that are not NaN (booleans count as 0 and 1; an integer
+comes out only where all are integers); a metric that has none of these falls back to its last
+value.
 
 A value set by hand wins over the rows. By-hand values and definitions carry the highest step at
-which they were set, and are inherited up to the fork step: a rewind below takes them back. Those of a
-session with relative steps count from its base, as its rows do. A value that was given back
+which they were set, and are inherited up to the fork step: a rewind below takes them back. Those
+of a session with relative steps count from its base, as its rows do. A value that was given back
 (`removed`) is computed again.
 """
 
@@ -20,7 +21,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from kelt_proto.v1.rows import ColumnKind
-
 from kelt_server.config_history import session_order
 from kelt_server.facts import DefinitionFact, SessionFact, SummaryFact
 from kelt_server.lineage import Line
@@ -50,7 +50,7 @@ def inherited(
     base: Callable[[bytes], int],
     step_max: int | None = None,
 ) -> list[_Item]:
-    """The items that hold on a branch, up to a step of its history, in the order in which they count."""
+    """The items that hold on a branch, up to a step of its history, in the order of the line."""
     cut = step_max
     cuts = [(line.branch.branch_id, cut)]
     for ancestor in line.ancestors:

@@ -1,8 +1,8 @@
 """Values between stores, JSON and people.
 
-JSON has no NaN and no infinities: `{"$float": "NaN"}` stands for them (`kelt_server.api`). Integers of
-any size and texts with lone surrogates are written too, by the standard library where orjson
-refuses them.
+JSON has no NaN and no infinities: `{"$float": "NaN"}` stands for them (`kelt_server.api`).
+Integers of any size and texts with lone surrogates are written too, by the standard library where
+orjson refuses them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import math
 from typing import Any
 
 import orjson
-from kelt_proto.v1.rows import ColumnKind
 
-from kelt_server.ingest.columns import KIND_ESCAPED_TEXT
+from kelt_proto.v1.rows import ColumnKind
+from kelt_server.ingest.blocks import KIND_ESCAPED_TEXT
 from kelt_server.metrics.store import Cell
 
 _NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from kelt.cli.exit_codes import ExitCode
-from kelt.cli.sync_watch import SILENCE_S_MAX, SyncWatch
+from kelt.cli.sync_watch import SILENCE_S_MAX, SyncWatch, upstream_sentence
 
 REACHABLE = {"state": "reachable", "reason": "", "url": "http://up"}
 AWAY = {"state": "unreachable", "reason": "connection refused.", "url": "http://up"}
@@ -48,6 +48,13 @@ def test_an_upstream_out_of_reach_is_waited_for_and_then_reported_as_unreachable
     assert watch.is_over(now=11)
     assert watch.failure().code is ExitCode.UNREACHABLE
     assert "connection refused" in str(watch.failure())
+
+
+def test_an_upstream_is_named_once_whether_or_not_the_daemon_names_it():
+    assert upstream_sentence(AWAY) == "http://up: connection refused."
+    named = AWAY | {"reason": "http://up does not answer"}
+    assert upstream_sentence(named) == "http://up does not answer."
+    assert upstream_sentence(AWAY | {"reason": ""}) == "http://up: it is unreachable."
 
 
 def test_progress_and_a_reachable_upstream_begin_the_wait_anew():

@@ -9,11 +9,12 @@ import signal
 import anyio
 import grpc
 import pytest
+
 from harness.daemon_process import DaemonProcess, await_ready, daemon_of, eventually
 from harness.memory_upstream import EXIT, RUN_OPENED, MemoryUpstream
-
-from kelt.errors import DaemonUnavailableError
-from kelt_proto.v1.record_pb2 import Assertion
+from kelt.errors import DaemonRefusedError, DaemonUnavailableError
+from kelt_proto.v1 import sidecar_pb2
+from kelt_proto.v1.record_pb2 import Assertion, Batch
 
 to_thread = anyio.to_thread.run_sync
 
@@ -55,7 +56,7 @@ async def test_a_trainer_killed_in_mid_run_is_crashed_with_its_signal_and_loses_
         daemon.start()
         trainer = daemon.train("r1", upstream.url, 5000, "wait", stream=True)
         await eventually(lambda: await_ready(trainer) is None, "all rows logged")
-        await eventually(lambda: daemon.run_status("r1") is not None, "the daemon knows it")
+        await eventually(lambda: daemon.run_status("r1").path, "the daemon knows it")
         trainer.send_signal(signal.SIGKILL)
         writer_id = daemon.writer_id("r1")
         await eventually(lambda: upstream.assertions(writer_id), "an assertion")
@@ -87,9 +88,11 @@ async def test_a_daemon_killed_in_mid_stream_loses_and_doubles_nothing(daemon):
         )
         for share in (500, 1500):
             await eventually(
-                lambda share=share: len(upstream.row_values(daemon.writer_id("r1"))) > share
-                if daemon.run_status("r1")
-                else False,
+                lambda share=share: (
+                    len(upstream.row_values(daemon.writer_id("r1"))) > share
+                    if daemon.run_status("r1").path
+                    else False
+                ),
                 "part of the run arrived",
             )
             daemon.kill()
@@ -114,8 +117,10 @@ async def test_what_is_logged_while_the_upstream_is_down_arrives_when_it_is_back
     async with upstream:
         with daemon.client() as client:
             await eventually(
-                lambda: [r for r in client.sync(paths=[], retry_now=True)]
-                and daemon.run_status("r2").committed_records == 5002,
+                lambda: (
+                    list(client.sync(paths=[], retry_now=True))
+                    and daemon.run_status("r2").committed_records == 5002
+                ),
                 "committed",
             )
         has_all(upstream, daemon, "r2", 5000)
@@ -148,7 +153,7 @@ async def test_sigterm_makes_what_was_taken_durable_and_exits(daemon):
     daemon.start()
     trainer = daemon.train("r1", "http://127.0.0.1:9", 20_000, "wait", stream=True)
     await eventually(lambda: await_ready(trainer) is None, "rows logged")
-    await eventually(lambda: (daemon.run_status("r1") or 0) and True, "known")
+    await eventually(lambda: daemon.run_status("r1").path, "known")
     assert daemon.terminate() == 0
     assert not daemon.state_dir.socket.exists()
     assert '"is_all_durable": true' in daemon.log_text()
@@ -221,11 +226,11 @@ async def test_an_offline_run_waits_until_sync_names_it_even_over_a_restart(daem
         daemon.start()
         trainer = daemon.train("r1", upstream.url, 400, "exit", options=("--mode", "offline"))
         await eventually(lambda: trainer.poll() == 0, "the trainer ended")
-        await eventually(lambda: (s := daemon.run_status("r1")) and s.durable_records == 402, "read")
+        await eventually(lambda: daemon.run_status("r1").durable_records == 402, "read")
         assert daemon.run_status("r1").state == "waiting"
         daemon.kill()
         daemon.start()
-        await eventually(lambda: (s := daemon.run_status("r1")) and s.durable_records == 402, "read")
+        await eventually(lambda: daemon.run_status("r1").durable_records == 402, "read")
         assert daemon.run_status("r1").state == "waiting"
         assert upstream.cursors == {}
         with daemon.client() as client:
@@ -243,7 +248,7 @@ async def test_sync_of_a_live_offline_run_says_that_it_still_goes_on(daemon):
         daemon.start()
         trainer = daemon.train("r1", upstream.url, 10, "wait", options=("--mode", "offline"))
         await eventually(lambda: await_ready(trainer) is None, "rows logged")
-        await eventually(lambda: daemon.run_status("r1") is not None, "known")
+        await eventually(lambda: daemon.run_status("r1").path, "known")
         with daemon.client() as client:
             replies = await to_thread(lambda: list(client.sync(paths=[])))
         assert "still goes on" in replies[-1].folders[0].error
@@ -284,9 +289,7 @@ async def test_a_refused_key_pauses_without_trying_and_a_new_key_resumes(daemon)
             replies = await to_thread(lambda: list(client.sync(paths=[])))
             assert "KELT_API_KEY" in replies[-1].folders[0].error
             client.hello(upstream=upstream.url, api_key="right-key")
-            await eventually(
-                lambda: daemon.run_status("r1").committed_records == 102, "committed"
-            )
+            await eventually(lambda: daemon.run_status("r1").committed_records == 102, "committed")
         has_all(upstream, daemon, "r1", 100)
         assert "right-key" not in daemon.log_text()
 
@@ -309,7 +312,7 @@ async def test_an_unreadable_folder_is_parked_and_the_others_go_on(daemon):
         trainer = daemon.train("r1", upstream.url, 10, "exit", stream=True)
         await eventually(lambda: trainer.poll() == 0, "the trainer ended")
         await eventually(lambda: upstream.cursors[daemon.writer_id("r1")] == 12, "arrived")
-        await eventually(lambda: daemon.run_status("broken") is not None, "parked")
+        await eventually(lambda: daemon.run_status("broken").path, "parked")
         assert "run.json" in daemon.run_status("broken").problem
 
 
@@ -354,7 +357,7 @@ async def test_it_does_not_exit_while_a_writer_lives(tmp_path):
             trainer = daemon.train("r1", upstream.url, 10, "wait")
             await eventually(lambda: await_ready(trainer) is None, "rows logged")
             daemon.start()
-            await eventually(lambda: daemon.run_status("r1") is not None, "known")
+            await eventually(lambda: daemon.run_status("r1").path, "known")
             await anyio.sleep(3)
             assert daemon.process.poll() is None
             trainer.kill()
@@ -399,3 +402,52 @@ async def test_live_writers_are_reported_while_nothing_is_uploaded(daemon):
         writer_id = daemon.writer_id("r1")
         await eventually(lambda: any(writer_id in b for b in upstream.beats), "a beat")
         assert upstream.beats[-1] == {writer_id: False}
+
+
+async def test_a_batch_changed_on_its_way_and_a_foreign_folder_end_the_stream_with_a_sentence(
+    daemon,
+):
+    daemon.start()
+    trainer = daemon.train("r1", "http://127.0.0.1:9", 10, "wait")
+    await eventually(lambda: await_ready(trainer) is None, "rows logged")
+    folder, writer_id = daemon.state_dir.runs / "r1", daemon.writer_id("r1")
+    batch = Batch(writer_id=writer_id, first_seq=1, last_seq=1, crc32=1, frames=b"x" * 32)
+    with daemon.client() as client:
+        stream = client.append(writer_id=writer_id, run_folder=folder)
+        stream.send(sidecar_pb2.AppendRequest(batch=batch), timeout_s=5)
+        with pytest.raises(DaemonRefusedError, match="changed on its way"):
+            await to_thread(lambda: [stream.latest(timeout_s=1) for _ in range(10)])
+        stream = client.append(writer_id=bytes(16), run_folder=folder)
+        with pytest.raises(DaemonRefusedError, match="another writer's folder"):
+            await to_thread(lambda: [stream.latest(timeout_s=1) for _ in range(10)])
+        stream = client.append(writer_id=bytes(16), run_folder=folder / "nothing")
+        with pytest.raises(DaemonRefusedError, match="run folder"):
+            await to_thread(lambda: [stream.latest(timeout_s=1) for _ in range(10)])
+    assert "Traceback" not in daemon.log_text()
+
+
+async def test_a_second_sigterm_ends_it_at_once(daemon):
+    daemon.start()
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.send_signal(signal.SIGINT)  # one more of the same kind would be merged
+    os.kill(daemon.process.pid, signal.SIGCONT)
+    code = await to_thread(lambda: daemon.process.wait(10))
+    assert code in {128 + signal.SIGTERM, 128 + signal.SIGINT}
+
+
+async def test_a_server_restored_from_a_backup_is_given_again_what_it_lost(daemon):
+    async with MemoryUpstream() as upstream:
+        daemon.start()
+        trainer = daemon.train(
+            "r1", upstream.url, 400, "exit", stream=True, options=("--row-s", "0.005")
+        )
+        await eventually(lambda: daemon.run_status("r1").committed_records > 100, "part is there")
+        writer_id = daemon.writer_id("r1")
+        upstream.cursors[writer_id] = 50
+        for seq in [s for s in upstream.records[writer_id] if s > 50]:
+            del upstream.records[writer_id][seq]
+        await eventually(lambda: trainer.poll() == 0, "the trainer ended")
+        await eventually(lambda: upstream.of_kind(writer_id, EXIT), "the exit")
+        has_all(upstream, daemon, "r1", 400)
+        assert upstream.losses(writer_id) == []

@@ -15,14 +15,14 @@ def server(tmp_path):
 def host(tmp_path, server):
     host = Host(tmp_path / "state", server.url)
     yield host
-    host.stop_daemon()
+    host.close()
 
 
 @pytest.fixture
 def other_host(tmp_path, server):
     host = Host(tmp_path / "elsewhere", server.url)
     yield host
-    host.stop_daemon()
+    host.close()
 
 
 @pytest.fixture

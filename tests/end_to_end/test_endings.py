@@ -21,7 +21,7 @@ ENDINGS = [
     ("pass", 0, "finished", ""),
     ("sys.exit(0)", 0, "finished", ""),
     ("sys.exit(3)", 3, "failed", "3"),
-    ("sys.exit('went wrong')", 1, "failed", "1"),
+    ("sys.exit('went wrong')", 1, "failed", "went wrong"),
     ("raise ValueError('too hot')", 1, "failed", "ValueError: too hot"),
     ("run.finish(exit_code=4)", 0, "failed", "4"),
     ("os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)", (143, -15), "failed", "SIGTERM"),
@@ -37,7 +37,9 @@ ENDINGS = [
     ("last", "status", "state", "reason"), ENDINGS, ids=[e[0] for e in ENDINGS]
 )
 def test_an_ending_is_told_by_its_state_and_reason(host, reader, last, status, state, reason):
-    process = host.start(textwrap.dedent(HEAD) + last)
+    process = host.start(textwrap.dedent(HEAD) + "sys.stdin.read()\n" + last)
+    # How a process ended is known of those that the daemon has seen alive.
+    eventually(lambda: reader.run("ends")["rows"] == 20 or None)
     _, err = process.communicate(timeout=60)
     expected = status if isinstance(status, tuple) else (status,)
     assert process.returncode in expected, err
@@ -67,7 +69,7 @@ def test_a_handler_of_the_scripts_own_is_kept(host, reader):
 
 
 def test_an_excepthook_of_the_scripts_own_is_kept(host, reader):
-    out, err = host.run("""
+    out, _ = host.run("""
         import sys, kelt
         sys.excepthook = lambda *args: print("my hook", args[0].__name__, flush=True)
         run = kelt.init("p", id="hooked")
@@ -90,10 +92,10 @@ def test_a_killed_trainer_keeps_every_row_that_log_returned_for(host, reader):
     """)
     for _ in range(2000):
         told = process.stdout.readline()
+    eventually(lambda: reader.run("victim")["state"] == "running" or None)
     os.kill(process.pid, signal.SIGKILL)
-    told = int([line for line in [told, *process.stdout] if line.endswith("\n")][-1])
-    process.wait()
-    process.stderr.close()
+    rest = process.communicate(timeout=20)[0]
+    told = int([line for line in [told, *rest.splitlines(keepends=True)] if line[-1] == "\n"][-1])
     run = eventually(lambda: (r := reader.run("victim"))["state"] == "crashed" and r or None)
     assert "SIGKILL" in run["reason"]
     steps = eventually(lambda: (s := reader.steps("victim")) and len(s) > told and s or None)

@@ -16,7 +16,7 @@ PACED = """
 
 
 def wait_for_line(process, number):
-    for line in process.stdout:
+    while line := process.stdout.readline():
         if int(line) >= number:
             return
     raise AssertionError(process.stderr.read())
@@ -67,8 +67,8 @@ def test_trainer_and_daemon_both_killed_nothing_is_lost_once_a_daemon_runs_again
     os.kill(eventually(host.daemon_alive), signal.SIGKILL)
     wait_for_line(process, 500)
     process.kill()
-    told = int([line for line in process.stdout if line.endswith("\n")][-1])
-    process.communicate()
+    rest = process.communicate()[0].splitlines(keepends=True)
+    told = int([line for line in ["500\n", *rest] if line.endswith("\n")][-1])
     host.stop_daemon(signal.SIGKILL)
     host.kelt("daemon", "start")
     steps = eventually(lambda: (s := reader.steps("both")) and len(s) > told and s or None)

@@ -17,6 +17,7 @@ import anyio
 from kelt.run_folder import read_manifest
 from kelt.sidecar_client import SidecarClient
 from kelt.state_dir import StateDir
+from kelt_proto.v1 import sidecar_pb2
 
 SCRIPT = Path(__file__).with_name("trainer_script.py")
 
@@ -33,6 +34,8 @@ class DaemonProcess:
 
     def start(self) -> None:
         """Starts the daemon and waits until it says that it is ready."""
+        if self.process is not None and self.process.stderr is not None:
+            self.process.stderr.close()
         self.process, ready = self.spawn()
         with os.fdopen(ready, "rb") as pipe:
             assert pipe.read(1) == b"\n", "the daemon did not become ready"
@@ -81,7 +84,7 @@ class DaemonProcess:
     def run_status(self, name: str):
         with self.client() as client:
             found = [r for r in client.status().runs if Path(r.path).name == name]
-        return found[0] if found else None
+        return found[0] if found else sidecar_pb2.RunStatus()
 
     def log_text(self) -> str:
         with suppress(FileNotFoundError):

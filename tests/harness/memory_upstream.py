@@ -102,7 +102,7 @@ class MemoryUpstream(UpstreamServicer):
         self._http.close()
         await self._server.stop(grace=None)
 
-    async def __aenter__(self) -> MemoryUpstream:
+    async def __aenter__(self):
         await self.start()
         return self
 
@@ -134,7 +134,9 @@ class MemoryUpstream(UpstreamServicer):
             self.refusals += 1
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "unknown key")
 
-    async def Hello(self, _request: UpstreamHelloRequest, context: Any) -> UpstreamHelloReply:
+    async def Hello(  # noqa: N802 # the name in upstream.proto
+        self, _request: UpstreamHelloRequest, context: Any
+    ) -> UpstreamHelloReply:
         await self._check_key(context)
         return UpstreamHelloReply(
             version="0.1.0",
@@ -144,7 +146,9 @@ class MemoryUpstream(UpstreamServicer):
             push_bytes_max=self.push_bytes_max,
         )
 
-    async def Push(self, request: PushRequest, context: Any) -> PushReply:
+    async def Push(  # noqa: N802 # the name in upstream.proto
+        self, request: PushRequest, context: Any
+    ) -> PushReply:
         await self._check_key(context)
         self.pushes += 1
         if self.failures:
@@ -187,7 +191,9 @@ class MemoryUpstream(UpstreamServicer):
         self.cursors[writer] = batch.last_seq
         return False
 
-    async def Cursors(self, request: CursorsRequest, context: Any) -> CursorsReply:
+    async def Cursors(  # noqa: N802 # the name in upstream.proto
+        self, request: CursorsRequest, context: Any
+    ) -> CursorsReply:
         await self._check_key(context)
         return CursorsReply(
             cursors=[
@@ -196,12 +202,16 @@ class MemoryUpstream(UpstreamServicer):
             ]
         )
 
-    async def Heartbeat(self, request: HeartbeatRequest, context: Any) -> HeartbeatReply:
+    async def Heartbeat(  # noqa: N802 # the name in upstream.proto
+        self, request: HeartbeatRequest, context: Any
+    ) -> HeartbeatReply:
         await self._check_key(context)
         self.beats.append({b.writer_id: b.stalled for b in request.beats})
         return HeartbeatReply()
 
-    async def DescribeRun(self, request: DescribeRunRequest, context: Any) -> DescribeRunReply:
+    async def DescribeRun(  # noqa: N802 # the name in upstream.proto
+        self, request: DescribeRunRequest, context: Any
+    ) -> DescribeRunReply:
         await self._check_key(context)
         return DescribeRunReply(exists=True, project=request.project, run_id=request.run_id)
 

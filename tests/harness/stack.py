@@ -85,6 +85,7 @@ class Host:
     def __init__(self, folder, upstream):
         self.state_dir = Path(folder)
         self.upstream = upstream
+        self._started = []
 
     @property
     def environment(self):
@@ -95,14 +96,16 @@ class Host:
 
     def start(self, script, *arguments, **environment):
         """Starts a script (text) as a process of its own, its output captured."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
             env=self.environment | environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._started.append(process)
+        return process
 
     def run(self, script, *arguments, code=0, **environment):
         """Runs a script to its end and returns (stdout, stderr); its exit code must be `code`."""
@@ -137,6 +140,16 @@ class Host:
         if facts and pid_start_ticks(facts["pid"]) == facts["pid_start_ticks"]:
             return facts["pid"]
         return None
+
+    def close(self):
+        """Ends whatever a test has left behind."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        self.stop_daemon()
 
     def stop_daemon(self, signum=signal.SIGTERM):
         pid = self.daemon_alive()

@@ -67,7 +67,7 @@ class Stream(threading.Thread):
             try:
                 self.follow()
             except Exception as error:  # noqa: BLE001 # the daemon may come back
-                print("stream:", error, file=sys.stderr, flush=True)
+                print("stream:", error, file=sys.stderr, flush=True)  # noqa: T201
                 time.sleep(0.05)
 
     def follow(self) -> None:
@@ -124,7 +124,7 @@ def main() -> None:
             time.sleep(arguments.row_s)
         if i % 1000 == 0:
             spool.prepare()
-    print("ready", flush=True)
+    print("ready", flush=True)  # noqa: T201
     if arguments.end == "wait":
         while True:
             spool.beat()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from kelt_proto.v1 import record_pb2
-
 from kelt_server.api import history
 from kelt_server.config import ServerConfig
 from kelt_server.ingest.group import Counters, GroupCommitter, WriterAck

@@ -9,7 +9,6 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from server.model.naive import World
 from server.model.worlds import NAMES, arrivals, worlds
 from server.stand import Stand
@@ -54,7 +53,7 @@ def check_branch(stand: Stand, world: World, branch_id: str) -> None:
     ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_any_interleaving_gives_what_the_naive_model_says(data: st.DataObject) -> None:
     world, streams = data.draw(worlds())

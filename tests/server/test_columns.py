@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kelt_proto.v1 import frames, rows
-
-from kelt_server.ingest.columns import ControlRecord, LostRange, RowBlock, decode_batch
-from kelt_server.values import cell_parts_value
 from server.streams import Stream, sealed, writer_id
+
+from kelt_proto.v1 import frames, rows
+from kelt_server.ingest.blocks import ControlRecord, LostRange, RowBlock
+from kelt_server.ingest.columns import decode_batch
+from kelt_server.values import cell_parts_value
 
 VALUES = st.one_of(
     st.floats(),
@@ -164,9 +165,7 @@ def test_rows_of_a_schema_that_is_not_there_are_lost_and_nothing_else() -> None:
 def test_frames_of_another_writer_are_not_taken_for_ours() -> None:
     stream = steady_stream(5)
     pieces = list(
-        decode_batch(
-            stream.batch(1, 5).frames, writer_id=writer_id(2), first_seq=1, last_seq=5
-        )
+        decode_batch(stream.batch(1, 5).frames, writer_id=writer_id(2), first_seq=1, last_seq=5)
     )
     assert numbers(pieces) == [1, 2, 3, 4, 5]
     assert all(isinstance(piece, LostRange) for piece in pieces)

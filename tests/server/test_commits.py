@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-from kelt_proto.v1 import frames, record_pb2
-
-from kelt_server.errors import BadBatchError, BadRequestError, StoreError
 from server.stand import Stand
 from server.streams import Stream, sealed, simple_run, writer_id
+
+from kelt_proto.v1 import frames, record_pb2
+from kelt_server.errors import BadBatchError, BadRequestError, StoreError
 
 Open = Callable[[], AbstractContextManager[Stand]]
 
@@ -100,6 +100,7 @@ def test_a_crash_between_the_stores_costs_nothing(open_stand: Open) -> None:
     stream.rewind("b2", at=50.0, point=point)
     stream.row(2, {"loss": 9.0})
     stream.config(60.0, lr=0.5)
+    stream.record(77, b"from the future")
     with open_stand() as stand:
         dying = Stand.on(stand.stores, Broken(stand.stores.metrics))
         with pytest.raises(StoreError):
@@ -115,6 +116,7 @@ def test_a_crash_between_the_stores_costs_nothing(open_stand: Open) -> None:
         assert [row["values"]["loss"] for row in stand.rows("run")] == [0.5, 1.5, 9.0]
         run = stand.run("run")
         assert run["config"] == {"lr": 0.5}
+        assert len(run["losses"]) == 1  # not told again to the catalog, which had it
         assert (run["immutable_id"], run["archived"]) == ("b2", ["b"])
 
 
@@ -201,7 +203,9 @@ def test_numbers_that_databases_dislike_are_taken(stand: Stand) -> None:
     assert stand.run("run")["state"] == "finished"
 
 
-def test_an_emptied_metrics_store_asks_for_everything_again(open_stand: Open, tmp_path: Any) -> None:
+def test_an_emptied_metrics_store_asks_for_everything_again(
+    open_stand: Open, tmp_path: Any
+) -> None:
     stream = simple_run(row_count=3)
     with open_stand() as stand:
         stand.push(stream.batches())

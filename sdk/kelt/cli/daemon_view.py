@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from kelt.cli.sync_watch import upstream_sentence
 from kelt.cli.terminal import Column
 from kelt.cli.wording import age, count
 from kelt_proto.v1 import sidecar_pb2
@@ -125,7 +126,7 @@ def run_rows(runs: Sequence[dict[str, Any]], *, now: float) -> list[list[str]]:
 
 def problems(status: dict[str, Any]) -> list[str]:
     """What keeps anything from being sent, a sentence each, in full."""
-    upstreams = [f"{u['url']}: {u['reason']}" for u in status["upstreams"] if u["reason"]]
+    upstreams = [upstream_sentence(u) for u in status["upstreams"] if u["reason"]]
     return upstreams + [f"{run_name(r)}: {r['problem']}" for r in status["runs"] if r["problem"]]
 
 

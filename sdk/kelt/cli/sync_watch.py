@@ -12,6 +12,13 @@ from kelt.cli.wording import count
 SILENCE_S_MAX = 30.0
 
 
+def upstream_sentence(upstream: dict[str, Any]) -> str:
+    """What keeps an upstream from taking records, with its address, which is said once."""
+    reason = str(upstream["reason"]) or f"it is {upstream['state']}"
+    sentence = reason if upstream["url"] in reason else f"{upstream['url']}: {reason}"
+    return sentence if sentence.endswith(".") else f"{sentence}."
+
+
 class SyncWatch:
     """What the daemon has reported of a sync so far.
 
@@ -62,18 +69,17 @@ class SyncWatch:
 
     def failure(self) -> CliError | None:
         """How the command fails, or None where all is upstream."""
-        reason = self._upstream["reason"] or "no reason given"
+        said = upstream_sentence(self._upstream)
         if self._gave_up_on == "daemon":
             return CliError(
                 f"The daemon has said nothing for {SILENCE_S_MAX:g} s. Look at `kelt daemon logs`.",
                 code=ExitCode.UNREACHABLE,
             )
         if self._gave_up_on == "refusal":
-            return CliError(f"The upstream {self._upstream['url']} refuses: {reason}")
+            return CliError(said)
         if self._gave_up_on == "upstream":
             return CliError(
-                f"The upstream {self._upstream['url']} cannot be reached: {reason} "
-                "What waits stays on this host, and the daemon goes on trying.",
+                f"{said} The daemon goes on trying; `kelt sync` tells when all has arrived.",
                 code=ExitCode.UNREACHABLE,
             )
         failed = [f for f in self.folders if f["error"] or f["committed"] < f["records"]]

@@ -1,18 +1,19 @@
-'''The read API: what the routes take and answer. Clients are written against this page.
+r"""The read API: what the routes take and answer. Clients are written against this page.
 
-All routes are GET, under `/api/v1`, and answer JSON (UTF-8). Times are Unix seconds (float) or null,
-steps are integers. `{run}` is a run id or an immutable id; `{entity}` may be `-`, the server's
-default entity. With a key on the server, every route but `/info` wants `Authorization: Bearer KEY`.
+All routes are GET, under `/api/v1`, and answer JSON (UTF-8). Times are Unix seconds (float) or
+null, steps are integers. `{run}` is a run id or an immutable id; `{entity}` may be `-`, the
+server's default entity. With a key on the server, every route but `/info` wants `Authorization:
+Bearer KEY`.
 
-Errors are `{"error": sentence}`: 400 (an argument does not fit), 401 (no key, or the wrong one), 404
-(no such run), 503 (the server is stopping, or a store cannot be read).
+Errors are `{"error": sentence}`: 400 (an argument does not fit), 401 (no key, or the wrong one),
+404 (no such run), 503 (the server is stopping, or a store cannot be read).
 
 Values
     JSON has no NaN and no infinities. Wherever a logged, configured or summarised value stands,
     a float that is not finite is written `{"$float": "NaN"}`, `{"$float": "Infinity"}` or
     `{"$float": "-Infinity"}`, inside lists and objects too. Floats are written with a point or an
     exponent (`1.0`), integers without, of any size: parse with a parser that keeps both apart
-    (Python's `json` does). A text may hold escaped lone surrogates (`"\\ud800"`). `null` is a
+    (Python's `json` does). A text may hold escaped lone surrogates (`"\ud800"`). `null` is a
     logged None; a key that was not logged is absent.
 
 `/info`
@@ -23,57 +24,61 @@ Values
     {"projects": [{"entity", "project", "runs": int, "last_started_at"}]}
 
 `/runs?entity=&project=&filters=&order=&offset=0&limit=100`
-    {"runs": [RUN, …], "total": int}. `entity` defaults to the server's; without `project`, all of the
-    entity's. One entry for each name (archived branches are not listed). `limit` is at most 1000.
-    `filters` is a JSON object in MongoDB's manner: {path: value} or {path: {operator: operand}}
-    with $eq $ne $gt $gte $lt $lte $in $nin $exists $regex $not, joined by $and $or $nor.
-    `order` is `-created_at` (default) or `+path`/`path`/`-path`, several joined by commas; runs
-    without a value come last. Paths: state, reason, name, display_name, run_id, immutable_id,
-    created_at, started_at, heartbeat_at, runtime, rows, last_step, tags, group, job_type, notes, host,
-    `config.a.b` (also `config.a.value`), `summary.x` (also `summary_metrics.x`). `tags` matches
-    where any tag does.
+    {"runs": [RUN, …], "total": int}. `entity` defaults to the server's; without `project`, all of
+    the entity's. One entry for each name (archived branches are not listed). `limit` is at most
+    1000. `filters` is a JSON object in MongoDB's manner: {path: value} or {path: {operator:
+    operand}} with $eq $ne $gt $gte $lt $lte $in $nin $exists $regex $not, joined by $and $or
+    $nor. `order` is `-created_at` (default) or `+path`/`path`/`-path`, several joined by commas;
+    runs without a value come last. Paths: state, reason, name, display_name, run_id,
+    immutable_id, created_at, started_at, heartbeat_at, runtime, rows, last_step, tags, group,
+    job_type, notes, host, `config.a.b` (also `config.a.value`), `summary.x` (also
+    `summary_metrics.x`). `tags` matches where any tag does.
 
 `/runs/{entity}/{project}/{run}` and `/branches/{immutable_id}`
     RUN
 
 RUN
-    {"entity", "project", "run_id", "immutable_id", "name", "notes", "group", "job_type", "tags": [str],
+    {"entity", "project", "run_id", "immutable_id", "name", "notes", "group", "job_type",
+     "tags": [str],
      "state": "running" | "finished" | "failed" | "crashed", "reason": str, "state_at",
-     "offline_since",                   null, or since when a running one has been silent
-     "created_at", "started_at",        of the run; of its newest session
-     "heartbeat_at",                    the last sign of life that the server saw
-     "runtime",                         seconds, of the last row; null without rows
-     "rows": int, "last_step": int,     of the whole history; last_step is -1 without rows
+     "offline_since",               null, or since when a running one has been silent
+     "created_at", "started_at",    of the run; of its newest session
+     "heartbeat_at",                the last sign of life that the server saw
+     "runtime",                     seconds, of the last row; null without rows
+     "rows": int, "last_step": int, of the whole history; last_step is -1 without rows
      "kind": "created" | "forked" | "rewound" | "continued" | "resumed" | "orphan",
-                                        how the branch began; "resumed": its beginning has not arrived,
-                                        "orphan": its opening record was lost
+                                    how the branch began; "resumed": its beginning has not arrived,
+                                    "orphan": its opening record was lost
      "is_archived": bool, "held_by":    immutable id of the branch that its name points at
-     "lineage": [{"immutable_id", "entity", "project", "run_id", "fork_step", "kind", "known": bool}],
-                                        ancestors, nearest first; `kind` (forked, rewound, continued)
-                                        is how it was left, `fork_step` the last step inherited
-     "archived": [immutable id],        branches of this name that no longer hold it
-     "config": {…},                     one value for each top-level key
-     "summary": {…},                    flat: nested keys are joined with dots; also _step, _timestamp
-                                        and _runtime of the last row
+     "lineage": [{"immutable_id", "entity", "project", "run_id", "fork_step", "kind",
+                  "known": bool}],
+                                    ancestors, nearest first; `kind` (forked, rewound, continued)
+                                    is how it was left, `fork_step` the last step inherited
+     "archived": [immutable id],    branches of this name that no longer hold it
+     "config": {…},                 one value for each top-level key
+     "summary": {…},                flat: nested keys are joined with dots; also _step, _timestamp
+                                    and _runtime of the last row
      "definitions": [{"name", "step_metric", "summary", "goal", "hidden"}],
      "losses": [{"writer_id", "first_seq", "last_seq", "rows", "reason"}], "lost_rows": int,
      "rows_step_went_down": int,
-     "problems": [sentence],            what could not be settled, and what is odd
-     "host": str,                       of the newest session
-     "sessions": [{"writer_id", "immutable_id", "hostname", "pid", "program", "python", "sdk_version",
+     "problems": [sentence],        what could not be settled, and what is odd
+     "host": str,                   of the newest session
+     "sessions": [{"writer_id", "immutable_id", "hostname", "pid", "program", "python",
+                   "sdk_version",
                    "started_at", "state", "reason", "state_at", "offline_since", "heartbeat_at"}]}
-                                        newest first
+                                    newest first
 
 `/runs/{entity}/{project}/{run}/archived`
     {"runs": [RUN, …]}: the archived branches of this name, newest first.
 
-`/runs/{entity}/{project}/{run}/history?keys=&min_step=&max_step=&limit=1000&after=&samples=&format=json`
-    Rows in the order of (step, then the line of descent, then session, then sequence). The calls that
-    made one row (same writer, branch and step) are merged: for each key the later call holds.
-    `min_step` and `max_step` are inclusive. `limit` is at most 10000. `keys` (repeated, or one list
-    joined by commas) keeps the rows that have all of the keys, and of each row only these; keys with
-    commas must be given by repeating `key=`. `_step`, `_timestamp`, `_runtime` in `keys` are ignored.
-    `samples=N` takes at most N of the rows, evenly, and ends there; `limit` and `after` are then ignored.
+`/runs/{entity}/{project}/{run}/history?keys=&min_step=&max_step=&limit=&after=&samples=&format=`
+    Rows in the order of (step, then the line of descent, then session, then sequence). The calls
+    that made one row (same writer, branch and step) are merged: for each key the later call
+    holds. `min_step` and `max_step` are inclusive. `limit` is at most 10000. `keys` (repeated, or
+    one list joined by commas) keeps the rows that have all of the keys, and of each row only
+    these; keys with commas must be given by repeating `key=`. `_step`, `_timestamp`, `_runtime`
+    in `keys` are ignored. `samples=N` takes at most N of the rows, evenly, and ends there;
+    `limit` and `after` are then ignored.
 
     {"rows": [{"step": int, "timestamp", "runtime", "flags": [str], "immutable_id", "writer_id",
                "values": {key: value}}], "next": str | null}
@@ -88,8 +93,8 @@ RUN
         immutable_id utf8, writer_id utf8,
         cells list<struct<key int32, kind uint8, value float64, text utf8 (nullable)>>
 
-    and in the schema's metadata under `kelt` the JSON {"keys": [str], "next": str | null}. `cells.key`
-    counts into `keys`. By `kind`:
+    and in the schema's metadata under `kelt` the JSON {"keys": [str], "next": str | null}.
+    `cells.key` counts into `keys`. By `kind`:
 
         1 float   value (NaN and infinities as they are)
         2 int     text in decimal where not null (beyond ±2**53), else value
@@ -100,18 +105,19 @@ RUN
         7 text    as JSON, because it holds lone surrogates
 
 `/runs/{entity}/{project}/{run}/buckets?key=loss&key=acc&buckets=1000&min_step=&max_step=`
-    Minimum, maximum and mean of the numbers (booleans count as 0 and 1) of each key, by equal ranges of
-    steps over the asked range, or over the history's where not given. Empty buckets are left out.
+    Minimum, maximum and mean of the numbers (booleans count as 0 and 1) of each key, by equal
+    ranges of steps over the asked range, or over the history's where not given. Empty buckets are
+    left out.
 
     {"min_step", "max_step", "width": int,
      "keys": {key: [{"from": step, "to": step, "count": int, "nan": int, "min", "max", "mean"}]}}
 
-    `count` is of the numbers that are not NaN, `nan` of those that are; with `count` 0 the other three
-    are null. `format=arrow` gives the columns key utf8, from int64, to int64, count int64, nan int64,
-    min, max, mean float64 (null where count is 0).
+    `count` is of the numbers that are not NaN, `nan` of those that are; with `count` 0 the other
+    three are null. `format=arrow` gives the columns key utf8, from int64, to int64, count int64,
+    nan int64, min, max, mean float64 (null where count is 0).
 
 `/runs/{entity}/{project}/{run}/keys`
     {"keys": [str]}: every key of the history, sorted.
 
 `/openapi.json` (at the root, not under /api/v1) describes all of this for machines.
-'''
+"""

@@ -40,7 +40,7 @@ def build_app(
         routes=[*api_routes, Route("/openapi.json", openapi), *page_routes],
         middleware=[Middleware(KeyMiddleware, api_key=api_key)] if api_key else [],
         exception_handlers={
-            **{kind: _explain for kind in _STATUS},
+            **dict.fromkeys(_STATUS, _explain),
             404: _no_route,
             405: _no_route,
             500: _our_mistake,
@@ -108,6 +108,4 @@ def _our_mistake(_request: Request, error: Exception) -> Response:
 
 
 def _sentence(sentence: str, status: int) -> Response:
-    return Response(
-        to_json({"error": sentence}), status_code=status, media_type="application/json"
-    )
+    return Response(to_json({"error": sentence}), status_code=status, media_type="application/json")

@@ -20,9 +20,7 @@ def known(params: QueryParams, names: Collection[str]) -> None:
             )
 
 
-def whole(
-    params: Mapping[str, str], name: str, default: int, *, lowest: int, highest: int
-) -> int:
+def whole(params: Mapping[str, str], name: str, default: int, *, lowest: int, highest: int) -> int:
     """A whole number within bounds."""
     found = optional_step(params, name)
     if found is None:

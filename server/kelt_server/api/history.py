@@ -6,12 +6,13 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.ipc
-from kelt_proto.v1.rows import FLAG_PARTIAL, FLAG_STEP_WENT_DOWN
 
+from kelt_proto.v1.rows import FLAG_PARTIAL, FLAG_STEP_WENT_DOWN
 from kelt_server.errors import BadRequestError
 from kelt_server.metrics.store import Page, RowKey
 from kelt_server.reader import Bucketed
@@ -80,7 +81,7 @@ def _row_values(cells: Any, keys: Sequence[str]) -> list[dict[str, Any]]:
     ]
     return [
         {keys[key_index[cell]]: logged[cell] for cell in range(begin, end)}
-        for begin, end in zip(offsets[:-1], offsets[1:], strict=True)
+        for begin, end in pairwise(offsets)
     ]
 
 

@@ -32,18 +32,17 @@ _RANGE = [
 ]
 _FORMAT = _query("format", "how to answer", {"enum": ["json", "arrow"], "default": "json"})
 
+_TEXT_FIELDS = (
+    "entity", "project", "run_id", "immutable_id", "name", "notes", "group", "job_type", "reason",
+    "kind", "held_by", "host",
+)  # fmt: skip
+
 _RUN_SCHEMA = {
     "type": "object",
     "description": "One branch, seen whole",
     "required": ["entity", "project", "run_id", "immutable_id", "state", "config", "summary"],
     "properties": {
-        **{
-            name: _TEXT
-            for name in (
-                "entity", "project", "run_id", "immutable_id", "name", "notes", "group", "job_type",
-                "reason", "kind", "held_by", "host",
-            )
-        },
+        **dict.fromkeys(_TEXT_FIELDS, _TEXT),
         "state": {"enum": ["running", "finished", "failed", "crashed"]},
         **{
             name: {"type": ["number", "null"]}
@@ -51,7 +50,7 @@ _RUN_SCHEMA = {
                 "state_at", "offline_since", "created_at", "started_at", "heartbeat_at", "runtime",
             )
         },
-        **{name: _WHOLE for name in ("rows", "last_step", "lost_rows", "rows_step_went_down")},
+        **dict.fromkeys(("rows", "last_step", "lost_rows", "rows_step_went_down"), _WHOLE),
         "is_archived": {"type": "boolean"},
         **{name: {"type": "array", "items": _TEXT} for name in ("tags", "archived", "problems")},
         **{
@@ -126,7 +125,7 @@ def _operation(path: str) -> dict[str, Any]:
         "security": [] if path == "/info" else [{}, {"key": []}],
         "responses": {
             "200": {"description": summary, "content": content},
-            **{code: error for code in ("400", "401", "404", "503")},
+            **dict.fromkeys(("400", "401", "404", "503"), error),
         },
     }
 

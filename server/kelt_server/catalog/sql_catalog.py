@@ -16,7 +16,7 @@ from kelt_server.branch_names import Branches, Name
 from kelt_server.catalog.store import Family
 from kelt_server.catalog.tables import CURSORS, FACT_TABLES, IDENTITY, LIFE_SIGNS
 from kelt_server.errors import StoreError
-from kelt_server.ingest.apply import WriterState
+from kelt_server.ingest.writer_state import WriterState
 
 _Fact = TypeVar("_Fact")
 _Key = TypeVar("_Key")
@@ -179,7 +179,9 @@ class SqlCatalog:
                     fact.writer_id: fact
                     for fact in _load(connection, facts.ExitFact, "writer_id", writers)
                 },
-                losses=_grouped(_load(connection, facts.LossFact, "writer_id", writers), "writer_id"),
+                losses=_grouped(
+                    _load(connection, facts.LossFact, "writer_id", writers), "writer_id"
+                ),
                 assertions=_grouped(
                     _load(connection, facts.AssertionFact, "writer_id", writers), "writer_id"
                 ),

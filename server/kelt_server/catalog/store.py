@@ -8,7 +8,7 @@ from typing import Protocol
 
 from kelt_server import facts
 from kelt_server.branch_names import Branches, Name
-from kelt_server.ingest.apply import WriterState
+from kelt_server.ingest.writer_state import WriterState
 
 
 @dataclass(frozen=True)

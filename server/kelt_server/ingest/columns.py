@@ -2,7 +2,8 @@
 
 Rows without texts have one length per schema, so a run of them is a matrix: header words, row
 header and slots are read by NumPy without touching a row. Rows with texts or an inline schema are
-gathered and their slots joined. `rows.decode_row` is the plain reader that this one must agree with.
+gathered and their slots joined. `rows.decode_row` is the plain reader that this one must agree
+with.
 
 Damage costs what it covers. A frame whose checksum fails is skipped where a frame with the next
 number follows it; where none does, the rest of the batch is lost, for there is nothing to
@@ -11,14 +12,13 @@ find the next frame by. A row that does not fit its schema costs itself.
 
 from __future__ import annotations
 
-import json
-import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
 from kelt_proto.v1 import rows
 from kelt_proto.v1.frames import (
     FLAG_SEALED,
@@ -32,65 +32,17 @@ from kelt_proto.v1.frames import (
     read_frame,
     word0,
 )
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-
-#: Storage kind, after those of rows.ColumnKind: a text with lone surrogates, written as JSON.
-KIND_ESCAPED_TEXT = 7
-#: Up to here a float64 holds every integer.
-EXACT_INT_MAX = 2**53
+from kelt_server.ingest.blocks import (
+    FRAME_WORDS,
+    ControlRecord,
+    LostRange,
+    Piece,
+    RowBlock,
+    matrix_block,
+    stack_rows,
+)
 
 _RUN_FRAMES_MAX = 8192
-_ROW_WORDS = rows.ROW_HEADER_BYTES // 8
-_FRAME_WORDS = FRAME_HEADER_BYTES // 8
-_ROW_HEADERS = np.dtype(
-    [("schema", "<u4"), ("flags", "<u4"), ("step", "<i8"), ("timestamp", "<f8"), ("runtime", "<f8")]
-)
-_SLOT = struct.Struct("<Q")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One metric's values in a block. `texts` is None where no value needs more than a float."""
-
-    name: str
-    kind: int
-    values: Floats
-    texts: list[str | None] | None
-
-
-@dataclass(frozen=True, slots=True)
-class RowBlock:
-    """Consecutive rows of one schema; all arrays have one entry a row."""
-
-    seqs: Ints
-    flags: Ints
-    steps: Ints
-    timestamps: Floats
-    runtimes: Floats
-    columns: tuple[Column, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ControlRecord:
-    """A record that is not a row, still encoded."""
-
-    seq: int
-    kind: int
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class LostRange:
-    """Sequence numbers whose records could not be read."""
-
-    first_seq: int
-    last_seq: int
-    reason: str
-
-
-Piece = RowBlock | ControlRecord | LostRange
 
 
 @dataclass(slots=True)
@@ -108,7 +60,8 @@ def decode_batch(
 ) -> Iterator[Piece]:
     """What a batch holds, in order, from the record after `after_seq` on.
 
-    Every sequence number from `max(first_seq, after_seq + 1)` to `last_seq` is in exactly one piece.
+    Every sequence number from `max(first_seq, after_seq + 1)` to `last_seq` is in exactly one
+    piece.
     """
     return _Decoder(frames, writer_id, first_seq, last_seq, after_seq).pieces()
 
@@ -194,8 +147,10 @@ class _Decoder:
         try:
             header = rows.decode_row_header(frame.payload)
             is_inline = header.schema_id == rows.INLINE_SCHEMA_ID
-            if self._gathered.schema is None or is_inline or (
-                header.schema_id != self._gathered.schema_id
+            if (
+                self._gathered.schema is None
+                or is_inline
+                or (header.schema_id != self._gathered.schema_id)
             ):
                 yield from self._flush()
                 schema, _ = rows.row_schema(frame.payload, self._schemas)
@@ -212,7 +167,7 @@ class _Decoder:
     def _flush(self) -> Iterator[Piece]:
         gathered, self._gathered = self._gathered, _Gathered()
         if gathered.schema is not None and gathered.seqs:
-            yield from _stack(gathered.schema, gathered.seqs, gathered.payloads)
+            yield from stack_rows(gathered.schema, gathered.seqs, gathered.payloads)
 
     def _lost_through(self, last_seq: int, reason: str) -> Iterator[Piece]:
         first_seq = max(self._next_seq, self._after_seq + 1)
@@ -240,7 +195,7 @@ class _Decoder:
         self._offset = (start + length * stride) * 8
         self._next_seq = frame.seq + length
         skip = min(max(self._after_seq + 1 - frame.seq, 0), length)
-        return _matrix_block(schema, frame.seq + skip, matrix[skip:])
+        return matrix_block(schema, frame.seq + skip, matrix[skip:])
 
     def _run_length(self, first: Frame) -> int:
         """How many intact sealed rows of the first one's shape and schema follow one another."""
@@ -258,13 +213,11 @@ class _Decoder:
             return 1
         fits = matrix[:, 0] == header
         fits &= matrix[:, 1] == np.arange(first.seq, first.seq + room, dtype=np.uint64)
-        fits &= (matrix[:, _FRAME_WORDS] & 0xFFFFFFFF) == matrix[0, _FRAME_WORDS] & 0xFFFFFFFF
+        fits &= (matrix[:, FRAME_WORDS] & 0xFFFFFFFF) == matrix[0, FRAME_WORDS] & 0xFFFFFFFF
         length = room if bool(fits.all()) else int(fits.argmin())
         return self._intact_length(first, matrix[:length], size_bytes)
 
-    def _intact_length(
-        self, first: Frame, matrix: npt.NDArray[np.uint64], size_bytes: int
-    ) -> int:
+    def _intact_length(self, first: Frame, matrix: npt.NDArray[np.uint64], size_bytes: int) -> int:
         prefixes = np.empty((len(matrix), 2), dtype="<u8")
         prefixes[:, 0] = word0(Kind.ROW, len(first.payload))
         prefixes[:, 1] = matrix[:, 1]
@@ -277,123 +230,3 @@ class _Decoder:
             if crc32(view[begin : begin + payload_bytes], crc32(prefix, seed)) != expected:
                 return index
         return len(stated)
-
-
-def _matrix_block(
-    schema: rows.Schema, first_seq: int, matrix: npt.NDArray[np.uint64]
-) -> RowBlock:
-    header = matrix[:, _FRAME_WORDS : _FRAME_WORDS + _ROW_WORDS]
-    slots = matrix[:, _FRAME_WORDS + _ROW_WORDS :]
-    seqs = np.arange(first_seq, first_seq + len(matrix), dtype=np.int64)
-    by_column = np.ascontiguousarray(slots.T)
-    columns = {  # by name: of two columns with one name the last holds
-        name: _plain_column(name, kind, by_column[index])
-        for index, (name, kind) in enumerate(zip(schema.names, schema.kinds, strict=True))
-    }
-    return RowBlock(
-        seqs,
-        (header[:, 0] >> np.uint64(32)).astype(np.int64),
-        header[:, 1].astype(np.int64),
-        np.ascontiguousarray(header[:, 2]).view("<f8"),
-        np.ascontiguousarray(header[:, 3]).view("<f8"),
-        tuple(columns.values()),
-    )
-
-
-def _plain_column(name: str, kind: int, slots: npt.NDArray[np.uint64]) -> Column:
-    """A column whose values lie in their slots."""
-    if kind == rows.ColumnKind.FLOAT:
-        return Column(name, kind, slots.view("<f8"), None)
-    if kind == rows.ColumnKind.NONE:
-        return Column(name, kind, np.zeros(len(slots)), None)
-    integers = slots.view("<i8")
-    if kind == rows.ColumnKind.BOOL:
-        return Column(name, kind, (integers != 0).astype(np.float64), None)
-    large = (integers > EXACT_INT_MAX) | (integers < -EXACT_INT_MAX)
-    texts: list[str | None] | None = None
-    if bool(large.any()):
-        texts = [
-            str(value) if is_large else None
-            for value, is_large in zip(integers.tolist(), large.tolist(), strict=True)
-        ]
-    return Column(name, kind, integers.astype(np.float64), texts)
-
-
-def _stack(
-    schema: rows.Schema, seqs: list[int], payloads: list[memoryview]
-) -> Iterator[Piece]:
-    """One block of rows that may vary in length; rows that do not fit are lost one by one."""
-    schemas = {schema.schema_id: schema}
-    good_seqs: list[int] = []
-    headers: list[memoryview] = []
-    slots: list[memoryview] = []
-    texts: list[dict[int, str]] = []
-    lost: list[LostRange] = []
-    for seq, payload in zip(seqs, payloads, strict=True):
-        try:
-            _, start = rows.row_schema(payload, schemas)
-            end = start + schema.slots.size
-            if end > len(payload):
-                raise rows.DamagedRowError("a row shorter than its schema")  # noqa: TRY301
-            texts.append(_texts(schema, payload, start, end))
-        except rows.DamagedRowError as error:
-            lost.append(LostRange(seq, seq, str(error)))
-            continue
-        good_seqs.append(seq)
-        headers.append(payload[: rows.ROW_HEADER_BYTES])
-        slots.append(payload[start:end])
-    if good_seqs:
-        yield _stacked_block(schema, good_seqs, (headers, slots), texts)
-    yield from lost
-
-
-def _texts(
-    schema: rows.Schema, payload: memoryview, slots_at: int, tail_at: int
-) -> dict[int, str]:
-    """The texts of one row by column; each is checked here, so that a bad one costs its row alone."""
-    found: dict[int, str] = {}
-    if not schema.has_tail:
-        return found
-    for index, kind in enumerate(schema.kinds):
-        if kind < rows.ColumnKind.TEXT:
-            continue
-        (slot,) = _SLOT.unpack_from(payload, slots_at + 8 * index)
-        begin = tail_at + (slot & 0xFFFFFFFF)
-        raw = bytes(payload[begin : begin + (slot >> 32)])
-        if len(raw) != slot >> 32:
-            raise rows.DamagedRowError("a text cut short")
-        try:
-            found[index] = raw.decode("utf-8", "surrogatepass")
-            if kind == rows.ColumnKind.JSON:
-                json.loads(found[index])
-        except (ValueError, RecursionError) as error:
-            raise rows.DamagedRowError(f"not a text: {error}") from error
-    return found
-
-
-def _stacked_block(
-    schema: rows.Schema,
-    seqs: list[int],
-    parts: tuple[list[memoryview], list[memoryview]],
-    texts: list[dict[int, str]],
-) -> RowBlock:
-    headers = np.frombuffer(b"".join(parts[0]), dtype=_ROW_HEADERS)
-    width = len(schema.names)
-    matrix = np.frombuffer(b"".join(parts[1]), dtype="<u8").reshape(len(seqs), width)
-    by_column = np.ascontiguousarray(matrix.T)
-    columns: dict[str, Column] = {}
-    for index, (name, kind) in enumerate(zip(schema.names, schema.kinds, strict=True)):
-        if kind < rows.ColumnKind.TEXT:
-            columns[name] = _plain_column(name, kind, by_column[index])
-        else:
-            column_texts: list[str | None] = [row[index] for row in texts]
-            columns[name] = Column(name, kind, np.zeros(len(seqs)), column_texts)
-    return RowBlock(
-        np.array(seqs, dtype=np.int64),
-        headers["flags"].astype(np.int64),
-        headers["step"].astype(np.int64),
-        headers["timestamp"].astype(np.float64),
-        headers["runtime"].astype(np.float64),
-        tuple(columns.values()),
-    )
-

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import anyio
 import anyio.to_thread
-from kelt_proto.v1 import record_pb2
 
+from kelt_proto.v1 import record_pb2
 from kelt_server.errors import BusyError, KeltServerError, StoreError
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.group import Counters, GroupCommitter, PushResult, WriterAck

@@ -1,7 +1,7 @@
 """One group of pushes → one transaction in each store. Runs in the committing thread alone.
 
-The catalog goes first. A crash in between leaves it ahead of the metrics; the acknowledgement is the
-smaller of the two, so the daemon sends again and each store takes what it lacks.
+The catalog goes first. A crash in between leaves it ahead of the metrics; the acknowledgement is
+the smaller of the two, so the daemon sends again and each store takes what it lacks.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
+
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import WRITER_ID_BYTES
 from kelt_proto.v1.record_pb2 import Assertion
-
 from kelt_server import facts
 from kelt_server.catalog.store import Catalog
 from kelt_server.errors import BadBatchError, BadRequestError, KeltServerError, StoreError
 from kelt_server.ingest.apply import (
-    INT64_MAX,
     BatchEffect,
     RoutedBlock,
-    WriterState,
     apply_batch,
     is_gap,
     whole_batch_lost,
 )
+from kelt_server.ingest.writer_state import INT64_MAX, WriterState
 from kelt_server.metrics.store import MetricsStore
 
 #: Writers whose standing is kept in memory; past that it is read again.
@@ -167,7 +166,7 @@ class GroupCommitter:
             effect = apply_batch(
                 batch, state, default_entity=self._default_entity, received_at=self._clock()
             )
-        except Exception as error:  # our own mistake must not stop the writer for ever
+        except Exception as error:  # noqa: BLE001 # our mistake must not stop a writer for ever
             self._log.exception("a batch could not be decoded", writer=batch.writer_id.hex())
             reason = f"the server could not decode it: {type(error).__name__}: {error}"
             effect = whole_batch_lost(batch, state, reason)
@@ -208,7 +207,9 @@ class GroupCommitter:
     def _signs(self, work: _Work, beats: list[facts.LifeSign]) -> list[facts.LifeSign]:
         """Data is a sign of life, and so is what a daemon says of a living process."""
         now = self._clock()
-        signs = {writer_id: facts.LifeSign(writer_id, now, stalled=False) for writer_id in work.moved}
+        signs = {
+            writer_id: facts.LifeSign(writer_id, now, stalled=False) for writer_id in work.moved
+        }
         for fact in work.said:
             if isinstance(fact, facts.AssertionFact) and fact.state in _ALIVE:
                 stalled = fact.state == Assertion.STALLED

@@ -11,9 +11,9 @@ import anyio.to_thread
 import grpc
 import grpc.aio
 import structlog
+
 from kelt_proto.v1 import record_pb2, upstream_pb2, upstream_pb2_grpc
 from kelt_proto.v1.frames import WRITER_ID_BYTES
-
 from kelt_server import PROTOCOL, PROTOCOLS_SUPPORTED, __version__
 from kelt_server.errors import (
     BadBatchError,
@@ -78,7 +78,9 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         """Who is there."""
         await self._admit(context)
         if request.protocol not in PROTOCOLS_SUPPORTED:
-            older = "this server" if request.protocol > PROTOCOL else "kelt where the run was started"
+            older = (
+                "this server" if request.protocol > PROTOCOL else "kelt where the run was started"
+            )
             await context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"kelt {request.version or '(unnamed)'} speaks protocol {request.protocol}, this "
@@ -128,9 +130,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         await self._admit(context)
         return await self._answer(context, anyio.to_thread.run_sync(self._describe, request))
 
-    def _describe(
-        self, request: upstream_pb2.DescribeRunRequest
-    ) -> upstream_pb2.DescribeRunReply:
+    def _describe(self, request: upstream_pb2.DescribeRunRequest) -> upstream_pb2.DescribeRunReply:
         where = (request.entity, request.project, request.run_id)
         try:
             view = self._reader.run(*where)
@@ -158,7 +158,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
             return await asked
         except KeltServerError as error:
             await _refuse(context, error)
-        except Exception:
+        except Exception:  # noqa: BLE001 # told as a status, and logged
             self._log.exception("a call failed")
             await context.abort(
                 grpc.StatusCode.INTERNAL, "the server made a mistake; its log says more"

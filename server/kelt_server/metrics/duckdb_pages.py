@@ -84,7 +84,8 @@ def _row_keys(
     if request.step_max is not None:
         limits.append(f"t.step + s.shift <= {int(request.step_max)}")
     where = "WHERE " + " AND ".join(limits) if limits else ""
-    sql = f"SELECT * FROM ({duckdb_schema.ROW_KEYS.format(where=where)}) k"  # noqa: S608 # integers of our own
+    keys = duckdb_schema.ROW_KEYS.format(where=where)
+    sql = f"SELECT * FROM ({keys}) k"  # noqa: S608 # integers of our own
     if metrics:
         having = f"""SELECT t.branch, t.writer, t.relative, t.step AS stored_step
             FROM points t {duckdb_schema.JOIN_SPANS}
@@ -132,9 +133,7 @@ def _points_sql(keys: pa.Table, metrics: Sequence[int | None] | None) -> str:
         FROM points t {join} WHERE {where} ORDER BY p.row, t.metric"""  # noqa: S608
 
 
-def _wire_table(
-    keys: pa.Table, points: pa.Table, names: Names
-) -> tuple[pa.Table, tuple[str, ...]]:
+def _wire_table(keys: pa.Table, points: pa.Table, names: Names) -> tuple[pa.Table, tuple[str, ...]]:
     metric_numbers, key_index = np.unique(points["metric"].to_numpy(), return_inverse=True)
     counts = np.bincount(points["row"].to_numpy(), minlength=len(keys))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
@@ -164,8 +163,7 @@ def _wire_table(
     }
     table = pa.table(list(columns.values()), schema=_SCHEMA)
     decoded = tuple(
-        names.metrics[number].decode("utf-8", "surrogatepass")
-        for number in metric_numbers.tolist()
+        names.metrics[number].decode("utf-8", "surrogatepass") for number in metric_numbers.tolist()
     )
     return table, decoded
 

@@ -6,8 +6,10 @@ A file that does not open, or whose small tables cannot be read, is the caller's
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +20,7 @@ import pyarrow as pa
 from kelt_server.errors import StoreError
 from kelt_server.ingest.apply import RoutedBlock
 from kelt_server.metrics import duckdb_pages, duckdb_schema
+from kelt_server.metrics.duckdb_names import raw_name, read_names, text_of
 from kelt_server.metrics.duckdb_writes import STEP_BOUND, CommitTables, StreamKey, StreamState
 from kelt_server.metrics.store import (
     Aggregate,
@@ -50,7 +53,9 @@ def open_store(path: Path, *, memory_bytes_max: int) -> DuckDBStore:
         if found is None or found[0] is None:
             connection.execute("INSERT INTO meta VALUES (?)", [duckdb_schema.FORMAT])
         elif found[0] != duckdb_schema.FORMAT:
-            raise StoreError(f"{path} has format {found[0]}, this kelt reads {duckdb_schema.FORMAT}")
+            raise StoreError(
+                f"{path} has format {found[0]}, this kelt reads {duckdb_schema.FORMAT}"
+            )
         return DuckDBStore(connection, path=path)
     except duckdb.Error as error:
         raise StoreError(f"{path} cannot be opened: {_first_line(error)}") from error
@@ -60,7 +65,8 @@ class DuckDBStore:
     """A `MetricsStore`.
 
     Mutable state, changed by the writing thread alone: the numbers of names, cursors and streams.
-    Readers look into it without a lock; what they see may be ahead of the file by one commit.
+    Readers look into it without a lock. Names and cursors may be ahead of the file by one commit;
+    streams are shown only once committed, as what is asked of the file is remembered by them.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, *, path: Path) -> None:
@@ -73,17 +79,16 @@ class DuckDBStore:
     def _load(self) -> None:
         fetch = self._connection.execute
         self._reader = self._connection.cursor()
-        self._branches = _names(fetch("SELECT number, name FROM branches").fetchall())
-        self._writers = _names(fetch("SELECT number, name FROM writers").fetchall())
-        self._metrics = _names(fetch("SELECT number, name FROM metrics").fetchall())
+        self._branches = read_names(fetch("SELECT number, name FROM branches").fetchall())
+        self._writers = read_names(fetch("SELECT number, name FROM writers").fetchall())
+        self._metrics = read_names(fetch("SELECT number, name FROM metrics").fetchall())
         self._cursors: dict[int, int] = dict(fetch("SELECT * FROM cursors").fetchall())
         self._streams: dict[StreamKey, StreamState] = {
             (row[0], row[1], row[2]): StreamState(*row[3:])
             for row in fetch("SELECT * FROM streams").fetchall()
         }
-        self._by_branch: dict[int, set[StreamKey]] = {}
-        for key in self._streams:
-            self._by_branch.setdefault(key[0], set()).add(key)
+        self._visible: dict[int, dict[StreamKey, StreamState]] = {}
+        self._show(self._streams)
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -110,9 +115,9 @@ class DuckDBStore:
 
     def _commit(self, blocks: Sequence[RoutedBlock], cursors: Mapping[bytes, int]) -> None:
         tables = CommitTables(
-            branch_number=lambda name: self._branches.number(_raw(name)),
+            branch_number=lambda name: self._branches.number(raw_name(name)),
             writer_number=self._writers.number,
-            metric_number=lambda name: self._metrics.number(_raw(name)),
+            metric_number=lambda name: self._metrics.number(raw_name(name)),
             stream_state=self._stream_state,
         )
         for block in blocks:
@@ -134,9 +139,12 @@ class DuckDBStore:
             self._insert("streams", self._stream_rows(tables.changed), replaces=True)
         numbers = [self._writers.numbers[writer_id] for writer_id in cursors]
         through = [self._cursors[number] for number in numbers]
-        table = pa.table({"writer": pa.array(numbers, pa.int32()), "through": pa.array(through, pa.int64())})
+        table = pa.table(
+            {"writer": pa.array(numbers, pa.int32()), "through": pa.array(through, pa.int64())}
+        )
         self._insert("cursors", table, replaces=True)
         connection.execute("COMMIT")
+        self._show(tables.changed)
         for names in (self._branches, self._writers, self._metrics):
             names.settle()
 
@@ -145,12 +153,18 @@ class DuckDBStore:
             return
         self._connection.register("incoming", table)
         verb = "INSERT OR REPLACE" if replaces else "INSERT"
-        self._connection.execute(f"{verb} INTO {name} SELECT * FROM incoming")  # noqa: S608 # our own names
+        sql = f"{verb} INTO {name} SELECT * FROM incoming"  # noqa: S608 # our own names
+        self._connection.execute(sql)
         self._connection.unregister("incoming")
 
     def _stream_state(self, key: StreamKey) -> StreamState:
-        self._by_branch.setdefault(key[0], set()).add(key)
         return self._streams.setdefault(key, StreamState())
+
+    def _show(self, changed: Collection[StreamKey]) -> None:
+        """Lets readers see what has been committed; each look of theirs is at one whole dict."""
+        for key in changed:
+            of_branch = self._visible.get(key[0], {})
+            self._visible[key[0]] = of_branch | {key: replace(self._streams[key])}
 
     def _stream_rows(self, changed: Collection[StreamKey]) -> pa.Table:
         states = [(key, self._streams[key]) for key in changed]
@@ -169,10 +183,8 @@ class DuckDBStore:
 
     def _forget(self) -> None:
         """After a failed commit what is in memory is taken from the file again."""
-        try:
+        with contextlib.suppress(duckdb.Error):  # no transaction, or a database to open again
             self._connection.rollback()
-        except duckdb.Error:
-            pass  # no transaction, or a database that must be opened again
         try:
             self._load()
         except duckdb.Error:
@@ -200,8 +212,8 @@ class DuckDBStore:
         """See MetricsStore."""
         found: dict[str, tuple[Stream, ...]] = {}
         for branch_id in branch_ids:
-            number = self._branches.numbers.get(_raw(branch_id))
-            keys = sorted(self._by_branch.get(number, ())) if number is not None else []
+            number = self._branches.numbers.get(raw_name(branch_id))
+            of_branch = {} if number is None else self._visible.get(number, {})
             found[branch_id] = tuple(
                 Stream(
                     branch_id,
@@ -213,7 +225,7 @@ class DuckDBStore:
                     state.has_repeats,
                     state.rows_step_went_down,
                 )
-                for key, state in ((key, self._streams[key]) for key in keys)
+                for key, state in sorted(of_branch.items())
             )
         return found
 
@@ -231,7 +243,9 @@ class DuckDBStore:
         table = self._spans_table(spans)
         found = self._read(lambda c: c.execute(duckdb_schema.TOTALS).fetchall(), spans=table)
         return [
-            RowTotals(_text(self._branches.names[b]), self._writers.names[w], bool(relative), *rest)
+            RowTotals(
+                text_of(self._branches.names[b]), self._writers.names[w], bool(relative), *rest
+            )
             for b, w, relative, *rest in found
         ]
 
@@ -247,10 +261,10 @@ class DuckDBStore:
         low_text, high_text, _, *ends = rest
         first, (_, *last) = Cell(*ends[:3]), ends[3:]
         return Aggregate(
-            _text(self._branches.names[branch]),
+            text_of(self._branches.names[branch]),
             self._writers.names[writer],
             bool(relative),
-            _text(self._metrics.names[metric]),
+            text_of(self._metrics.names[metric]),
             count,
             nans,
             _extreme(low, low_text, is_int=all_ints) if count else None,
@@ -264,7 +278,7 @@ class DuckDBStore:
         """See MetricsStore."""
         metrics = None
         if request.metrics is not None:
-            metrics = [self._metrics.numbers.get(_raw(name)) for name in request.metrics]
+            metrics = [self._metrics.numbers.get(raw_name(name)) for name in request.metrics]
             if any(number is None for number in metrics):
                 return duckdb_pages.empty_page()
         spans = self._spans_table(request.spans)
@@ -290,7 +304,7 @@ class DuckDBStore:
         self, spans: Sequence[Span], metrics: Sequence[str], *, start: int, width: int, number: int
     ) -> list[Bucket]:
         """See MetricsStore."""
-        numbers = [self._metrics.numbers.get(_raw(name)) for name in metrics]
+        numbers = [self._metrics.numbers.get(raw_name(name)) for name in metrics]
         known = [str(found) for found in numbers if found is not None]
         if not known:
             return []
@@ -299,14 +313,14 @@ class DuckDBStore:
         arguments = {"start": start, "width": width, "number": number}
         table = self._spans_table(spans)
         found = self._read(lambda c: c.execute(sql, arguments).fetchall(), spans=table)
-        return [Bucket(_text(self._metrics.names[metric]), *rest) for metric, *rest in found]
+        return [Bucket(text_of(self._metrics.names[metric]), *rest) for metric, *rest in found]
 
     def metric_names(self, spans: Sequence[Span]) -> list[str]:
         """See MetricsStore."""
         sql = f"SELECT DISTINCT t.metric FROM points t {duckdb_schema.JOIN_SPANS}"  # noqa: S608
         table = self._spans_table(spans)
         found = self._read(lambda c: c.execute(sql).fetchall(), spans=table)
-        return sorted(_text(self._metrics.names[number]) for (number,) in found)
+        return sorted(text_of(self._metrics.names[number]) for (number,) in found)
 
     def _points(self, spans: Sequence[Span], where: str = "") -> str:
         streams = self.streams({span.branch_id for span in spans})
@@ -317,7 +331,7 @@ class DuckDBStore:
     def _spans_table(self, spans: Sequence[Span]) -> pa.Table:
         rows = []
         for span in spans:
-            branch = self._branches.numbers.get(_raw(span.branch_id))
+            branch = self._branches.numbers.get(raw_name(span.branch_id))
             writer = -1 if span.writer_id is None else self._writers.numbers.get(span.writer_id)
             if branch is None or writer is None:
                 continue
@@ -342,50 +356,6 @@ class DuckDBStore:
                 cursor.close()
         except duckdb.Error as error:
             raise StoreError(f"{self._path} cannot be read: {_first_line(error)}") from error
-
-
-class _Names:
-    """Numbers for names; new ones are written by the next commit."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[bytes, int] = {}
-        self.names: dict[int, bytes] = {}
-        self._new: list[int] = []
-
-    def number(self, name: bytes) -> int:
-        found = self.numbers.get(name)
-        if found is None:
-            found = self.numbers[name] = len(self.numbers)
-            self.names[found] = name
-            self._new.append(found)
-        return found
-
-    def new_rows(self) -> pa.Table:
-        return pa.table(
-            {
-                "number": pa.array(self._new, pa.int32()),
-                "name": pa.array([self.names[number] for number in self._new], pa.binary()),
-            }
-        )
-
-    def settle(self) -> None:
-        self._new = []
-
-
-def _names(rows: list[tuple[int, bytes]]) -> _Names:
-    names = _Names()
-    for number, name in rows:
-        names.numbers[name] = number
-        names.names[number] = name
-    return names
-
-
-def _raw(name: str) -> bytes:
-    return name.encode("utf-8", "surrogatepass")
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogatepass")
 
 
 def _extreme(value: float, text: str, *, is_int: bool) -> Cell:

@@ -1,9 +1,8 @@
-"""Blocks → the Arrow tables of one commit, metric by metric. Pure but for the numbers it hands out."""
+"""Blocks → the Arrow tables of one commit, metric by metric. Pure, given the numbers."""
 
 from __future__ import annotations
 
 import json
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from kelt_proto.v1.rows import FLAG_RELATIVE_STEP, FLAG_STEP_WENT_DOWN, ColumnKind
 
+from kelt_proto.v1.rows import FLAG_RELATIVE_STEP, FLAG_STEP_WENT_DOWN, ColumnKind
 from kelt_server.ingest.apply import RoutedBlock
-from kelt_server.ingest.columns import KIND_ESCAPED_TEXT, Column, RowBlock
+from kelt_server.ingest.blocks import KIND_ESCAPED_TEXT, Column, RowBlock
 
 #: Steps are kept so far from the ends of an int64 that a base can be added without overflow.
 STEP_BOUND = 2**61
@@ -83,9 +82,7 @@ class CommitTables:
                 self._add_column(parts, key, block, column)
 
     @staticmethod
-    def _add_column(
-        parts: _MetricParts, key: StreamKey, block: RowBlock, column: Column
-    ) -> None:
+    def _add_column(parts: _MetricParts, key: StreamKey, block: RowBlock, column: Column) -> None:
         kind, texts = column.kind, _stored_texts(column)
         parts.writers.append(key[1])
         parts.relatives.append(key[2])

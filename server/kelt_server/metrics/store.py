@@ -169,4 +169,3 @@ class MetricsStore(Protocol):
 
     def close(self) -> None:
         """Lets go of the files."""
-

@@ -147,10 +147,13 @@ def _run_table(runs: Sequence[Mapping[str, Any]], total: int) -> Markup:
     body = [
         tag(
             "tr",
-            tag("td", tag("a", run["name"], href=_href(run["entity"], run["project"], run["run_id"]))),
+            tag(
+                "td",
+                tag("a", run["name"], href=_href(run["entity"], run["project"], run["run_id"])),
+            ),
             tag("td", _state(run)),
             tag("td", str(run["rows"]), class_="number"),
-            tag("td", str(run["last_step"]) if run["rows"] else "–", class_="number"),
+            tag("td", str(run["last_step"]) if run["rows"] else "-", class_="number"),
             tag("td", _origin(run), class_="quiet"),
             tag("td", _time(run["created_at"]), class_="quiet"),
             tag("td", _duration(run["runtime"]), class_="number"),
@@ -158,10 +161,10 @@ def _run_table(runs: Sequence[Mapping[str, Any]], total: int) -> Markup:
         for run in runs
     ]
     more = f"{total - len(runs)} more runs are not shown here." if total > len(runs) else ""
-    table = tag(
-        "table", tag("thead", tag("tr", [tag("th", h) for h in head])), tag("tbody", body)
+    table = tag("table", tag("thead", tag("tr", [tag("th", h) for h in head])), tag("tbody", body))
+    return escaped(
+        [tag("div", table, class_="wide"), tag("p", more, class_="quiet") if more else ""]
     )
-    return escaped([tag("div", table, class_="wide"), tag("p", more, class_="quiet") if more else ""])
 
 
 def _origin(run: Mapping[str, Any]) -> str:
@@ -198,7 +201,11 @@ def _notices(run: Mapping[str, Any]) -> Markup:
         notices.append(f"{run['rows_step_went_down']} rows have a step below one logged before")
     if run["is_archived"]:
         notices.append("This branch is archived: its name points at another one.")
-    return tag("ul", [tag("li", notice) for notice in notices], class_="notices") if notices else Markup("")
+    return (
+        tag("ul", [tag("li", notice) for notice in notices], class_="notices")
+        if notices
+        else Markup("")
+    )
 
 
 def _range(loss: Mapping[str, Any]) -> str:
@@ -211,7 +218,9 @@ def _lineage(run: Mapping[str, Any]) -> Markup:
     for parent in run["lineage"]:
         step = "" if parent["fork_step"] is None else f" at step {parent['fork_step']}"
         shown = parent["run_id"] or parent["immutable_id"]
-        where = _href(parent["entity"] or entity, parent["project"] or project, parent["immutable_id"])
+        where = _href(
+            parent["entity"] or entity, parent["project"] or project, parent["immutable_id"]
+        )
         link = tag("a", shown, href=where) if parent["known"] else shown
         items.append(tag("li", f"{parent['kind']} from ", link, step))
     for archived in run["archived"]:

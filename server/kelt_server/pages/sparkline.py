@@ -35,6 +35,10 @@ def sparkline(points: Sequence[tuple[int, float]]) -> Markup:
     )
     last = f"{ys[-1]:.4g}"
     picture = tag(
-        "svg", line, viewBox=f"0 0 {_WIDTH:.0f} {_HEIGHT:.0f}", role="img", aria_label=f"last {last}"
+        "svg",
+        line,
+        viewBox=f"0 0 {_WIDTH:.0f} {_HEIGHT:.0f}",
+        role="img",
+        aria_label=f"last {last}",
     )
     return Markup(picture + tag("span", last, class_="quiet"))

@@ -1,4 +1,5 @@
 """The pages' style sheet."""
+# ruff: noqa: E501 # one rule a line
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2429; --quiet: #66757f; --line: #dde3e7; --paper: #fbfcfc;

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import strategies as st
-from kelt_proto.v1 import record_pb2, rows
-
 from server.model.naive import Branch, Part, Session, Setting, World
 from server.streams import Stream, writer_id
+
+from kelt_proto.v1 import record_pb2, rows
 
 NAMES = ("alpha", "beta")
 KEYS = ("a", "b", "c")

@@ -47,6 +47,7 @@ def downgrade() -> None:
     ):
         op.drop_table(name)
 
+
 def _make_assertions() -> None:
     op.create_table(
         "assertions",
@@ -82,7 +83,9 @@ def _make_branches() -> None:
         sa.Column("parent_step", sa.BigInteger(), nullable=True),
     )
     op.create_index("ix_branches_branch_id", "branches", ["branch_id"])
-    op.create_index("ix_branches_entity_project_run_id", "branches", ["entity", "project", "run_id"])
+    op.create_index(
+        "ix_branches_entity_project_run_id", "branches", ["entity", "project", "run_id"]
+    )
 
 
 def _make_configs() -> None:

@@ -1,0 +1,47 @@
+"""Waiting between tries."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kelt_daemon.retry import Backoff, Breaker
+
+FIRST = Backoff(min_s=0.5, max_s=30.0)
+
+
+def after(failures: int) -> Backoff:
+    backoff = FIRST
+    for _ in range(failures):
+        backoff = backoff.failed()
+    return backoff
+
+
+def test_the_bound_doubles_up_to_the_longest_wait():
+    assert [after(n).bound_s for n in (1, 2, 3, 6, 7, 1000)] == [0.5, 1, 2, 16, 30, 30]
+
+
+def test_a_success_starts_anew():
+    assert after(5).succeeded() == FIRST
+
+
+@given(st.integers(1, 2000), st.floats(0, 1, exclude_max=True))
+def test_a_delay_is_a_share_of_the_bound(failures, chance):
+    backoff = after(min(failures, 40))
+    assert 0 <= backoff.delay_s(chance=chance) <= backoff.bound_s
+    assert backoff.delay_s(chance=0.5) == backoff.bound_s / 2
+
+
+@given(st.floats(-10, 1e6))
+def test_what_the_upstream_asked_for_is_the_least_within_the_bound(asked_s):
+    delay_s = after(1).delay_s(chance=0.0, retry_after_s=asked_s)
+    assert delay_s == min(max(asked_s, 0.0), 30.0)
+
+
+def test_a_breaker_opens_after_so_many_errors_in_a_row():
+    breaker = Breaker(failures_max=3)
+    for _ in range(2):
+        breaker = breaker.failed()
+    assert not breaker.is_open
+    assert not breaker.succeeded().failed().is_open
+    assert breaker.failed().is_open

@@ -1,0 +1,294 @@
+"""Run folders under care: failing disks, damage, retention, life."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.in_process import daemon_parts, make_folder
+from harness.memory_upstream import MemoryUpstream
+from kelt.journal.batches import BatchCutter
+from kelt.journal.sealing import Sealer
+from kelt_daemon.cursors import read_cursors, take_witness_id
+from kelt_daemon.errors import FolderProblemError
+from kelt_daemon.liveness import Phase
+from kelt_daemon.retention import Retention
+from kelt_daemon.run_folders import Offer
+from kelt_proto.v1.record_pb2 import Assertion
+
+pytestmark = pytest.mark.asyncio
+NOWHERE = "http://127.0.0.1:9"
+
+
+def batches(spool):
+    return list(Sealer(spool=spool, cutter=BatchCutter(batch_bytes_max=1024)).batches())
+
+
+async def test_a_repeat_is_known_a_gap_is_told_and_a_batch_that_follows_is_taken(tmp_path):
+    async with daemon_parts(tmp_path / "runs") as parts:
+        spool = make_folder(tmp_path / "runs" / "r", NOWHERE, 100)
+        folder = await parts.adopt(tmp_path / "runs" / "r")
+        cuts = batches(spool)
+        offers = [
+            folder.offer(spool.writer_id, c.first_seq, c.last_seq, c.frames)
+            for c in (cuts[0], cuts[0], cuts[2], cuts[1], cuts[2])
+        ]
+        assert offers == [Offer.TAKEN, Offer.DUPLICATE, Offer.GAP, Offer.TAKEN, Offer.TAKEN]
+
+
+async def test_a_sender_that_has_lost_what_is_asked_for_is_taken_at_its_third_word(tmp_path):
+    async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs") as parts:
+        spool = make_folder(tmp_path / "runs" / "r", upstream.url, 100)
+        folder = await parts.adopt(tmp_path / "runs" / "r")
+        cuts = batches(spool)
+        for path in folder.path.glob("spool-*"):
+            path.unlink()
+        offers = []
+        for cut in (cuts[0], cuts[2], cuts[2], cuts[2]):
+            offers.append(folder.offer(spool.writer_id, cut.first_seq, cut.last_seq, cut.frames))
+            parts.committer.submit(folder)
+        assert offers == [Offer.TAKEN, Offer.GAP, Offer.GAP, Offer.TAKEN]
+        await parts.until(lambda: folder.committed_records == cuts[2].last_seq, "committed")
+        (loss,) = upstream.losses(spool.writer_id)
+        assert (loss.first_seq, loss.last_seq) == (cuts[1].first_seq, cuts[1].last_seq)
+
+
+async def test_a_full_disk_acknowledges_nothing_is_said_and_heals_by_itself(tmp_path):
+    async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs") as parts:
+        spool = make_folder(tmp_path / "runs" / "r", upstream.url, 500)
+        parts.disk.is_full = True
+        folder = await parts.adopt(tmp_path / "runs" / "r")
+        for cut in batches(spool):
+            folder.offer(spool.writer_id, cut.first_seq, cut.last_seq, cut.frames)
+        parts.committer.submit(folder)
+        await parts.until(lambda: folder.journal_problem, "said")
+        assert "Free some space" in folder.journal_problem
+        assert folder.durable_records == 0
+        parts.disk.is_full = False
+        await parts.until(lambda: folder.committed_records == 501, "committed")
+        assert folder.journal_problem == ""
+        assert upstream.violations == []
+        assert len(upstream.row_values(spool.writer_id)) == 500
+
+
+async def test_a_disk_that_fails_twice_is_degraded_and_nothing_is_lost(tmp_path):
+    async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs") as parts:
+        spool = make_folder(tmp_path / "runs" / "r", upstream.url, 500)
+        for nth in (1, 2, 3):
+            parts.disk.fail("sync", nth)
+        folder = await parts.adopt(tmp_path / "runs" / "r")
+        for cut in batches(spool):
+            folder.offer(spool.writer_id, cut.first_seq, cut.last_seq, cut.frames)
+        parts.committer.submit(folder)
+        await parts.until(lambda: "Check the disk" in folder.journal_problem, "said")
+        await parts.until(lambda: folder.committed_records == 501, "committed")
+        assert upstream.losses(spool.writer_id) == []
+        assert len(upstream.row_values(spool.writer_id)) == 500
+
+
+async def test_a_full_disk_of_one_folder_does_not_hold_up_another(tmp_path):
+    async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs") as parts:
+        full = make_folder(tmp_path / "runs" / "full", upstream.url, 5)
+        fine = make_folder(tmp_path / "runs" / "fine", upstream.url, 5)
+        first = await parts.adopt(tmp_path / "runs" / "full")
+        parts.disk.is_full = True
+        (cut,) = batches(full)
+        first.offer(full.writer_id, cut.first_seq, cut.last_seq, cut.frames)
+        parts.committer.submit(first)
+        await parts.until(lambda: first.journal_problem, "full")
+        parts.disk.is_full = False
+        second = await parts.adopt(tmp_path / "runs" / "fine")
+        (cut,) = batches(fine)
+        second.offer(fine.writer_id, cut.first_seq, cut.last_seq, cut.frames)
+        parts.committer.submit(second)
+        await parts.until(lambda: second.committed_records == 6, "committed")
+
+
+async def test_a_stream_is_not_read_beyond_the_bound_while_the_disk_is_full(tmp_path):
+    async with daemon_parts(tmp_path / "runs", unsynced_writer_bytes_max=1000) as parts:
+        spool = make_folder(tmp_path / "runs" / "r", NOWHERE, 100)
+        parts.disk.is_full = True
+        folder = await parts.adopt(tmp_path / "runs" / "r")
+        taken = 0
+        with anyio.move_on_after(0.5):
+            for cut in batches(spool):
+                folder.offer(spool.writer_id, cut.first_seq, cut.last_seq, cut.frames)
+                parts.committer.submit(folder)
+                taken += 1
+                await parts.committer.wait_room(folder, spool.writer_id)
+        assert taken == 2
+        parts.disk.is_full = False
+        with anyio.fail_after(10):
+            await parts.committer.wait_room(folder, spool.writer_id)
+
+
+async def test_a_trainer_that_stands_still_is_stalled_and_heartbeats_say_so(tmp_path):
+    async with (
+        MemoryUpstream() as upstream,
+        daemon_parts(tmp_path / "runs", stalled_after_s=0.3) as parts,
+    ):
+        spool = make_folder(tmp_path / "runs" / "r", upstream.url, 5, ended=False)
+        folder = await parts.adopt(tmp_path / "runs" / "r")
+        for cut in batches(spool):
+            folder.offer(spool.writer_id, cut.first_seq, cut.last_seq, cut.frames)
+        parts.committer.submit(folder)
+        await parts.until(lambda: folder.life.phase is Phase.STALLED, "stalled")
+        await parts.until(
+            lambda: upstream.beats and upstream.beats[-1] == {spool.writer_id: True}, "told"
+        )
+        spool.beat()
+        await parts.until(lambda: folder.life.phase is Phase.RUNNING, "running again")
+        await parts.until(
+            lambda: (
+                [a.state for a in upstream.assertions(spool.writer_id)]
+                == [Assertion.STALLED, Assertion.RUNNING]
+            ),
+            "both asserted",
+        )
+
+
+async def test_what_retention_deletes_is_remembered_and_not_sent_again(tmp_path):
+    runs = tmp_path / "runs"
+    async with MemoryUpstream() as upstream:
+        async with daemon_parts(runs, retention_age_s=0.0) as parts:
+            make_folder(runs / "r", upstream.url, 300, pid=0, pid_start_ticks=1).close()
+            folder = await parts.adopt(runs / "r")
+            await parts.until(lambda: folder.is_over and folder.committed_records == 301, "done")
+            await Retention(registry=parts.registry, config=parts.config).trim()
+            assert not list(folder.path.glob("journal-*"))
+            assert not list(folder.path.glob("spool-*"))
+        pushes = upstream.pushes
+        async with daemon_parts(runs) as parts:
+            folder = await parts.adopt(runs / "r")
+            await parts.until(lambda: folder.is_over, "settled")
+            assert folder.life.phase is Phase.FINISHED
+            assert (folder.durable_records, folder.committed_records) == (301, 301)
+        assert upstream.pushes == pushes
+
+
+async def test_retention_deletes_nothing_that_is_not_committed(tmp_path):
+    runs = tmp_path / "runs"
+    async with daemon_parts(runs, retention_age_s=0.0, retention_bytes=0) as parts:
+        make_folder(runs / "r", NOWHERE, 300, pid=0, pid_start_ticks=1).close()
+        folder = await parts.adopt(runs / "r")
+        await parts.until(lambda: folder.durable_records == 301, "durable")
+        await Retention(registry=parts.registry, config=parts.config).trim()
+        assert list(folder.path.glob("journal-*"))
+
+
+async def test_a_server_that_wants_more_than_is_still_held_gets_a_loss_and_no_loop(tmp_path):
+    runs = tmp_path / "runs"
+    first = MemoryUpstream()
+    async with first, daemon_parts(runs, retention_age_s=0.0) as parts:
+        spool = make_folder(runs / "r", first.url, 5000, ended=False)
+        folder = await parts.adopt(runs / "r")
+        for cut in batches(spool):
+            folder.offer(spool.writer_id, cut.first_seq, cut.last_seq, cut.frames)
+        parts.committer.submit(folder)
+        await parts.until(lambda: folder.committed_records == 5000, "committed")
+        await Retention(registry=parts.registry, config=parts.config).trim()
+        left = sorted(folder.journal.segments, key=lambda s: s.number)
+        assert left[0].number == 1
+        assert len(left) == 2
+        (_, last_left) = left[0].ranges[spool.writer_id]
+        (first_left, _) = left[1].ranges[spool.writer_id]
+    for path in folder.path.glob("spool-*"):
+        path.unlink()
+    second = MemoryUpstream(
+        server_id="another", http_port=first.http_port, grpc_port=first.grpc_port
+    )
+    async with second, daemon_parts(runs) as parts:
+        folder = await parts.adopt(runs / "r")
+        parts.registry.connected_link(second.url)
+        await parts.until(lambda: second.cursors[spool.writer_id] == 5000, "filled")
+        (loss,) = second.losses(spool.writer_id)
+        assert (loss.first_seq, loss.last_seq) == (last_left + 1, first_left - 1)
+        assert "deleted after" in loss.reason
+
+
+async def test_a_copy_of_a_folder_has_a_witness_of_its_own(tmp_path):
+    here, copy = tmp_path / "a", tmp_path / "b"
+    here.mkdir()
+    first = take_witness_id(here, machine_id="m")
+    assert take_witness_id(here, machine_id="m") == first
+    shutil.copytree(here, copy)
+    assert take_witness_id(copy, machine_id="m") != first
+    assert take_witness_id(here, machine_id="another") != first
+
+
+async def test_cursors_that_cannot_be_read_cost_a_question_and_nothing_else(tmp_path):
+    runs = tmp_path / "runs"
+    async with MemoryUpstream() as upstream:
+        async with daemon_parts(runs) as parts:
+            make_folder(runs / "r", upstream.url, 50, pid=0, pid_start_ticks=1).close()
+            folder = await parts.adopt(runs / "r")
+            await parts.until(lambda: folder.is_over and folder.is_committed, "done")
+        (runs / "r" / "cursors.json").write_text('{"server_id": 3')
+        assert read_cursors(runs / "r").committed == {}
+        async with daemon_parts(runs) as parts:
+            folder = await parts.adopt(runs / "r")
+            await parts.until(lambda: folder.is_over and folder.committed_records == 51, "done")
+        assert upstream.violations == []
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+async def test_no_contents_of_a_folder_stop_the_others(tmp_path_factory, data):
+    runs = tmp_path_factory.mktemp("runs")
+    make_folder(runs / "bad", NOWHERE, 50, pid=0, pid_start_ticks=1).close()
+    names = sorted(p.name for p in (runs / "bad").iterdir())
+    name = data.draw(
+        st.sampled_from([*names, "journal-000001.kelt", "cursors.json", "witness.json"])
+    )
+    path = runs / "bad" / name
+    contents = bytearray(path.read_bytes()) if path.exists() else bytearray(b"KELTJRN1" + bytes(90))
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, len(contents) - 1))
+        contents[at] = data.draw(st.integers(0, 255))
+    path.write_bytes(contents[: data.draw(st.integers(0, len(contents)))])
+    make_folder(runs / "good", NOWHERE, 50, pid=0, pid_start_ticks=1).close()
+    async with daemon_parts(runs) as parts:
+        await parts.registry.rescan()
+        good = parts.registry.folders[runs / "good"]
+        await parts.until(lambda: good.is_over and good.durable_records == 51, "read")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"writer_id": "zz"},
+        {"writer_id": "00"},
+        {"upstream": "ftp://x"},
+        {"pid": "1"},
+        {"format": 99},
+        {"machine_id": None},
+    ],
+)
+async def test_a_manifest_with_wrong_values_parks_its_folder_with_a_sentence(tmp_path, changes):
+    runs = tmp_path / "runs"
+    make_folder(runs / "r", NOWHERE, 1)
+    path = runs / "r" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    async with daemon_parts(runs) as parts:
+        with pytest.raises(FolderProblemError, match=r"run\.json"):
+            await parts.adopt(runs / "r")
+        assert list(parts.registry.parked) == [runs / "r"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+async def test_a_folder_of_another_user_is_refused(tmp_path):
+    make_folder(tmp_path / "runs" / "r", NOWHERE, 1)
+    os.chown(tmp_path / "runs" / "r", 12345, -1)
+    async with daemon_parts(tmp_path / "runs") as parts:
+        with pytest.raises(FolderProblemError, match="belongs to somebody else"):
+            await parts.adopt(tmp_path / "runs" / "r")

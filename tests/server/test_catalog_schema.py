@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
+
+from kelt_server.catalog.sqlite import migrate, open_catalog
+from kelt_server.catalog.tables import METADATA
+from kelt_server.errors import StoreError
+
+
+def test_the_migrations_lead_to_the_tables(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'c.sqlite'}")
+    migrate(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    engine.dispose()
+
+
+def test_commits_are_synced_and_read_while_written(tmp_path: Path) -> None:
+    catalog = open_catalog(tmp_path / "c.sqlite")
+    with catalog._transaction() as connection:
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+    catalog.close()
+
+
+def test_a_catalog_keeps_its_identity(tmp_path: Path) -> None:
+    first = open_catalog(tmp_path / "c.sqlite")
+    first.close()
+    again = open_catalog(tmp_path / "c.sqlite")
+    assert again.server_id == first.server_id
+    again.close()
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "c.sqlite").write_bytes(b"x" * 9000)
+    with pytest.raises(StoreError, match="cannot be opened"):
+        open_catalog(tmp_path / "c.sqlite")
