@@ -25,7 +25,7 @@ def main() -> None:
     rows = int(sys.argv[1])
     names = [f"metric_{n}" for n in range(SCALARS)]
     row = {key: n + 0.5 for n, key in enumerate(names)}
-    run = kelt.init("bench", settings={"finish_timeout": 120})
+    run = kelt.init("bench", settings={"finish_timeout_s": 120})
     log = run.log
     start = time.perf_counter()
     for step in range(rows):

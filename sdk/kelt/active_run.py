@@ -6,13 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kelt import records
 from kelt.branching import check_within, checked_point_step
-from kelt.console import Closing, Console, RunLabel
+from kelt.console import Closing, Console
 from kelt.errors import BranchPointError, UsageError
 from kelt.exit_hooks import Ending, ending_of
 from kelt.late_sink import LateSink
@@ -22,13 +21,14 @@ from kelt.local_runs import BranchRecord, LocalRuns, SessionRef
 from kelt.metric_definitions import MetricDefinition, checked_definition
 from kelt.names import new_branch_id
 from kelt.origins import Origin
-from kelt.progress import progress_bar
 from kelt.records import Opening, PointRef, RunFacts
 from kelt.row_packing import RowEvents, RowPacker, StepCount
 from kelt.run_config import RunConfig
 from kelt.run_facts import FactsOfRun
+from kelt.run_identity import RunIdentity
 from kelt.run_summary import RunSummary
-from kelt.session import NoSink, RecordSink, Session, open_session
+from kelt.sender import SendingEnd
+from kelt.session import NoSink, RecordSink, Session, open_session, send_rest
 from kelt.settings import Settings
 from kelt.summary_keeper import SummaryKeeper
 from kelt_proto.v1.frames import Kind
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _CHILD_IS_OLDER_S = 0.001
 
 
-class Run(FactsOfRun):
+class Run(RunIdentity, FactsOfRun):
     """An open run: log to it, describe it, branch from it, finish it.
 
     Made by `kelt.init`; the constructor is not part of the public interface.
@@ -176,77 +176,12 @@ class Run(FactsOfRun):
     # -- who it is -------------------------------------------------------------------------------
 
     @property
-    def id(self) -> str:
-        """The run id: a name for a branch, unique in its project."""
-        return self._branch.run_id
-
-    @property
-    def immutable_id(self) -> str:
-        """The id of the branch that is written now; it never means anything else."""
-        return self._branch.branch_id
-
-    @property
-    def project(self) -> str:
-        """The project."""
-        return self._branch.project
-
-    @property
-    def entity(self) -> str:
-        """The entity; empty until the server's default one is known."""
-        if self._branch.entity or self._session is None:
-            return self._branch.entity
-        return self._session.sender.state.default_entity
-
-    @property
-    def url(self) -> str | None:
-        """Where the run can be seen, or None where nothing is recorded."""
-        if self._is_disabled:
-            return None
-        entity = self.entity or "local"
-        return f"{self._settings.upstream}/{entity}/{self.project}/runs/{self.id}"
-
-    @property
-    def dir(self) -> Path | None:
-        """The run folder, or None where nothing is recorded."""
-        return None if self._session is None else self._session.folder
-
-    @property
-    def mode(self) -> str:
-        """online, offline or disabled."""
-        return "disabled" if self._is_disabled else self._settings.mode
-
-    @property
-    def disabled(self) -> bool:
-        """Whether nothing is recorded."""
-        return self._is_disabled
-
-    @property
-    def resumed(self) -> bool:
-        """Whether the run went on from an earlier session."""
-        return self._origin.opening.kind == "resumed"
-
-    @property
-    def start_time(self) -> float:
-        """When this session began, in Unix seconds."""
-        return self._started_at
-
-    @property
     def step(self) -> int:
         """The step of the next automatic row.
 
         After a resume from a point that this host does not know it counts from that point.
         """
         return self._rows.next_step
-
-    @property
-    def console(self) -> Console:
-        """What speaks to the user for this run."""
-        return self._console
-
-    @property
-    def settings(self) -> Settings:
-        """What is in force for this run."""
-        return self._settings
 
     # -- branching -------------------------------------------------------------------------------
 
@@ -377,43 +312,33 @@ class Run(FactsOfRun):
         )
         try:
             if self._session is not None:
-                self._finish_session(self._session, ending, timeout_s, quiet=quiet)
+                end = send_rest(
+                    self._session,
+                    ending,
+                    timeout_s=self._settings.finish_timeout_s if timeout_s is None else timeout_s,
+                    console=self._console,
+                )
+                if not (quiet or self._console.silent):
+                    self._say_goodbye(self._session, ending, end)
                 self._note_end(self._session, highest, ending)
         finally:
             self._lifecycle.finished(self)
 
-    def _finish_session(
-        self, session: Session, ending: Ending, timeout_s: float | None, *, quiet: bool
-    ) -> None:
-        payload = records.exited(
-            exit_code=ending.exit_code,
-            reason=ending.reason,
-            signal=ending.signal,
-            at=time.time(),
-        )
-        session.spool.append_control(Kind.EXIT, payload)
-        wait_s = self._settings.finish_timeout_s if timeout_s is None else timeout_s
-        with progress_bar(self._console) as on_progress:
-            end = session.sender.finish(timeout_s=wait_s, on_progress=on_progress)
-        session.close()
-        if quiet or self._console.silent:
-            return
+    def _say_goodbye(self, session: Session, ending: Ending, end: SendingEnd) -> None:
         sample = session.sample
-        self._console.finished(
-            self.label,
-            Closing(
-                state="failed" if ending.exit_code else "finished",
-                rows=self._rows.rows,
-                lost_rows=session.spool.dropped_rows,
-                records=end.records,
-                waiting=end.waiting,
-                is_synced=end.is_synced,
-                offline=self._settings.mode == "offline",
-                remainder=end.remainder,
-                courses=sample.values() if sample is not None else {},
-                summary=self._keeper.state().values(),
-            ),
+        closing = Closing(
+            state="failed" if ending.exit_code else "finished",
+            rows=self._rows.rows,
+            lost_rows=session.spool.dropped_rows,
+            records=end.records,
+            waiting=end.waiting,
+            is_synced=end.is_synced,
+            offline=self._settings.mode == "offline",
+            remainder=end.remainder,
+            courses=sample.values() if sample is not None else {},
+            summary=self._keeper.state().values(),
         )
+        self._console.finished(self.label, closing)
 
     def _note_end(self, session: Session, highest: int, ending: Ending) -> None:
         ref = self._session_ref(session, highest)
@@ -471,17 +396,6 @@ class Run(FactsOfRun):
             )
         )
         return session.spool
-
-    @property
-    def label(self) -> RunLabel:
-        """How the run is named to people."""
-        return RunLabel(
-            run_id=self.id,
-            name=self.name or self.id,
-            project=self.project,
-            folder=self.dir or Path(),
-            url=self.url,
-        )
 
     def __enter__(self) -> Self:
         return self

@@ -13,11 +13,13 @@ from typing import Any, Protocol
 from kelt import records
 from kelt.console import Console
 from kelt.errors import StorageError
+from kelt.exit_hooks import Ending
 from kelt.history_sample import HistorySample
 from kelt.journal.errors import NoSpaceError
 from kelt.journal.spool import SpoolWriter
 from kelt.local_runs import BranchRecord
 from kelt.names import new_writer_id
+from kelt.progress import progress_bar
 from kelt.records import Opening, RunFacts
 from kelt.row_packing import RowSink
 from kelt.run_folder import (
@@ -29,7 +31,7 @@ from kelt.run_folder import (
     take_lock,
     write_manifest,
 )
-from kelt.sender import Sender
+from kelt.sender import Sender, SendingEnd
 from kelt.settings import Settings
 from kelt_proto.v1.frames import Kind
 
@@ -181,6 +183,20 @@ def open_session(
         sender=sender,
         sample=sample,
     )
+
+
+def send_rest(
+    session: Session, ending: Ending, *, timeout_s: float, console: Console
+) -> SendingEnd:
+    """Writes the goodbye, waits a bounded time until everything is committed, and closes."""
+    payload = records.exited(
+        exit_code=ending.exit_code, reason=ending.reason, signal=ending.signal, at=time.time()
+    )
+    session.spool.append_control(Kind.EXIT, payload)
+    with progress_bar(console) as on_progress:
+        end = session.sender.finish(timeout_s=timeout_s, on_progress=on_progress)
+    session.close()
+    return end
 
 
 def _manifest(

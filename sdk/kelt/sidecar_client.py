@@ -39,6 +39,8 @@ class SidecarClient:
     """
 
     def __init__(self, *, socket: Path) -> None:
+        # Otherwise gRPC writes a line on standard error for every process that training forks.
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
         import grpc  # noqa: PLC0415 # see the module's description
 
         from kelt_proto.v1 import sidecar_pb2_grpc  # noqa: PLC0415

@@ -13,9 +13,9 @@ import pytest
 
 import kelt
 from kelt.active import active
+from kelt.journal.spool import SpoolWriter
 from kelt.local_history import read_records
 from kelt.row_packing import RowEvents, RowPacker, StepCount
-from kelt.journal.spool import SpoolWriter
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import Row, decode_row

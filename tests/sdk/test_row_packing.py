@@ -77,7 +77,9 @@ def test_numpy_numbers_take_the_short_path_and_read_back_as_python(packing) -> N
     for i in range(3):
         packing.log({"a": np.float32(i), "b": np.int64(i), "c": np.array(i), "d": np.bool_(i)})
     rows = packing.rows()
-    assert [r.values for r in rows] == [{"a": float(i), "b": i, "c": i, "d": bool(i)} for i in range(3)]
+    assert [r.values for r in rows] == [
+        {"a": float(i), "b": i, "c": i, "d": bool(i)} for i in range(3)
+    ]
 
 
 def test_an_integer_that_outgrows_its_column_is_kept(packing) -> None:
@@ -102,7 +104,13 @@ def test_the_automatic_step_is_one_above_the_highest(packing) -> None:
     packing.log({"a": 3})
     packing.log({"a": 4}, 5)
     packing.log({"a": 5})
-    assert [(r.header.step, r.values["a"]) for r in packing.rows()] == [(0, 1), (10, 2), (11, 3), (5, 4), (12, 5)]
+    assert [(r.header.step, r.values["a"]) for r in packing.rows()] == [
+        (0, 1),
+        (10, 2),
+        (11, 3),
+        (5, 4),
+        (12, 5),
+    ]
 
 
 def test_a_step_that_goes_down_is_kept_and_flagged(packing) -> None:
@@ -148,7 +156,13 @@ def test_relative_steps_count_from_zero_until_the_user_says_where(new_packing) -
 
 def test_a_mistake_writes_nothing_and_takes_no_step(packing) -> None:
     packing.log({"a": 1})
-    for data, step in (({"a": {1}}, None), ({1: 2}, None), ({"a": 1}, -1), ([1], None), ({"a": 1}, True)):
+    for data, step in (
+        ({"a": {1}}, None),
+        ({1: 2}, None),
+        ({"a": 1}, -1),
+        ([1], None),
+        ({"a": 1}, True),
+    ):
         with pytest.raises(UsageError, match=r"kelt\.log"):
             packing.log(data, step)
     packing.log({"a": 2})

@@ -24,7 +24,9 @@ def log_rows(run, count, name="a"):
 
 
 def test_a_run_is_written_as_it_was_logged(start, contents) -> None:
-    run = start(config={"lr": 0.1}, name="first", tags=["x"], notes="n", group="g", job_type="train")
+    run = start(
+        config={"lr": 0.1}, name="first", tags=["x"], notes="n", group="g", job_type="train"
+    )
     assert kelt.run is run
     kelt.log({"loss": 0.5, "nested": {"x": 1}})
     kelt.log({"loss": 0.25})
@@ -36,10 +38,18 @@ def test_a_run_is_written_as_it_was_logged(start, contents) -> None:
     opened = found.opened
     assert opened.WhichOneof("origin") == "created"
     assert (opened.project, opened.run_id, opened.branch_id) == ("p", run.id, run.immutable_id)
-    assert (opened.info.name, opened.info.notes, list(opened.info.tags.values)) == ("first", "n", ["x"])
+    assert (opened.info.name, opened.info.notes, list(opened.info.tags.values)) == (
+        "first",
+        "n",
+        ["x"],
+    )
     assert [e.exit_code for e in found.exits] == [0]
     manifest = read_manifest(run.dir)
-    assert (manifest.run_id, manifest.branch_id, manifest.mode) == (run.id, run.immutable_id, "offline")
+    assert (manifest.run_id, manifest.branch_id, manifest.mode) == (
+        run.id,
+        run.immutable_id,
+        "offline",
+    )
 
 
 def test_a_folder_is_locked_while_its_run_is_open(start) -> None:
@@ -57,7 +67,13 @@ def test_after_the_end_a_call_is_a_mistake_and_outside_too(start) -> None:
     run = start()
     run.finish()
     run.finish()
-    for call in (lambda: run.log({"a": 1}), lambda: run.config.update(a=1), lambda: run.rewind(0), lambda: kelt.log({"a": 1}), lambda: kelt.config):
+    for call in (
+        lambda: run.log({"a": 1}),
+        lambda: run.config.update(a=1),
+        lambda: run.rewind(0),
+        lambda: kelt.log({"a": 1}),
+        lambda: kelt.config,
+    ):
         with pytest.raises(UsageError, match=r"call kelt\.init\(\)"):
             call()
 
@@ -82,7 +98,9 @@ def test_dir_puts_the_folder_elsewhere_and_leaves_a_link(start, kelt_dir, tmp_pa
     assert (kelt_dir / "runs" / run.dir.name).resolve() == run.dir
 
 
-def test_a_state_folder_that_cannot_be_made_stops_no_training(start, tmp_path, monkeypatch, capsys) -> None:
+def test_a_state_folder_that_cannot_be_made_stops_no_training(
+    start, tmp_path, monkeypatch, capsys
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("KELT_DIR", str(tmp_path / "file" / "state"))
     monkeypatch.setenv("KELT_SILENT", "0")
@@ -123,7 +141,10 @@ def test_every_change_of_config_is_recorded_with_its_top_level_key(start, conten
     assert run.config.as_dict() == {"lr": 0.5, "model": {"width": 4, "depth": 2}, "b": 2}
     assert run.config.model.width == 4
     run.finish()
-    changes = [[(i.key, None if i.removed else json.loads(i.json)) for i in c.items] for c in contents(run.dir).controls]
+    changes = [
+        [(i.key, None if i.removed else json.loads(i.json)) for i in c.items]
+        for c in contents(run.dir).controls
+    ]
     assert changes == [
         [("lr", 0.1), ("model", {"width": 3})],
         [("lr", 0.5)],
@@ -157,15 +178,29 @@ def test_the_summary_is_the_last_value_and_what_is_set_by_hand_wins(start, conte
     assert "best.acc" not in run.summary
     run.finish()
     sets = contents(run.dir).controls
-    assert [[(i.key, i.removed) for i in s.items] for s in sets] == [[("loss", False)], [("best.acc", False)], [("best.acc", True)]]
+    assert [[(i.key, i.removed) for i in s.items] for s in sets] == [
+        [("loss", False)],
+        [("best.acc", False)],
+        [("best.acc", True)],
+    ]
     assert [s.step for s in sets] == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("summary", "goal", "expected"),
-    [("min", None, 1.0), ("max", None, 4.0), ("mean", None, 2.5), ("first", None, 3.0), ("last", None, 2.0), ("best", None, 1.0), ("best", "maximize", 4.0)],
+    [
+        ("min", None, 1.0),
+        ("max", None, 4.0),
+        ("mean", None, 2.5),
+        ("first", None, 3.0),
+        ("last", None, 2.0),
+        ("best", None, 1.0),
+        ("best", "maximize", 4.0),
+    ],
 )
-def test_definitions_and_globs_say_how_a_metric_is_summarised(start, summary, goal, expected) -> None:
+def test_definitions_and_globs_say_how_a_metric_is_summarised(
+    start, summary, goal, expected
+) -> None:
     run = start()
     run.define_metric("val/*", summary=summary, goal=goal)
     run.define_metric("hidden", summary="none")
@@ -190,7 +225,9 @@ def test_the_last_value_is_that_of_the_highest_step(start) -> None:
     assert run.summary["a"] == 1.0
 
 
-@pytest.mark.parametrize("arguments", [{"summary": "median"}, {"goal": "up"}, {"step_metric": 3}, {"step_metric": "a*"}])
+@pytest.mark.parametrize(
+    "arguments", [{"summary": "median"}, {"goal": "up"}, {"step_metric": 3}, {"step_metric": "a*"}]
+)
 def test_a_definition_that_cannot_be_is_a_mistake(start, arguments) -> None:
     with pytest.raises(UsageError, match=r"kelt\.define_metric"):
         start().define_metric("a", **arguments)
@@ -217,7 +254,11 @@ def test_rewind_in_mid_run_goes_on_from_the_step_after(start, contents) -> None:
     assert not found.rows[-1].header.flags
     assert found.branches == [first] * 10 + [run.immutable_id]
     (rewind,) = found.rewinds
-    assert (rewind.branch_id, rewind.point.branch_id, rewind.point.step) == (run.immutable_id, first, 4)
+    assert (rewind.branch_id, rewind.point.branch_id, rewind.point.step) == (
+        run.immutable_id,
+        first,
+        4,
+    )
 
 
 def test_rewinding_twice_leaves_the_branch_that_is_current(start, contents) -> None:
@@ -239,14 +280,22 @@ def test_fork_in_mid_run_opens_a_second_run_and_leaves_the_first_open(start, con
     log_rows(run, 6)
     child = run.fork(3, config={"lr": 0.2}, name="child")
     assert kelt.run is child
-    assert (child.step, dict(child.summary), child.config.as_dict()) == (4, {"a": 3.0}, {"lr": 0.2, "keep": 1})
+    assert (child.step, dict(child.summary), child.config.as_dict()) == (
+        4,
+        {"a": 3.0},
+        {"lr": 0.2, "keep": 1},
+    )
     child.log({"a": 40.0})
     run.log({"a": 6.0})
     child.finish()
     assert kelt.run is run
     run.finish()
     opened = contents(child.dir).opened
-    assert (opened.WhichOneof("origin"), opened.forked.branch_id, opened.forked.step) == ("forked", run.immutable_id, 3)
+    assert (opened.WhichOneof("origin"), opened.forked.branch_id, opened.forked.step) == (
+        "forked",
+        run.immutable_id,
+        3,
+    )
     assert contents(child.dir).steps == [4]
     assert contents(run.dir).steps == list(range(7))
 
@@ -276,7 +325,11 @@ def test_forks_rewinds_and_resumes_chain_offline_to_any_depth(start, contents) -
     log_rows(base, 11)
     base.finish()
     fork = start(fork_from=f"{base.id}?_step=6", config={"lr": 2})
-    assert (fork.step, dict(fork.summary), fork.config.as_dict()) == (7, {"a": 6.0}, {"lr": 2, "base": True})
+    assert (fork.step, dict(fork.summary), fork.config.as_dict()) == (
+        7,
+        {"a": 6.0},
+        {"lr": 2, "base": True},
+    )
     log_rows(fork, 3)
     fork.finish()
     second = start(fork_from=f"{fork.immutable_id}?_step=8", config={"own": 1})
@@ -344,7 +397,12 @@ def test_a_parent_that_is_not_known_offline_needs_only_its_step(start, contents)
     run.log({"a": 1.0})
     run.finish()
     point = contents(run.dir).opened.forked
-    assert (point.run_id, point.branch_id, point.step, contents(run.dir).steps) == ("elsewhere", "", 200, [201])
+    assert (point.run_id, point.branch_id, point.step, contents(run.dir).steps) == (
+        "elsewhere",
+        "",
+        200,
+        [201],
+    )
 
 
 def test_a_resumed_run_that_is_not_known_offline_counts_from_its_end(start, contents) -> None:
@@ -359,17 +417,26 @@ def test_a_resumed_run_that_is_not_known_offline_counts_from_its_end(start, cont
     again.finish()
     first, second = contents(run.dir), contents(again.dir)
     assert first.opened.resumed.point_unknown
-    assert [(r.header.step, r.header.flags) for r in first.rows + second.rows] == [(0, 1), (1, 1), (2, 1)]
+    assert [(r.header.step, r.header.flags) for r in first.rows + second.rows] == [
+        (0, 1),
+        (1, 1),
+        (2, 1),
+    ]
 
 
-def test_a_run_id_that_was_used_is_warned_of_and_the_new_run_takes_the_name(start, monkeypatch, capsys) -> None:
+def test_a_run_id_that_was_used_is_warned_of_and_the_new_run_takes_the_name(
+    start, monkeypatch, capsys
+) -> None:
     monkeypatch.setenv("KELT_SILENT", "0")
     first = start(id="same")
     log_rows(first, 3)
     first.finish()
     second = start(id="same")
     assert second.immutable_id != first.immutable_id
-    assert f"archived as {first.immutable_id}; to go on with it instead, pass resume='allow'" in capsys.readouterr().err
+    assert (
+        f"archived as {first.immutable_id}; to go on with it instead, pass resume='allow'"
+        in capsys.readouterr().err
+    )
     second.log({"a": 1.0})
     second.finish()
     assert start(id="same", resume="must").immutable_id == second.immutable_id
@@ -424,7 +491,9 @@ def test_start_and_finish_say_where_things_are(start, monkeypatch, capsys) -> No
     assert f"kelt: run my run ({run.id}) in project p" in said.err
     assert f"kelt sync {run.dir}" in said.err
     assert "loss  █" in said.err
-    assert said.err.endswith(f"kelt: run={run.id} project=p state=finished rows=30 lost=0 synced=later\n")
+    assert said.err.endswith(
+        f"kelt: run={run.id} project=p state=finished rows=30 lost=0 synced=later\n"
+    )
 
 
 def test_silent_says_nothing(start, capsys) -> None:
@@ -436,5 +505,7 @@ def test_importing_kelt_loads_the_standard_library_alone() -> None:
     code = "import sys, kelt; print([m for m in ('grpc', 'google', 'numpy', 'httpx', 'rich', 'orjson', 'anyio', 'typer') if m in sys.modules])"
     import sys
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+    )
     assert done.stdout.strip() == "[]"

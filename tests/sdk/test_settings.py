@@ -24,11 +24,17 @@ def test_an_argument_beats_the_environment_which_beats_the_file(config_file) -> 
     environ = config_file('project = "file"\nentity = "file"\ngroup = "file"\n')
     environ |= {"KELT_PROJECT": "environment", "KELT_ENTITY": "environment"}
     settings = load_settings({"project": "argument", "entity": None}, environ)
-    assert (settings.project, settings.entity, settings.group) == ("argument", "environment", "file")
+    assert (settings.project, settings.entity, settings.group) == (
+        "argument",
+        "environment",
+        "file",
+    )
 
 
 def test_without_anything_there_are_defaults(tmp_path: Path) -> None:
-    settings = load_settings({}, {"XDG_CONFIG_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)})
+    settings = load_settings(
+        {}, {"XDG_CONFIG_HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
+    )
     assert settings.upstream == "http://127.0.0.1:8470"
     assert settings.project == "Uncategorized"
     assert settings.mode == "online"
@@ -50,7 +56,9 @@ def test_without_anything_there_are_defaults(tmp_path: Path) -> None:
         ("KELT_RUN_ID", "../x", "printable characters without"),
     ],
 )
-def test_a_value_that_cannot_be_names_variable_value_and_what_is_allowed(tmp_path, variable, value, allowed) -> None:
+def test_a_value_that_cannot_be_names_variable_value_and_what_is_allowed(
+    tmp_path, variable, value, allowed
+) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({}, {variable: value, "KELT_CONFIG": str(tmp_path / "none")})
     message = str(caught.value)

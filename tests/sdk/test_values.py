@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import enum
 import math
@@ -82,7 +82,17 @@ def test_not_a_number_stays() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [{1, 2}, object(), b"bytes", 1j, datetime.datetime.now(datetime.UTC if hasattr(datetime, "UTC") else datetime.timezone.utc), np.zeros(3), Tensor(0, shape=(2, 2)), [object()], np.datetime64("2026-01-01")],
+    [
+        {1, 2},
+        object(),
+        b"bytes",
+        1j,
+        dt.datetime.now(dt.timezone.utc),
+        np.zeros(3),
+        Tensor(0, shape=(2, 2)),
+        [object()],
+        np.datetime64("2026-01-01"),
+    ],
 )
 def test_a_value_that_cannot_be_logged_is_refused_by_name(value) -> None:
     with pytest.raises(UsageError, match=r"kelt\.log: the value of 'the key(\[0\])?' is an? "):
@@ -100,7 +110,12 @@ def test_the_message_says_what_would_do() -> None:
 
 def test_nested_dicts_flatten_with_dots_in_order() -> None:
     found = columns({"a": 1, "b": {"c": 2.0, "d": {"e": "x"}}, "f": {}})
-    assert [(name, value) for name, _, value in found] == [("a", 1), ("b.c", 2.0), ("b.d.e", "x"), ("f", {})]
+    assert [(name, value) for name, _, value in found] == [
+        ("a", 1),
+        ("b.c", 2.0),
+        ("b.d.e", "x"),
+        ("f", {}),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def _train(server: Server, workshop: Workshop, console: Console) -> list[Expecta
     )  # fmt: skip
     console.print("[bold]a run whose trainer is killed with SIGKILL[/bold]")
     victim = workshop.start_trainer("killed", "killed", 10_000, pace_s=0.01)
-    _expect(_kill_at(victim, workshop.plain_file("killed")), -signal.SIGKILL)
+    _expect(_kill_at(victim, workshop.plain_file("killed"), console), -signal.SIGKILL)
     console.print("[yellow]the server is started again[/yellow]")
     server.start()
     _expect(
@@ -120,23 +120,27 @@ def _watch(process: Any, plain_file: Path, console: Console) -> int:
             if time.monotonic() > deadline:
                 process.kill()
                 raise DemoError("a trainer took too long")
-            if plain_file.exists():
-                lines = plain_file.read_bytes().count(b"\n")
-                status.update(f"{lines} rows logged")
+            status.update(f"{_lines(plain_file)} rows logged")
             time.sleep(0.1)
     code: int = process.returncode
+    console.print(f"  {_lines(plain_file)} rows logged, exit code {code}")
     return code
 
 
-def _kill_at(process: Any, plain_file: Path) -> int:
+def _kill_at(process: Any, plain_file: Path, console: Console) -> int:
     deadline = time.monotonic() + TRAINER_TIMEOUT_S
-    while not plain_file.exists() or plain_file.read_bytes().count(b"\n") < KILL_AT_ROWS:
+    while _lines(plain_file) < KILL_AT_ROWS:
         if process.poll() is not None or time.monotonic() > deadline:
             raise DemoError("the trainer to be killed ended by itself")
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     code: int = process.wait()
+    console.print(f"  {_lines(plain_file)} rows logged, exit code {code}")
     return code
+
+
+def _lines(plain_file: Path) -> int:
+    return plain_file.read_bytes().count(b"\n") if plain_file.exists() else 0
 
 
 def _expect(code: int, expected: int) -> None:

@@ -81,7 +81,6 @@ def main() -> None:
         tags=["demo"],
     ) as run:
         run.define_metric("loss", summary="min")
-        run.define_metric("accuracy", summary="max")
         for step in range(first_step, arguments.last_step + 1):
             chosen = order.choice(len(train_x), BATCH_ROWS, replace=False)
             network.partial_fit(train_x[chosen], train_y[chosen], classes=range(10))
