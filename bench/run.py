@@ -68,7 +68,7 @@ def child(script: str, *arguments: object, env: dict[str, str]) -> dict[str, Any
 
 def spread(values: list[float], digits: int = 1) -> str:
     middle = statistics.median(values)
-    return f"{middle:,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
+    return f"{middle:,.{digits}f} ({min(values):,.{digits}f}-{max(values):,.{digits}f})"
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -100,13 +100,13 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def report(result: dict[str, Any]) -> str:
-    calls = result["log_call"]
+    calls, end_to_end = result["log_call"], result["end_to_end"]
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     lines = [
-        f"{result['machine']}; Python {result['python']}; "
-        + ", ".join(f"{name} {v}" for name, v in result["versions"].items()),
+        f"{result['machine']}; Python {result['python']}; {versions}",
         "",
-        f"`log()` of 20 scalars, one each 200 µs, µs: median over {len(calls['kelt'])} rounds of "
-        f"{result['calls_per_round']} calls (least–greatest)",
+        "`log()` of 20 scalars, one each 200 µs, in µs: median (least-greatest) over",
+        f"{len(calls['kelt'])} rounds of {result['calls_per_round']} calls",
         "",
         "| | p50 | p99 | p99.9 | max |",
         "|---|---|---|---|---|",
@@ -122,11 +122,11 @@ def report(result: dict[str, Any]) -> str:
     floors = [k["p50_us"] / f["p50_us"] for k, f in zip(calls["kelt"], calls["floor"], strict=True)]
     lines += [
         "",
-        f"wandb's p50 is {spread(ratios)} times kelt's; kelt's is {spread(floors)} times the floor.",
+        f"wandb's p50 is {spread(ratios)} times kelt's.",
+        f"kelt's p50 is {spread(floors)} times the floor.",
         "",
-        f"End to end, {result['end_to_end'][0]['rows']:,} rows of 20 scalars from the first `log()` to "
-        "the last row committed: "
-        f"{spread([r['points_per_s'] for r in result['end_to_end']], 0)} points/s.",
+        f"End to end, {end_to_end[0]['rows']:,} rows of 20 scalars from the first `log()` to",
+        f"the last row committed: {spread([r['points_per_s'] for r in end_to_end], 0)} points/s.",
     ]
     return "\n".join(lines)
 

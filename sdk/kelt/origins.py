@@ -155,11 +155,13 @@ class OriginFinder:
 
     def _leave(self, point: Point, what: str, kind: str, run_id: str | None) -> Origin:
         known = self._local.find(self._entity, self._settings.project, point.run)
-        if known is not None:
+        if known is not None and not _lies_elsewhere(known, point.step):
             return self._leave_known(known, point.step, what, kind, run_id)
         try:
             remote = self._ask(point.run, point.step)
         except DaemonError as error:
+            if known is not None:
+                return self._leave_known(known, point.step, what, kind, run_id)
             return self._leave_unknown(point, kind, run_id, error)
         if remote is None:
             raise BranchPointError(
@@ -357,6 +359,11 @@ class OriginFinder:
             parent=parent,
             is_relative=is_relative,
         )
+
+
+def _lies_elsewhere(known: BranchRecord, step: int) -> bool:
+    """Whether the history at a step is on another host, so that the upstream knows it better."""
+    return known.elsewhere is not None and step < known.elsewhere.last_step
 
 
 def _table(definitions: tuple[MetricDefinition, ...]) -> DefinitionTable:

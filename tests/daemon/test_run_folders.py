@@ -237,25 +237,28 @@ async def test_cursors_that_cannot_be_read_cost_a_question_and_nothing_else(tmp_
         assert upstream.violations == []
 
 
+NAMES = ["run.json", "spool-000001.kelt", "journal-000001.kelt", "cursors.json", "witness.json"]
+PLACES = st.integers(0, 9999)
+
+
 @settings(
     max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(data=st.data())
-async def test_no_contents_of_a_folder_stop_the_others(tmp_path_factory, data):
+@given(
+    name=st.sampled_from(NAMES),
+    changes=st.lists(st.tuples(PLACES, st.integers(0, 255)), max_size=5),
+    length=PLACES,
+)
+async def test_no_contents_of_a_folder_stop_the_others(tmp_path_factory, name, changes, length):
     runs = tmp_path_factory.mktemp("runs")
     make_folder(runs / "bad", NOWHERE, 50, pid=0, pid_start_ticks=1).close()
-    names = sorted(p.name for p in (runs / "bad").iterdir())
-    name = data.draw(
-        st.sampled_from([*names, "journal-000001.kelt", "cursors.json", "witness.json"])
-    )
     path = runs / "bad" / name
     contents = bytearray(path.read_bytes()) if path.exists() else bytearray(b"KELTJRN1" + bytes(90))
-    for _ in range(data.draw(st.integers(1, 5))):
-        at = data.draw(st.integers(0, len(contents) - 1))
-        contents[at] = data.draw(st.integers(0, 255))
-    path.write_bytes(contents[: data.draw(st.integers(0, len(contents)))])
+    for place, byte in changes:
+        contents[place * len(contents) // 10_000] = byte
+    path.write_bytes(contents[: length * (len(contents) + 1) // 10_000])
     make_folder(runs / "good", NOWHERE, 50, pid=0, pid_start_ticks=1).close()
     async with daemon_parts(runs) as parts:
         await parts.registry.rescan()
