@@ -34,6 +34,7 @@ from kelt_daemon.upstream.kelt_server import KeltServer
 
 log = structlog.get_logger()
 _IDLE_LOOK_S = 1.0
+EXIT_FOLDER_GONE = 1
 
 
 def run_daemon(
@@ -53,9 +54,9 @@ def run_daemon(
     if idle_exit_s is not None:
         config = replace(config, idle_exit_s=idle_exit_s)
     state_dir.create()
-    with instance.only_instance(state_dir):
+    with instance.only_instance(state_dir) as lock:
         redactor = configure_logs(state_dir.logs, config)
-        daemon = Daemon(state_dir=state_dir, config=config, redactor=redactor)
+        daemon = Daemon(state_dir=state_dir, config=config, redactor=redactor, lock=lock)
         anyio.run(daemon.run, environ, ready_fd)
 
 
@@ -66,10 +67,19 @@ class Daemon:
         state_dir: the state folder.
         config: bounds and intervals.
         redactor: learns which keys must not be logged.
+        lock: that lock.
     """
 
-    def __init__(self, *, state_dir: StateDir, config: DaemonConfig, redactor: Redactor) -> None:
+    def __init__(
+        self,
+        *,
+        state_dir: StateDir,
+        config: DaemonConfig,
+        redactor: Redactor,
+        lock: instance.HeldLock,
+    ) -> None:
         self._state_dir = state_dir
+        self._lock = lock
         self._config = config
         self._redactor = redactor
         self._started_at = time.time()
@@ -169,6 +179,10 @@ class Daemon:
         while True:
             await anyio.sleep(_IDLE_LOOK_S)
             now_s = time.monotonic()
+            if not self._lock.is_in_place():
+                log.error("state_folder_gone", folder=str(self._state_dir.root))
+                # At once: gRPC would remove the socket, which may be a successor's by now.
+                os._exit(EXIT_FOLDER_GONE)
             if service.calls or registry.is_anyone_live:
                 used_at_s = now_s
                 continue

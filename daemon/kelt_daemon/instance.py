@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from kelt.run_folder import boot_id, pid_start_ticks
@@ -20,8 +21,23 @@ _LOCK_TRIES = 20
 _LOCK_WAIT_S = 0.025
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeldLock:
+    """The lock that this process holds."""
+
+    path: Path
+    inode: int
+
+    def is_in_place(self) -> bool:
+        """Whether it is still the state folder's: with the folder deleted, it locks nobody out."""
+        try:
+            return self.path.stat().st_ino == self.inode
+        except OSError:
+            return False
+
+
 @contextlib.contextmanager
-def only_instance(state_dir: StateDir) -> Iterator[None]:
+def only_instance(state_dir: StateDir) -> Iterator[HeldLock]:
     """Holds the daemon's lock; inside, the socket and the record are ours alone.
 
     Raises:
@@ -32,11 +48,13 @@ def only_instance(state_dir: StateDir) -> Iterator[None]:
         _take(fd, state_dir)
         # Left by a daemon that was killed: nobody else can be listening there.
         state_dir.socket.unlink(missing_ok=True)
+        lock = HeldLock(path=state_dir.daemon_lock, inode=os.fstat(fd).st_ino)
         try:
-            yield
+            yield lock
         finally:
-            state_dir.socket.unlink(missing_ok=True)
-            state_dir.daemon_record.unlink(missing_ok=True)
+            if lock.is_in_place():
+                state_dir.socket.unlink(missing_ok=True)
+                state_dir.daemon_record.unlink(missing_ok=True)
     finally:
         os.close(fd)
 

@@ -176,11 +176,17 @@ class UpstreamLink:
 
     async def _connect(self) -> bool:
         self.connection += 1
+        api_key = self._api_key
         try:
             with anyio.fail_after(3 * self._config.call_deadline_s):
-                self.info = await self.upstream.connect(self._api_key)
+                self.info = await self.upstream.connect(api_key)
         except RefusedError as error:
-            self._set(LinkState.REFUSED, str(error))
+            # Another key may have come meanwhile: then that one is tried before anything is said.
+            is_current = api_key == self._api_key
+            self._set(
+                LinkState.REFUSED if is_current else LinkState.CONNECTING,
+                str(error) if is_current else "",
+            )
         except UpstreamError as error:
             self._retry_after_s = getattr(error, "retry_after_s", None)
             self._set(LinkState.UNREACHABLE, str(error))

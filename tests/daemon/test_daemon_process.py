@@ -131,6 +131,7 @@ async def test_what_is_logged_while_the_upstream_is_down_arrives_when_it_is_back
 
 async def test_of_eight_daemons_started_at_once_one_serves_and_the_others_say_why(daemon):
     spawned = [daemon.spawn() for _ in range(8)]
+    daemon.trainers += [process for process, _ in spawned]
     await eventually(lambda: sum(p.poll() is not None for p, _ in spawned) == 7, "seven gave up")
     alive = [(p, fd) for p, fd in spawned if p.poll() is None]
     for process, _ in spawned:
@@ -451,3 +452,14 @@ async def test_a_server_restored_from_a_backup_is_given_again_what_it_lost(daemo
         await eventually(lambda: upstream.of_kind(writer_id, EXIT), "the exit")
         has_all(upstream, daemon, "r1", 400)
         assert upstream.losses(writer_id) == []
+
+
+async def test_a_daemon_whose_state_folder_was_deleted_ends_and_spares_its_successor(daemon):
+    daemon.start()
+    first = daemon.process
+    shutil.rmtree(daemon.state_dir.root)
+    daemon.state_dir.create()
+    daemon.start()
+    assert first.wait(20) == 1
+    with daemon.client() as client:
+        assert client.status().pid == daemon.process.pid

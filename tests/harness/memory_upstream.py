@@ -7,6 +7,7 @@ that it can judge the daemon: whatever is not as it should be goes into `violati
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 import zlib
@@ -80,6 +81,7 @@ class MemoryUpstream(UpstreamServicer):
     grpc_port: int = 0
     _server: Any = None
     _http: Any = None
+    _answers: set[asyncio.Task] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -100,6 +102,9 @@ class MemoryUpstream(UpstreamServicer):
 
     async def stop(self) -> None:
         self._http.close()
+        for answer in list(self._answers):
+            answer.cancel()
+        await asyncio.gather(*self._answers, return_exceptions=True)
         await self._server.stop(grace=None)
 
     async def __aenter__(self):
@@ -110,6 +115,19 @@ class MemoryUpstream(UpstreamServicer):
         await self.stop()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._answers.add(task)
+        try:
+            await self._say_info(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the caller went away
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+            self._answers.discard(task)
+
+    async def _say_info(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         info = {
             "version": "0.1.0",
@@ -125,8 +143,6 @@ class MemoryUpstream(UpstreamServicer):
             b"content-length: %d\r\n\r\n%s" % (len(body), body)
         )
         await writer.drain()
-        writer.close()
-        await writer.wait_closed()
 
     async def _check_key(self, context: Any) -> None:
         given = dict(context.invocation_metadata() or ()).get("authorization", "")

@@ -241,3 +241,38 @@ def test_an_emptied_catalog_asks_for_everything_again(
         stand.push(stream.batches())
         assert steps(stand) == [0, 1, 2]
         assert stand.counters.rows == 0  # the metrics had them
+
+
+def test_a_daemons_loss_over_a_range_in_the_writers_own_stream_is_one_loss(stand: Stand) -> None:
+    """As the daemon replaces a damaged range: a batch of the range whose only frame ends it."""
+    stream = simple_run(row_count=9)
+    stand.push([stream.batch(1, 3)])
+    loss = record_pb2.Loss(
+        writer_id=stream.writer_id, first_seq=4, last_seq=7, rows=4, reason="damaged on disk"
+    )
+    frame = frames.encode_frame(stream.seed, frames.Kind.LOSS, 7, loss.SerializeToString())
+    (ack,) = stand.push([sealed(stream.writer_id, 4, 7, frame)])
+    assert (ack.committed_through, ack.gap) == (7, False)
+    stand.push([stream.batch(8, 10)])
+    assert steps(stand) == [0, 1, 6, 7, 8]
+    run = stand.run("run")
+    assert [(x["first_seq"], x["last_seq"], x["reason"]) for x in run["losses"]] == [
+        (4, 7, "damaged on disk")
+    ]
+    assert run["lost_rows"] == 4
+
+
+def test_a_reader_in_the_middle_of_a_commit_remembers_nothing_half_done(stand: Stand) -> None:
+    """What is asked while rows are being committed must not be taken for the answer after."""
+    metrics = stand.stores.metrics
+    stream = simple_run(row_count=50)
+    insert = metrics._insert
+
+    def look_then_insert(name: str, *arguments: Any, **options: Any) -> None:
+        insert(name, *arguments, **options)
+        stand.run("run")
+
+    metrics._insert = look_then_insert
+    stand.push([stream.batch(1, 51)])
+    metrics._insert = insert
+    assert stand.run("run")["rows"] == 50

@@ -8,13 +8,16 @@ rewind still land where they were logged.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+
+from google.protobuf.message import DecodeError
 
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import Kind
 from kelt_server import facts
-from kelt_server.ingest.blocks import Column, ControlRecord, LostRange, RowBlock
+from kelt_server.ingest.blocks import Column, ControlRecord, LostRange, Piece, RowBlock
 from kelt_server.ingest.columns import decode_batch
 from kelt_server.ingest.records import RecordContext, orphan, own_loss, read_control
 from kelt_server.ingest.writer_state import WriterState
@@ -50,16 +53,20 @@ def apply_batch(
     context = RecordContext(batch.writer_id, default_entity, received_at)
     found: list[facts.Fact] = []
     blocks: list[RoutedBlock] = []
-    pieces = decode_batch(
-        batch.frames,
-        writer_id=batch.writer_id,
-        first_seq=batch.first_seq,
-        last_seq=batch.last_seq,
-        after_seq=state.committed_through,
+    pieces = list(
+        decode_batch(
+            batch.frames,
+            writer_id=batch.writer_id,
+            first_seq=batch.first_seq,
+            last_seq=batch.last_seq,
+            after_seq=state.committed_through,
+        )
     )
+    declared = [_declared_loss(piece, batch.writer_id) for piece in pieces]
     for piece in pieces:
         if isinstance(piece, LostRange):
-            found.append(own_loss(batch.writer_id, piece))
+            if not any(first <= piece.first_seq <= last for first, last in declared):
+                found.append(own_loss(batch.writer_id, piece))
             continue
         seq = int(piece.seqs[0]) if isinstance(piece, RowBlock) else piece.seq
         is_witness = isinstance(piece, ControlRecord) and piece.kind in _WITNESS_KINDS
@@ -96,6 +103,19 @@ def whole_batch_lost(batch: record_pb2.Batch, state: WriterState, reason: str) -
         metrics_cursor=max(state.metrics_cursor, batch.last_seq),
     )
     return BatchEffect((loss,), (), state)
+
+
+def _declared_loss(piece: Piece, writer_id: bytes) -> tuple[int, int]:
+    """The range before a LOSS record in the writer's own stream that the record accounts for.
+
+    So a daemon replaces a damaged range: one batch over all of it, whose only frame is the last.
+    """
+    if isinstance(piece, ControlRecord) and piece.kind == Kind.LOSS:
+        with contextlib.suppress(DecodeError):
+            said = record_pb2.Loss.FromString(piece.payload)
+            if said.writer_id == writer_id and said.first_seq <= piece.seq == said.last_seq:
+                return said.first_seq, said.last_seq
+    return 0, 0
 
 
 _WITNESS_KINDS = (Kind.LOSS, Kind.ASSERTION)

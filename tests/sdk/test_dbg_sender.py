@@ -1,0 +1,180 @@
+"""Runs with a real daemon, whose upstream is away: everything gets to this host's disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+import kelt
+from kelt.errors import DaemonStartError
+from kelt.journal.reader import read_journal
+from kelt.launcher import RespawnDelay, ensure_daemon
+from kelt.settings import load_settings
+
+DEADLINE_S = 30.0
+
+
+@pytest.fixture
+def online(kelt_dir, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("KELT_MODE", "online")
+    monkeypatch.setenv("KELT_UPSTREAM", f"http://127.0.0.1:{port}")
+    yield kelt_dir
+    while kelt.run is not None:
+        kelt.finish()
+    with contextlib.suppress(OSError, ValueError):
+        os.kill(daemon_pid(kelt_dir), signal.SIGTERM)
+
+
+def daemon_pid(root) -> int:
+    return int(json.loads((root / "daemon.json").read_text())["pid"])
+
+
+def wait_until(condition, run=None) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > deadline - 22:
+            import faulthandler, sys; s = kelt.run._session.sender; print(s.state, s._sent_seq, s._sealer.sealed_seq, s._link._next_try - time.monotonic(), s._link._stream, s._link._client, list(kelt.run.dir.parent.parent.iterdir()), file=sys.__stderr__); print(open(str(kelt.run.dir.parent.parent)+"/logs/daemon.log").read(), open(str(kelt.run.dir.parent.parent)+"/logs/daemon.stderr").read()[-3000:], file=sys.__stderr__); faulthandler.dump_traceback(file=sys.__stderr__); raise AssertionError
+        time.sleep(0.01)
+
+
+def is_durable(run) -> bool:
+    return run._session.sender.state.durable_through >= run._session.spool.seq
+
+
+def journaled(run) -> list[int]:
+    entries = [e for e in read_journal(run.dir) if e.writer_id == run._session.spool.writer_id]
+    return [seq for e in entries for seq in range(e.first_seq, e.last_seq + 1)]
+
+
+def test_init_starts_a_daemon_without_waiting_and_rows_get_to_its_journal(online) -> None:
+    run = kelt.init("p")
+    for i in range(1000):
+        run.log({"i": i})
+    wait_until(lambda: is_durable(run))
+    assert journaled(run) == list(range(1, 1002))
+
+
+def test_a_daemon_that_is_killed_is_started_again_and_gets_every_record_once(online) -> None:
+    run = kelt.init("p")
+    run.log({"i": -1})
+    wait_until(lambda: is_durable(run))
+    killed = daemon_pid(online)
+    os.kill(killed, signal.SIGKILL)
+    for i in range(20_000):
+        run.log({"i": i})
+    wait_until(lambda: is_durable(run))
+    assert daemon_pid(online) != killed
+    assert journaled(run) == list(range(1, 20_003))
+
+
+def test_a_daemon_that_stands_still_delays_nothing_and_later_gets_everything_in_order(
+    online,
+) -> None:
+    run = kelt.init("p")
+    run.log({"i": -1})
+    wait_until(lambda: is_durable(run))
+    pid = daemon_pid(online)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for i in range(60_000):
+            run.log({"i": i, **{f"m{k}": 0.5 for k in range(20)}})
+        wait_until(lambda: run._session.sender._sealer.sealed_seq == run._session.spool.seq)
+        assert run._session.sender._sent_seq < run._session.spool.seq
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: is_durable(run))
+    assert journaled(run) == list(range(1, 60_003))
+    wait_until(lambda: len(list(run.dir.glob("spool-*.kelt"))) <= 2)
+
+
+def test_finish_leaves_the_rest_to_the_daemon_where_the_upstream_is_away(
+    online, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("KELT_SILENT", "0")
+    run = kelt.init("p")
+    run.log({"i": 1})
+    run.finish()
+    said = capsys.readouterr().err
+    assert "3 of 3 records are still on the way: " in said
+    assert said.endswith("rows=1 lost=0 synced=no\n")
+
+
+def test_without_a_daemon_a_run_is_kept_and_training_goes_on(
+    online, monkeypatch, capsys, contents
+) -> None:
+    monkeypatch.setenv("KELT_SILENT", "0")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    run = kelt.init("p", settings={"finish_timeout_s": 3})
+    for i in range(10):
+        run.log({"i": i})
+    run.finish()
+    said = capsys.readouterr().err
+    assert said.count("the daemon is not there") == 1
+    assert contents(run.dir).column("i") == list(range(10))
+
+
+def test_a_daemon_that_does_not_start_is_said_in_a_sentence(online, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(
+        DaemonStartError, match=r"did not become ready .* its messages are in .*daemon\.stderr"
+    ):
+        ensure_daemon(load_settings({}, os.environ))
+
+
+def test_of_many_that_start_it_at_once_one_does(online) -> None:
+    code = "import os\nfrom kelt.launcher import ensure_daemon\nfrom kelt.settings import load_settings\np = ensure_daemon(load_settings({}, os.environ))\nprint(p.pid, p.started)"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(8)
+    ]
+    answers = [p.communicate(timeout=60)[0].split() for p in processes]
+    assert {pid for pid, _ in answers} == {str(daemon_pid(online))}
+    assert sorted(started for _, started in answers) == ["False"] * 7 + ["True"]
+
+
+def test_init_loads_no_grpc_in_the_thread_that_trains(online, run_script) -> None:
+    code = "import kelt, sys\nrun = kelt.init('p')\nbefore = 'grpc' in sys.modules\nkelt.log({'a': 1})\nprint(before)"
+    assert run_script(code).stdout == "False\n"
+
+
+def test_a_child_forked_with_a_live_stream_logs_and_the_parent_goes_on(
+    online, run_script, folders, contents
+) -> None:
+    code = (
+        "import kelt, os, sys, time\nrun = kelt.init('p')\n"
+        "while not run._session.sender.state.is_connected: time.sleep(0.01)\n"
+        "for i in range(100): kelt.log({'parent': i})\n"
+        "for _ in range(3):\n"
+        "    pid = os.fork()\n"
+        "    if pid == 0:\n"
+        "        for i in range(50): kelt.log({'child': i})\n"
+        "        sys.exit(0)\n"
+        "    assert os.waitpid(pid, 0)[1] == 0\n"
+        "kelt.log({'parent': 100})\nkelt.finish()\nprint('done')"
+    )
+    done = run_script(code)
+    assert done.stdout == "done\n", done.stderr
+    assert len(folders()) == 4
+    assert contents(folders()[0]).column("parent") == list(range(101))
+    for child in folders()[1:]:
+        assert contents(child).column("child") == list(range(50))
+
+
+def test_waiting_grows_and_is_bounded() -> None:
+    delay = RespawnDelay(first_s=1.0, max_s=8.0)
+    waits = [delay.next_s() for _ in range(6)]
+    for wait, most in zip(waits, [1, 2, 4, 8, 8, 8], strict=True):
+        assert most / 2 <= wait <= most
+    delay.reset()
+    assert delay.next_s() <= 1.0
