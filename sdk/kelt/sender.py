@@ -247,7 +247,8 @@ class Sender:
         if is_connected and self._sent_seq < self._sealer.sealed_seq:
             self._catch_up()
         if is_connected:
-            self._spool.release(self.state.durable_through)
+            # Never the segment that the sealer stands in, even where the writer has left it.
+            self._spool.release(min(self.state.durable_through, self._sealer.sealed_seq - 1))
 
     def _send(self, batch: CutBatch) -> bool:
         if self._link is None or not self._link.send(batch, timeout_s=_SEND_TIMEOUT_S):

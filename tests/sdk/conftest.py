@@ -16,6 +16,7 @@ from kelt.active import active
 from kelt.journal.spool import SpoolWriter
 from kelt.local_history import read_records
 from kelt.row_packing import RowEvents, RowPacker, StepCount
+from kelt.run_folder import read_manifest
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import Row, decode_row
@@ -177,6 +178,8 @@ def folders(kelt_dir: Path) -> Callable[[], list[Path]]:
     """The run folders, oldest first."""
 
     def found() -> list[Path]:
-        return sorted((kelt_dir / "runs").iterdir(), key=lambda p: p.stat().st_ctime_ns)
+        return sorted(
+            (kelt_dir / "runs").iterdir(), key=lambda path: read_manifest(path).started_at
+        )
 
     return found

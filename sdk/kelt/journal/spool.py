@@ -17,6 +17,7 @@ refused and counted; the last `CONTROL_RESERVE_BYTES` of a segment are kept for 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import mmap
 import os
 import struct
@@ -122,7 +123,7 @@ class SpoolWriter:
         self._lock_owner = 0
         self._deferred: deque[tuple[Any, ...]] = deque()
         self._spare: SpoolSegment | None = None
-        self._next_number = 1
+        self._numbers = itertools.count(1)
         self._bytes_on_disk = 0
         self._step_max = -1
         self._beat = 0
@@ -170,6 +171,8 @@ class SpoolWriter:
                     segment.map, pos + 8, seq, 0, interned.schema.schema_id, flags, step,
                     timestamp, runtime, *values,
                 )  # fmt: skip
+                # What an interrupted, longer append left behind must not be taken for a frame.
+                segment.words[(pos + size) >> 3] = 0
                 segment.words[pos >> 3] = interned.word0
                 self.seq = seq
                 segment.pos = pos + size
@@ -247,6 +250,8 @@ class SpoolWriter:
         start = pos + FRAME_HEADER_BYTES
         segment.map[start : start + len(payload)] = payload
         _COMMIT_TAIL.pack_into(segment.map, pos + 8, seq, 0)
+        # What an interrupted, longer append left behind must not be taken for a frame.
+        segment.words[(start + padded(len(payload))) >> 3] = 0
         segment.words[pos >> 3] = word0(kind, len(payload))
         if kind != Kind.SCHEMA:
             self.seq = seq
@@ -326,7 +331,10 @@ class SpoolWriter:
         grown = min(SEGMENT_BYTES_MAX, self._current.bytes_max * 4)
         spare = self._create(min(grown, max(SEGMENT_BYTES_MIN, self._quota_left())))
         with self._lock:
-            if self._spare is None and not self._closed:
+            # An append that found no spare may have made a segment of a higher number meanwhile;
+            # this one would then come out of order.
+            is_next = spare.number > self._current.number
+            if is_next and self._spare is None and not self._closed:
                 self._spare = spare
                 return
         self._discard(spare)
@@ -340,13 +348,12 @@ class SpoolWriter:
         return self.quota_bytes - self._bytes_on_disk
 
     def _create(self, bytes_max: int) -> SpoolSegment:
-        number = self._next_number
+        number = next(self._numbers)  # atomic: appends and the background thread both make segments
         path = segment_path(self.folder, "spool", number)
         if self._bytes_on_disk and bytes_max > self._quota_left():
             raise NoSpaceError(
                 f"the spool's quota of {self.quota_bytes} bytes is used up", path=path
             )
-        self._next_number = number + 1
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
