@@ -130,3 +130,12 @@ def test_a_header_read_back_tells_the_predecessor(tmp_path):
     header = JournalHeader(b"j" * 16, 4, 17, 0xDEADBEEF)
     path = tmp_path / "journal-000004.kelt"
     assert decode_journal_header(encode_journal_header(header), path) == header
+
+
+def test_a_segment_that_another_process_cuts_short_while_it_is_read_harms_nobody(tmp_path):
+    """A reader that maps the file would be killed by SIGBUS here."""
+    path, _ = write_journal(tmp_path, [bytes([n]) * 5000 for n in range(20)])
+    entries = read_journal(tmp_path)
+    first = next(entries)
+    path.write_bytes(b"")
+    assert [first, *entries][-1].payload == bytes([19]) * 5000

@@ -7,7 +7,6 @@ of dead, forked or offline writers, and for journals at start, in replay and in 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,23 +49,11 @@ class Damage:
     reason: str
 
 
-@contextlib.contextmanager
-def _contents(path: Path) -> Iterator[memoryview]:
-    """A file's bytes, mapped read-only; empty files included."""
-    with path.open("rb") as file:
-        try:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError:  # an empty file cannot be mapped
-            yield memoryview(b"")
-            return
-    view = memoryview(mapped)
-    try:
-        yield view
-    finally:
-        # A consumer may still hold a payload; then the map goes with the last view.
-        with contextlib.suppress(BufferError):
-            view.release()
-            mapped.close()
+def _contents(path: Path) -> bytes:
+    """A segment's bytes, copied: another process may cut the file short at any time, and touching
+    a map beyond its file's end would kill this one (SIGBUS).
+    """
+    return path.read_bytes()
 
 
 def read_spool_headers(folder: Path) -> list[SpoolHeader]:
@@ -97,13 +84,14 @@ def read_spool(folder: Path, *, after_seq: int = 0) -> Iterator[Frame | Damage]:
             continue
         path = segment_path(folder, "spool", number)
         try:
-            with _contents(path) as buffer:
-                yield from _read_spool_segment(buffer, path)
+            raw = _contents(path)
         except FileNotFoundError:  # released in the meantime
             continue
+        yield from _read_spool_segment(raw, path)
 
 
-def _read_spool_segment(buffer: memoryview, path: Path) -> Iterator[Frame | Damage]:
+def _read_spool_segment(raw: bytes, path: Path) -> Iterator[Frame | Damage]:
+    buffer = memoryview(raw)
     try:
         header = decode_spool_header(buffer, path)
     except DamagedSegmentError as error:
@@ -126,7 +114,7 @@ def _read_spool_segment(buffer: memoryview, path: Path) -> Iterator[Frame | Dama
             continue
         # A zero word ends a segment (behind it may lie what a killed process had begun to write),
         # unless damage put it there: look for a sealed frame further on.
-        resumed = _next_frame(buffer, offset + 8, seed)
+        resumed = _next_frame(raw, offset + 8, seed)
         at_end = resumed == len(buffer)
         if not at_end or any(buffer[offset : offset + 8]):
             yield Damage(path, offset, resumed, reason)
@@ -135,11 +123,11 @@ def _read_spool_segment(buffer: memoryview, path: Path) -> Iterator[Frame | Dama
         offset = resumed
 
 
-def _next_frame(buffer: memoryview, offset_bytes: int, seed: int) -> int:
+def _next_frame(raw: bytes, offset_bytes: int, seed: int) -> int:
     """Where the next sealed, intact frame starts, or the end of the buffer."""
     mark = struct.pack("<H", FRAME_MARK)
     found = offset_bytes
-    raw = buffer.obj if isinstance(buffer.obj, mmap.mmap) else bytes(buffer)
+    buffer = memoryview(raw)
     while (found := raw.find(mark, found)) >= 0:
         start = found - 6
         if start >= offset_bytes and start % 8 == 0:
@@ -186,15 +174,14 @@ def read_journal_segment(
     A segment deleted in the meantime has none.
     """
     try:
-        with _contents(path) as buffer:
-            yield from _read_journal_buffer(buffer, path, offset_bytes)
+        raw = _contents(path)
     except FileNotFoundError:
         return
+    yield from _read_journal_entries(raw, path, offset_bytes)
 
 
-def _read_journal_buffer(
-    buffer: memoryview, path: Path, offset_bytes: int
-) -> Iterator[Entry | Damage]:
+def _read_journal_entries(raw: bytes, path: Path, offset_bytes: int) -> Iterator[Entry | Damage]:
+    buffer = memoryview(raw)
     try:
         seed = decode_journal_header(buffer, path).crc_seed
     except DamagedSegmentError as error:
@@ -212,7 +199,7 @@ def _read_journal_buffer(
             yield entry
             offset = entry.end_bytes
             continue
-        resumed = _next_entry(buffer, offset + 8, seed)
+        resumed = _next_entry(raw, offset + 8, seed)
         if resumed == len(buffer):
             # Nothing intact behind: the end, or a torn tail, which was never acknowledged.
             return
@@ -220,9 +207,9 @@ def _read_journal_buffer(
         offset = resumed
 
 
-def _next_entry(buffer: memoryview, offset_bytes: int, seed: int) -> int:
+def _next_entry(raw: bytes, offset_bytes: int, seed: int) -> int:
     mark = struct.pack("<H", ENTRY_MARK)
-    raw = buffer.obj if isinstance(buffer.obj, mmap.mmap) else bytes(buffer)
+    buffer = memoryview(raw)
     found = offset_bytes
     while (found := raw.find(mark, found)) >= 0:
         start = found - _ENTRY_MARK_OFFSET
