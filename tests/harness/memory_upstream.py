@@ -102,6 +102,7 @@ class MemoryUpstream(UpstreamServicer):
 
     async def stop(self) -> None:
         self._http.close()
+        await asyncio.sleep(0.01)  # connections just accepted get their task
         for answer in list(self._answers):
             answer.cancel()
         await asyncio.gather(*self._answers, return_exceptions=True)
