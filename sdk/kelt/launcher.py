@@ -141,8 +141,10 @@ def _spawn(state_dir: StateDir) -> None:
             )
         os.close(ready_child)
         ready_child = -1
-        readable, _, _ = select.select([ready], [], [], READY_TIMEOUT_S)
-        if not readable or not os.read(ready, 1):
+        # Not select(): in a process with many open files its descriptors are out of range.
+        poll = select.poll()
+        poll.register(ready, select.POLLIN)
+        if not poll.poll(READY_TIMEOUT_S * 1000) or not os.read(ready, 1):
             raise DaemonStartError(_start_failure(state_dir))
     except (OSError, subprocess.SubprocessError) as error:
         raise DaemonStartError(f"The daemon cannot be started: {error}.") from error

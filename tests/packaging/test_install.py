@@ -56,11 +56,14 @@ def train_and_read_back(binaries, folder):
     """Starts the installed server by the installed command, trains, and reads back."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("KELT_", "PYTHON"))}
     ready = folder / "ready.json"
-    server = subprocess.Popen(
-        [binaries / "kelt", "server", "--dir", folder / "server", "--port", "0", "--grpc-port", "0",
-         "--ready-file", ready],
-        env=environment, cwd=folder, stderr=(folder / "server.log").open("wb"),
-    )  # fmt: skip
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [
+                *(binaries / "kelt", "server", "--dir", folder / "server", "--ready-file", ready),
+                *("--port", "0", "--grpc-port", "0"),
+            ],
+            env=environment, cwd=folder, stderr=log, stdout=log,
+        )  # fmt: skip
     try:
         from harness.stack import eventually
 

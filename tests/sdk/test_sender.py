@@ -177,3 +177,20 @@ def test_waiting_grows_and_is_bounded() -> None:
         assert most / 2 <= wait <= most
     delay.reset()
     assert delay.next_s() <= 1.0
+
+
+def test_a_daemon_is_started_from_a_process_with_more_open_files_than_select_can_take(
+    online, run_script
+) -> None:
+    code = (
+        "import kelt, os, resource, time\n"
+        "limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, 4096), limit))\n"
+        "files = [os.open('/dev/null', os.O_RDONLY) for _ in range(1100)]\n"
+        "run = kelt.init('p')\n"
+        "end = time.monotonic() + 10\n"
+        "while not run._session.sender.state.is_connected and time.monotonic() < end:\n"
+        "    time.sleep(0.01)\n"
+        "print(run._session.sender.state.is_connected)\nos._exit(0)"
+    )
+    assert run_script(code).stdout == "True\n"
