@@ -26,11 +26,17 @@ print([row["i"] for row in kelt.Api().run("p/child").scan_history()])
 
 
 def floor_python():
-    """The oldest Python that kelt supports, where this machine has one."""
-    named = os.environ.get("KELT_FLOOR_PYTHON") or shutil.which("python3.10")
-    if named is None and sys.version_info[:2] == (3, 10):
-        named = sys.executable
-    return named
+    """The oldest Python that kelt supports, where this machine has one that runs."""
+    candidates = [os.environ.get("KELT_FLOOR_PYTHON"), sys.executable, shutil.which("python3.10")]
+    if shutil.which("pyenv"):
+        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=True).stdout
+        candidates += map(str, Path(root.strip()).glob("versions/3.10.*/bin/python"))
+    for candidate in filter(None, candidates):
+        ask = [candidate, "-c", "import sys; print(*sys.version_info[:2])"]
+        done = subprocess.run(ask, capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout.split() == ["3", "10"]:
+            return candidate
+    return None
 
 
 def make_environment(folder, python, *what):
