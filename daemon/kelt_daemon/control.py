@@ -17,6 +17,7 @@ from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import FolderProblemError
 from kelt_daemon.ingest import upstream_state
 from kelt_daemon.links import LinkState, UpstreamLink
+from kelt_daemon.probe import is_lock_free
 from kelt_daemon.registry import Registry
 from kelt_daemon.run_folders import RunFolder
 from kelt_proto.v1 import sidecar_pb2
@@ -135,7 +136,7 @@ class Control:
     def _progress(self, folder: RunFolder, *, has_waited: bool) -> sidecar_pb2.FolderProgress:
         error = folder.problem or folder.journal_problem
         link = folder.link
-        if folder.is_live and folder.manifest.mode == "offline":
+        if _goes_on_offline(folder):
             error = (
                 f"The run still goes on (process {folder.manifest.pid}); it is sent when it has "
                 "ended."
@@ -157,11 +158,19 @@ def _is_reached(folder: RunFolder, goals: dict[RunFolder, int]) -> bool:
     """Whether what the folder held when it was asked for is committed.
 
     The goal is set once nothing of it is still to be read: its writer lives, or all is in.
+    A live writer's offline run is refused before, unless it was closed and is about to be read.
     """
-    if not (folder.is_over or folder.is_live):
+    is_online_live = folder.is_live and folder.manifest.mode != "offline"
+    if not (folder.is_over or folder.is_closed or is_online_live):
         return False
     goal = goals.setdefault(folder, folder.durable_records)
     return folder.committed_records >= goal
+
+
+def _goes_on_offline(folder: RunFolder) -> bool:
+    """Whether an offline run is being written: one that was finished gave back its lock."""
+    is_live = folder.is_live and folder.manifest.mode == "offline"
+    return is_live and not is_lock_free(folder.path)
 
 
 def _refusal(path: Path, reason: str) -> sidecar_pb2.FolderProgress:

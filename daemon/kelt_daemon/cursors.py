@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,8 @@ def spool_signature(folder: Path) -> tuple[tuple[str, int, int], ...]:
 
 
 def _replace(path: Path, data: dict[str, Any], *, is_synced: bool) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    # The event loop and retention's thread may write at the same time.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as file:

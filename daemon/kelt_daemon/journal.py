@@ -204,7 +204,8 @@ class Journal:
                 break
         else:
             raise FileExistsError(errno.EEXIST, "no free name for a segment", str(self.folder))
-        before = self.segments[-1] if self.segments else None
+        segments = tuple(self.segments)
+        before = segments[-1] if segments else None
         header = JournalHeader(
             self._journal_id,
             number,
@@ -257,7 +258,7 @@ class Journal:
     @property
     def used_bytes(self) -> int:
         """What the entries take."""
-        return sum(segment.end_bytes for segment in self.segments)
+        return sum(segment.end_bytes for segment in tuple(self.segments))
 
     def drop(self, segment: Segment) -> None:
         """Deletes a segment that is not being written.

@@ -82,11 +82,14 @@ def _take(found: Recovered, segment: Segment, entry: Entry, *, writer_id: bytes)
 
 def extents(segments: Sequence[Segment]) -> list[Extent]:
     """What may be read now: what is synced, of segments that can be read."""
-    return [Extent(s.number, s.path, s.end_bytes) for s in segments if s.crc_seed is not None]
+    # A copy, as retention takes segments away in another thread meanwhile.
+    known = tuple(segments)
+    return [Extent(s.number, s.path, s.end_bytes) for s in known if s.crc_seed is not None]
 
 
 def start_position(segments: Sequence[Segment], cursors: dict[bytes, int]) -> Position:
     """A place before which the journal holds nothing above the cursors."""
+    segments = tuple(segments)  # the original shrinks in another thread
     for segment in segments:
         if any(last > cursors.get(writer, 0) for writer, (_, last) in segment.ranges.items()):
             return Position(segment.number)
@@ -109,6 +112,14 @@ def read_entries(
         entries.append(entry)
         size_bytes += len(entry.payload)
         position = Position(part.number, entry.end_bytes)
+    else:
+        # What lies at the end and cannot be read, or is gone, counts as read: nothing else would
+        # lead past it. The sequence numbers tell that it is missing.
+        if parts and (parts[-1].number, parts[-1].end_bytes) > (
+            position.number,
+            position.offset_bytes,
+        ):
+            position = Position(parts[-1].number, parts[-1].end_bytes)
     return entries, position
 
 
@@ -119,11 +130,8 @@ def _entries_from(parts: Sequence[Extent], position: Position) -> Iterator[tuple
         offset = position.offset_bytes if part.number == position.number else JOURNAL_HEADER_BYTES
         if offset >= part.end_bytes:
             continue
-        for item in read_journal_segment(part.path, offset_bytes=offset):
-            if isinstance(item, Damage):
-                continue  # the sequence numbers tell what is missing
-            if item.end_bytes > part.end_bytes:
-                break
-            yield part, item
-            if item.end_bytes == part.end_bytes:
-                break  # not into the zeros behind, which may be 64 MiB of them
+        # Not past what is synced, and not into the zeros behind, which may be 64 MiB of them.
+        items = read_journal_segment(part.path, offset_bytes=offset, end_bytes=part.end_bytes)
+        for item in items:
+            if not isinstance(item, Damage):  # the sequence numbers tell what is missing
+                yield part, item

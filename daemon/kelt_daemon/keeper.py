@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass
 
@@ -11,12 +10,11 @@ import anyio.to_thread
 import structlog
 
 from kelt.journal.batches import CutBatch
-from kelt.run_folder import LOCK_NAME, is_locked
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import MIB, DaemonConfig
 from kelt_daemon.cursors import spool_signature
 from kelt_daemon.liveness import Facts, Phase, Process, judge
-from kelt_daemon.probe import ProcessProbe
+from kelt_daemon.probe import ProcessProbe, is_lock_free
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.shipper import save_cursors
 from kelt_daemon.spool_import import SpoolImport, UnknownLoss, has_spool
@@ -100,6 +98,9 @@ class Keeper:
             is_closed = process is Process.GONE or self._is_lock_free()
             if is_closed and not self._has_streams():
                 await self._import_spool(is_removed=process is Process.GONE or self._is_ended())
+                folder.is_closed = True
+            else:
+                folder.is_closed = False
             await self._look(probe, process)
             is_ended = folder.life.phase.is_ended
             folder.is_live = not is_ended and process is not Process.GONE
@@ -116,17 +117,16 @@ class Keeper:
 
     def _is_lock_free(self) -> bool:
         """Whether the writer was closed in a living process: it let its lock go a while ago."""
-        is_free = False
-        with contextlib.suppress(OSError):
-            path = self._folder.path
-            is_free = (path / LOCK_NAME).exists() and not is_locked(path)
         now_s = time.monotonic()
-        if not is_free:
+        if not is_lock_free(self._folder.path):
             self._lock_free_since_s = None
             return False
         self._lock_free_since_s = self._lock_free_since_s or now_s
-        # One that said goodbye is closed for certain; another may be about to take its lock.
-        return self._is_ended() or now_s - self._lock_free_since_s >= self._config.free_lock_s
+        # One that said goodbye is closed for certain, and so is an offline run, whose goodbye is
+        # in the spool; another may be about to take its lock.
+        if self._is_ended() or self._folder.manifest.mode == "offline":
+            return True
+        return now_s - self._lock_free_since_s >= self._config.free_lock_s
 
     async def _look(self, probe: ProcessProbe | None, process: Process) -> None:
         folder = self._folder

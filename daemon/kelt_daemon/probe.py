@@ -18,7 +18,7 @@ from pathlib import Path
 import anyio
 
 from kelt.journal.reader import read_spool_headers
-from kelt.run_folder import RunManifest, is_locked, pid_start_ticks
+from kelt.run_folder import LOCK_NAME, RunManifest, is_locked, pid_start_ticks
 from kelt_daemon.liveness import ExitStatus, Process
 
 _INFO_BYTES = 64
@@ -52,10 +52,11 @@ class ProcessProbe:
         if self._is_same_process():
             return Process.ALIVE  # a system without pidfd
         # A held lock means that the process is one which we cannot see, in another namespace.
-        with contextlib.suppress(OSError):
-            if is_locked(self._folder):
-                return Process.UNKNOWN
-        return Process.GONE
+        # Nor does a lock that cannot be looked at prove a death.
+        try:
+            return Process.UNKNOWN if is_locked(self._folder) else Process.GONE
+        except OSError:
+            return Process.UNKNOWN
 
     def _is_same_process(self) -> bool:
         ticks = pid_start_ticks(self._manifest.pid)
@@ -103,6 +104,13 @@ class ProcessProbe:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def is_lock_free(folder: Path) -> bool:
+    """Whether a writer that once held the folder's lock has given it back."""
+    with contextlib.suppress(OSError):
+        return (folder / LOCK_NAME).exists() and not is_locked(folder)
+    return False
 
 
 class OomCounter:

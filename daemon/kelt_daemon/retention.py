@@ -96,10 +96,11 @@ class Retention:
 
     def _droppable(self, folder: RunFolder) -> list[tuple[RunFolder, list[Segment]]]:
         committed = {w: c.committed for w, c in folder.writers.items()}
-        closed = [s for s in folder.journal.segments if s.number != folder.journal.open_number]
+        segments = tuple(folder.journal.segments)
+        closed = [s for s in segments if s.number != folder.journal.open_number]
         done = [s for s in closed if _is_committed(s, committed)]
         if folder.is_over:
-            is_all = folder.is_committed and len(done) == len(folder.journal.segments)
+            is_all = folder.is_committed and len(done) == len(segments)
             return [(folder, done)] if is_all and done else []
         first = min((s.number for s in closed), default=0)
         return [(folder, [s]) for s in done if s.number != first]
@@ -127,6 +128,8 @@ def _drop(folder: RunFolder, segments: list[Segment]) -> None:
     for segment in segments:
         for writer, (_, last) in segment.ranges.items():
             trimmed[writer] = max(trimmed.get(writer, 0), last)
+    # Before it is written: whoever else writes the hint meanwhile must not leave it out.
+    folder.cursors.trimmed = trimmed
     hint = Cursors(
         server_id=folder.cursors.server_id,
         committed=dict(folder.cursors.committed),
@@ -135,7 +138,6 @@ def _drop(folder: RunFolder, segments: list[Segment]) -> None:
         lost_rows=folder.lost_rows,
     )
     write_cursors(folder.path, hint, is_synced=True)
-    folder.cursors.trimmed = trimmed
     for segment in segments:
         folder.journal.drop(segment)
     log.info("journal_trimmed", folder=folder.path.name, segments=len(segments))

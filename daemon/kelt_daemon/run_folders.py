@@ -81,6 +81,8 @@ class RunFolder:
     goodbye: Goodbye | None = None
     is_over: bool = False
     is_live: bool = False
+    #: Its writer gave back its lock, though its process may live, and its spool has been read.
+    is_closed: bool = False
     #: Its journal has damage within: what the spool still has mends it, so that stays.
     is_damaged: bool = False
     problem: str = ""
@@ -143,9 +145,12 @@ class RunFolder:
         return Offer.TAKEN
 
     def _count_gap(self, cursor: WriterCursor, first_seq: int) -> None:
-        gap = (cursor.accepted, first_seq)
-        cursor.gap_count = cursor.gap_count + 1 if gap == cursor.gap else 1
-        cursor.gap = gap
+        # One try may offer several batches: the first of them is the one that counts.
+        accepted, lowest = cursor.gap
+        if accepted != cursor.accepted or first_seq < lowest or not cursor.gap_count:
+            cursor.gap, cursor.gap_count = (cursor.accepted, first_seq), 1
+        elif first_seq == lowest:
+            cursor.gap_count += 1
 
     def _accept(self, cursor: WriterCursor, entry: NewEntry) -> None:
         cursor.accepted = entry.last_seq

@@ -110,6 +110,11 @@ def init(
     """
     from kelt.starting import RunStarter  # noqa: PLC0415 # see the package's description
 
+    if settings is not None and not isinstance(settings, Mapping):
+        raise UsageError(
+            f"kelt.init: settings is {settings!r}; pass a dict of settings by name, such as "
+            "{'finish_timeout_s': 10}."
+        )
     if not _starters:
         _starters.append(RunStarter(active=_active, environ=os.environ))
     overrides: dict[str, object] = {
@@ -142,7 +147,14 @@ def log(data: dict[str, Any], step: int | None = None, commit: bool | None = Tru
     current.log(data, step, commit)
 
 
-def define_metric(name: str, **arguments: Any) -> MetricDefinition:
+def define_metric(  # noqa: PLR0917 # wandb's order
+    name: str,
+    step_metric: str | None = None,
+    step_sync: bool | None = None,
+    hidden: bool | None = None,
+    summary: str | None = None,
+    goal: str | None = None,
+) -> MetricDefinition:
     """Says how a metric is summarised and drawn: see `Run.define_metric`.
 
     Raises:
@@ -151,7 +163,7 @@ def define_metric(name: str, **arguments: Any) -> MetricDefinition:
     current = _active.current
     if current is None:
         raise UsageError(_NO_RUN.format(what="define_metric"))
-    return current.define_metric(name, **arguments)
+    return current.define_metric(name, step_metric, step_sync, hidden, summary, goal)
 
 
 def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:

@@ -72,7 +72,7 @@ class Run(RunIdentity, FactsOfRun):
         self._branch = origin.branch
         self._is_disabled = session is None
         self._is_finished = False
-        self._finish_lock = threading.Lock()
+        self._finish_lock = threading.RLock()  # a signal handler may finish too
         self._started_at = started_at
         self._started = time.monotonic() - origin.runtime
         self._sink: RecordSink = NoSink() if session is None else session.spool
@@ -244,7 +244,7 @@ class Run(RunIdentity, FactsOfRun):
         return self._lifecycle.fork(self, step, init)
 
     def _check_point(self, step: int, what: str) -> None:
-        checked_point_step(step, f"{what}({step!r})")
+        step = checked_point_step(step, f"{what}({step!r})")
         if self._rows.is_relative:
             raise BranchPointError(
                 f"{what}({step}): this run went on from a step that is not known here; "
@@ -269,8 +269,11 @@ class Run(RunIdentity, FactsOfRun):
         Args:
             exit_code: 0 (the default) for a run that succeeded.
             quiet: say nothing at the end.
+
+        Raises:
+            UsageError: the exit code is no whole number; the run goes on.
         """
-        code = exit_code or 0
+        code = _checked_exit_code(exit_code)
         self._finish(
             Ending(exit_code=code, reason=f"exit code {code}" if code else ""),
             None,
@@ -360,10 +363,10 @@ class Run(RunIdentity, FactsOfRun):
         The child's session is an older one of the run than its parent's, because a run's state is
         that of its newest session and a child's end is not the run's.
         """
-        self._finish_lock = threading.Lock()
+        self._finish_lock = threading.RLock()
         self._console.after_fork()
-        self._keeper.take_in()
         self._keeper.after_fork()
+        self._keeper.take_in()
         self.config.after_fork()
         if self._session is None or self._is_finished:
             return
@@ -372,7 +375,14 @@ class Run(RunIdentity, FactsOfRun):
         self._session.abandon()
         self._session = None
         steps = StepCount(highest=self._rows.highest_step, is_relative=self._rows.is_relative)
-        self._pack_into(LateSink(open_sink=self._open_in_child), steps)
+        sink = LateSink(open_sink=self._open_in_child, on_failure=self._child_not_recorded)
+        self._pack_into(sink, steps)
+
+    def _child_not_recorded(self, error: Exception) -> None:
+        self._console.warn_once(
+            "child",
+            f"what this forked process logs is not recorded ({error}); the training goes on",
+        )
 
     def _open_in_child(self) -> RecordSink:
         highest = self._rows.highest_step
@@ -430,3 +440,19 @@ class Run(RunIdentity, FactsOfRun):
                 f"what this host knows of runs cannot be written ({error}); offline forks, "
                 "rewinds and resumes of this run may not find it",
             )
+
+
+def _checked_exit_code(exit_code: object) -> int:
+    """An exit code as a process could have it.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if exit_code is None:
+        return 0
+    if not isinstance(exit_code, int) or not -(2**31) <= exit_code < 2**31:
+        raise UsageError(
+            f"kelt.finish: the exit code {exit_code!r} is not a whole number; "
+            "0 stands for a run that succeeded."
+        )
+    return int(exit_code)

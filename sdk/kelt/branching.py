@@ -7,6 +7,7 @@ not.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 from kelt.errors import BranchPointError, UsageError
@@ -66,11 +67,13 @@ def checked_point_step(step: object, what: str) -> int:
     Raises:
         BranchPointError: it is negative, too large or no whole number.
     """
-    if isinstance(step, bool) or not isinstance(step, int):
-        raise BranchPointError(f"{what}: the step {step!r} is not a whole number.")
-    if not 0 <= step <= STEP_MAX:
+    try:
+        number = -1 if isinstance(step, bool) else operator.index(step)  # type: ignore[arg-type] # that is asked
+    except TypeError:
+        raise BranchPointError(f"{what}: the step {step!r} is not a whole number.") from None
+    if not 0 <= number <= STEP_MAX:
         raise BranchPointError(f"{what}: the step must be 0 or more, and at most {STEP_MAX}.")
-    return step
+    return number
 
 
 def check_within(step: int, last_step: int, what: str) -> None:

@@ -45,7 +45,7 @@ class Console:
         self.silent = silent
         self._stream = stream
         self._warned: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may speak too
 
     def say(self, text: str, *, style: str = "") -> None:
         """Writes lines; a broken terminal is nobody's problem."""
@@ -85,7 +85,7 @@ class Console:
 
     def after_fork(self) -> None:
         """Falls silent in a forked child, and forgets a lock that its parent may have held."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.silent = True
 
     def _styled(self, text: str, style: str) -> str:

@@ -96,7 +96,7 @@ class DaemonLink:
             if time.monotonic() < self._next_try:
                 return False
             self._connect()
-        except DaemonError as error:
+        except (DaemonError, OSError) as error:  # OSError: the state folder or the disk
             self._lose(error)
             return False
         finally:
@@ -154,6 +154,8 @@ class DaemonLink:
         self._client, self._stream = client, stream
         self.state.is_connected = True
         self.state.failures = 0
+        # The daemon's word counts, also where it had to fall back (a damaged journal).
+        self.state.durable_through = reply.durable_through
         self._take(reply)
         self._delay.reset()
         if self._was_lost:
@@ -181,7 +183,7 @@ class DaemonLink:
         elif self.state.upstream == "REACHABLE":
             self._console.forget("upstream")
 
-    def _lose(self, error: DaemonError) -> None:
+    def _lose(self, error: Exception) -> None:
         delay_s = self._delay.next_s()
         self.state.failures += 1
         if isinstance(error, DaemonRefusedError):

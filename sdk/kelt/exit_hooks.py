@@ -155,6 +155,11 @@ class ExitHooks:
 
     def _at_exit(self) -> None:
         self._finish_all(self.ending(), None)
+        if isinstance(self._uncaught, KeyboardInterrupt):
+            # Python ends by the signal itself where the last code run from text was ended by an
+            # interrupt; what was loaded meanwhile was run from text too.
+            with contextlib.suppress(KeyboardInterrupt):
+                exec("raise KeyboardInterrupt")  # noqa: S102 # no text of others
 
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:
         if _is_recording(frame):

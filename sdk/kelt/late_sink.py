@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from kelt.errors import KeltError
 from kelt.journal.spool import InternedSchema
-from kelt.session import RecordSink
+from kelt.session import NoSink, RecordSink
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import RowHeader
 
@@ -16,11 +17,15 @@ class LateSink:
     """Passes everything to what `open_sink` makes, once it is needed.
 
     Args:
-        open_sink: called once.
+        open_sink: called once. Where it fails, as on a full disk, nothing is recorded.
+        on_failure: told why.
     """
 
-    def __init__(self, *, open_sink: Callable[[], RecordSink]) -> None:
+    def __init__(
+        self, *, open_sink: Callable[[], RecordSink], on_failure: Callable[[Exception], None]
+    ) -> None:
         self._open_sink = open_sink
+        self._on_failure = on_failure
         self._opened: RecordSink | None = None
         self._lock = threading.RLock()
 
@@ -28,7 +33,11 @@ class LateSink:
     def _sink(self) -> RecordSink:
         with self._lock:
             if self._opened is None:
-                self._opened = self._open_sink()
+                try:
+                    self._opened = self._open_sink()
+                except (KeltError, OSError, RuntimeError) as error:
+                    self._opened = NoSink()
+                    self._on_failure(error)
             return self._opened
 
     @property

@@ -119,6 +119,8 @@ def _spawn_lock(state_dir: StateDir, deadline: float) -> Iterator[None]:
                 time.sleep(_POLL_S)
         yield
     finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a forked child may hold a copy of the descriptor
         os.close(fd)
 
 

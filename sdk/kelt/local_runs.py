@@ -200,6 +200,7 @@ class LocalRuns:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a forked child may hold a copy of the descriptor
             os.close(fd)
 
 

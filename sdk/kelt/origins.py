@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -118,29 +118,34 @@ class OriginFinder:
     # -- new -------------------------------------------------------------------------------------
 
     def _create(self, run_id: str | None) -> Origin:
-        warning = ""
-        if run_id and (earlier := self._named(run_id)) is not None:
-            warning = (
-                f"run id {run_id!r} was used before: its earlier history is archived as "
-                f"{earlier.branch_id}; to go on with it instead, pass resume='allow'"
-            )
         return Origin(
             opening=Opening(kind="created"),
             branch=self._new_branch(run_id or new_run_id(), parent=None),
             is_new_branch=True,
-            warning=warning,
+            warning=self._warning_of_use(run_id),
+        )
+
+    def _warning_of_use(self, run_id: str | None) -> str:
+        if not run_id or (earlier := self._named(run_id)) is None:
+            return ""
+        return (
+            f"run id {run_id!r} was used before: its earlier history is archived as "
+            f"{earlier.branch_id}; to go on with it instead, pass resume='allow'"
         )
 
     # -- fork and rewind -------------------------------------------------------------------------
 
     def _fork(self, point: Point, what: str) -> Origin:
         run_id = self._settings.run_id
-        if run_id is not None and run_id == point.run:
+        known = self._local.find(self._entity, self._settings.project, point.run)
+        if run_id is not None and run_id in {point.run, known.run_id if known else None}:
             raise UsageError(
                 f"{what} with id={run_id!r}: a fork gets a run id of its own; leave id out, "
                 f"or use resume_from to rewind {run_id!r}."
             )
-        return self._leave(point, what, "forked", run_id)
+        warning = self._warning_of_use(run_id)
+        origin = self._leave(point, what, "forked", run_id)
+        return replace(origin, warning="; ".join(filter(None, (warning, origin.warning))))
 
     def _rewind(self, point: Point, what: str) -> Origin:
         run_id = self._settings.run_id

@@ -30,6 +30,7 @@ LINGER_S = 0.01
 IDLE_LINGER_S = 0.1
 FINISHING_LINGER_S = 0.002
 LOSS_REPORT_INTERVAL_S = 5.0
+RESEND_AFTER_S = 2.0
 _SEND_TIMEOUT_S = 0.05
 _PREPARE_RETRY_S = 1.0
 _UNREACHABLE_GRACE_S = 1.0
@@ -95,6 +96,7 @@ class Sender:
         self._unsent: CutBatch | None = None
         self._next_beat = self._next_prepare = self._next_loss = 0.0
         self._reported_losses = 0
+        self._stands_at, self._stands_since = 0, 0.0
         self._is_finishing = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kelt-sender", daemon=True)
@@ -209,7 +211,8 @@ class Sender:
             except NoSpaceError as error:
                 self._next_prepare = now + _PREPARE_RETRY_S
                 self._warn_of_space(error)
-        if self._spool.dropped_rows > self._reported_losses and now >= self._next_loss:
+        is_last = self._is_finishing or self._stopping.is_set()
+        if self._spool.dropped_rows > self._reported_losses and (is_last or now >= self._next_loss):
             self._report_losses(now)
         self._send_all()
 
@@ -237,6 +240,8 @@ class Sender:
             self._sent_seq = self.state.durable_through
             self._catching_up = self._unsent = None
         self._was_connected = is_connected
+        if is_connected:
+            self._go_back_if_stuck()
         can_send = (
             is_connected and self._catching_up is None and self._sent_seq >= self._sealer.sealed_seq
         )
@@ -249,6 +254,19 @@ class Sender:
         if is_connected:
             # Never the segment that the sealer stands in, even where the writer has left it.
             self._spool.release(min(self.state.durable_through, self._sealer.sealed_seq - 1))
+
+    def _go_back_if_stuck(self) -> None:
+        """Sends again what the daemon was sent and has not synced for a while.
+
+        It answers a gap with where it stands, and takes what it knows for a repeat.
+        """
+        now, durable = time.monotonic(), self.state.durable_through
+        if durable != self._stands_at or self._sent_seq <= durable:
+            self._stands_at, self._stands_since = durable, now
+        elif now - self._stands_since > RESEND_AFTER_S:
+            self._stands_since = now
+            self._sent_seq = durable
+            self._catching_up = self._unsent = None
 
     def _send(self, batch: CutBatch) -> bool:
         if self._link is None or not self._link.send(batch, timeout_s=_SEND_TIMEOUT_S):

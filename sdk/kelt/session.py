@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import time
@@ -93,6 +94,7 @@ class Session:
         with contextlib.suppress(OSError, ValueError):
             self.spool.close()
         with contextlib.suppress(OSError):
+            fcntl.flock(self.lock_fd, fcntl.LOCK_UN)  # a forked child may hold a copy
             os.close(self.lock_fd)
 
     def abandon(self) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import zlib
 
 import anyio
 import grpc
@@ -15,6 +18,7 @@ from harness.memory_upstream import EXIT, RUN_OPENED, MemoryUpstream
 from kelt.errors import DaemonRefusedError, DaemonUnavailableError
 from kelt_proto.v1 import sidecar_pb2
 from kelt_proto.v1.record_pb2 import Assertion, Batch
+from kelt_proto.v1.sidecar_pb2_grpc import SidecarStub
 
 to_thread = anyio.to_thread.run_sync
 
@@ -463,3 +467,102 @@ async def test_a_daemon_whose_state_folder_was_deleted_ends_and_spares_its_succe
     assert first.wait(20) == 1
     with daemon.client() as client:
         assert client.status().pid == daemon.process.pid
+
+
+FINISHED_OFFLINE = """
+import sys, kelt
+run = kelt.init("p", id="r1", mode="offline")
+for i in range(50):
+    run.log({"value": float(i)})
+run.finish()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def finished_offline(daemon: DaemonProcess, upstream: str) -> subprocess.Popen[str]:
+    """A process that lives on after its offline run was finished."""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("KELT_")}
+    environ |= {"KELT_DIR": str(daemon.state_dir.root), "KELT_UPSTREAM": upstream}
+    environ["KELT_CONFIG"] = os.devnull + ".none"
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", FINISHED_OFFLINE],
+        env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    daemon.trainers.append(trainer)
+    return trainer
+
+
+@pytest.mark.parametrize("is_known_before", [True, False])
+async def test_an_offline_run_that_was_finished_is_sent_while_its_process_lives(
+    daemon, is_known_before
+):
+    async with MemoryUpstream() as upstream:
+        trainer = finished_offline(daemon, upstream.url)
+        if is_known_before:
+            daemon.start()
+            await eventually(lambda: await_ready(trainer) is None, "finished")
+            await eventually(lambda: any(daemon.state_dir.runs.iterdir()), "there")
+        else:
+            await eventually(lambda: await_ready(trainer) is None, "finished")
+            daemon.start()
+        with daemon.client() as client:
+            replies = await to_thread(lambda: list(client.sync(paths=[])))
+        assert trainer.poll() is None
+        (progress,) = replies[-1].folders
+        assert (progress.error, progress.committed) == ("", progress.records)
+        (folder,) = daemon.state_dir.runs.iterdir()
+        writer_id = daemon.writer_id(folder.name)
+        assert len(upstream.of_kind(writer_id, EXIT)) == 1
+        assert upstream.row_values(writer_id) == numbers(50)
+        assert upstream.violations == []
+        assert daemon.run_status(folder.name).state == "finished"
+        trainer.stdin.close()
+
+
+async def test_a_gap_is_answered_at_once_each_time_and_what_is_asked_for_is_then_taken(daemon):
+    daemon.start()
+    trainer = daemon.train("r1", "http://127.0.0.1:9", 10, "wait")
+    await eventually(lambda: await_ready(trainer) is None, "rows logged")
+    writer_id = daemon.writer_id("r1")
+    opening = sidecar_pb2.OpenWriter(
+        writer_id=writer_id, run_folder=str(daemon.state_dir.runs / "r1")
+    )
+    async with grpc.aio.insecure_channel(f"unix:{daemon.state_dir.socket}") as channel:
+        call = SidecarStub(channel).Append()
+
+        async def send(first_seq: int, last_seq: int) -> None:
+            frames = bytes(32)
+            batch = Batch(
+                writer_id=writer_id, first_seq=first_seq, last_seq=last_seq,
+                crc32=zlib.crc32(frames), frames=frames,
+            )  # fmt: skip
+            await call.write(sidecar_pb2.AppendRequest(batch=batch))
+
+        async def replies_until_quiet() -> list[int]:
+            found = []
+            with anyio.move_on_after(0.5):
+                while True:
+                    found.append((await anext(replies)).durable_through)
+            return found
+
+        await call.write(sidecar_pb2.AppendRequest(open=opening))
+        send_replies, replies_in = anyio.create_memory_object_stream[sidecar_pb2.AppendReply](100)
+
+        async def read() -> None:
+            async for reply in call:
+                await send_replies.send(reply)
+
+        replies = aiter(replies_in)
+        async with anyio.create_task_group() as group, send_replies, replies_in:
+            group.start_soon(read)
+            await replies_until_quiet()
+            for _ in range(2):
+                await send(5, 6)
+                assert await replies_until_quiet() == [0]
+            await send(1, 4)
+            assert (await replies_until_quiet())[-1] == 4
+            await send(5, 6)
+            assert (await replies_until_quiet())[-1] == 6
+            group.cancel_scope.cancel()
+        call.cancel()

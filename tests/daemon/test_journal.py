@@ -223,3 +223,25 @@ def test_what_was_acknowledged_survives_power_loss_whatever_fails(tmp_path_facto
     }
     for acked in entries[:acknowledged]:
         assert held[acked.first_seq] == acked.payload
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_what_cannot_be_read_any_more_at_the_end_is_passed_over_and_later_entries_are_not(
+    tmp_path, is_gone
+):
+    journal = open_journal(tmp_path)
+    commit_all(journal, [entry(1, 5), entry(6, 9)])
+    parts = extents(journal.segments)
+    (path,) = tmp_path.iterdir()
+    if is_gone:
+        path.unlink()
+    else:
+        contents = bytearray(path.read_bytes())
+        contents[parts[0].end_bytes - 8] ^= 0xFF
+        path.write_bytes(contents)
+    entries, position = read_entries(parts, Position(), bytes_max=1 << 20)
+    assert [e.last_seq for e in entries] == ([] if is_gone else [5])
+    assert position == Position(parts[0].number, parts[0].end_bytes)
+    commit_all(journal, [entry(10, 12, 5000)])  # into the next segment
+    entries, _ = read_entries(extents(journal.segments), position, bytes_max=1 << 20)
+    assert [e.last_seq for e in entries] == [12]

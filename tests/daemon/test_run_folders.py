@@ -15,7 +15,7 @@ from harness.in_process import daemon_parts, make_folder
 from harness.memory_upstream import MemoryUpstream
 from kelt.journal.batches import BatchCutter
 from kelt.journal.sealing import Sealer
-from kelt_daemon.cursors import read_cursors, take_witness_id
+from kelt_daemon.cursors import Cursors, read_cursors, take_witness_id, write_cursors
 from kelt_daemon.errors import FolderProblemError
 from kelt_daemon.liveness import Phase
 from kelt_daemon.retention import Retention
@@ -50,11 +50,12 @@ async def test_a_sender_that_has_lost_what_is_asked_for_is_taken_at_its_third_wo
         for path in folder.path.glob("spool-*"):
             path.unlink()
         offers = []
-        for cut in (cuts[0], cuts[2], cuts[2], cuts[2]):
+        # Each time it sends all that it has, so later batches come in between.
+        for cut in (cuts[0], cuts[2], cuts[3], cuts[2], cuts[3], cuts[2], cuts[3]):
             offers.append(folder.offer(spool.writer_id, cut.first_seq, cut.last_seq, cut.frames))
             parts.committer.submit(folder)
-        assert offers == [Offer.TAKEN, Offer.GAP, Offer.GAP, Offer.TAKEN]
-        await parts.until(lambda: folder.committed_records == cuts[2].last_seq, "committed")
+        assert offers == [Offer.TAKEN, *[Offer.GAP] * 4, Offer.TAKEN, Offer.TAKEN]
+        await parts.until(lambda: folder.committed_records == cuts[3].last_seq, "committed")
         (loss,) = upstream.losses(spool.writer_id)
         assert (loss.first_seq, loss.last_seq) == (cuts[1].first_seq, cuts[1].last_seq)
 
@@ -295,3 +296,33 @@ async def test_a_folder_of_another_user_is_refused(tmp_path):
     async with daemon_parts(tmp_path / "runs") as parts:
         with pytest.raises(FolderProblemError, match="belongs to somebody else"):
             await parts.adopt(tmp_path / "runs" / "r")
+
+
+async def test_a_journal_deleted_under_the_daemon_is_a_loss_and_no_endless_loop(tmp_path):
+    upstream = MemoryUpstream()
+    async with upstream:
+        pass  # chooses the ports
+    async with daemon_parts(tmp_path / "runs") as parts:
+        spool = make_folder(tmp_path / "runs" / "r", upstream.url, 300, pid=0, pid_start_ticks=1)
+        spool.close()
+        folder = await parts.adopt(tmp_path / "runs" / "r")
+        await parts.until(lambda: folder.is_over and folder.durable_records == 301, "durable")
+        for path in folder.path.glob("journal-*"):
+            path.unlink()
+        async with upstream:
+            parts.registry.connected_link(upstream.url).nudge()
+            await parts.until(lambda: folder.committed_records == 301, "told")
+    (loss,) = upstream.losses(spool.writer_id)
+    assert (loss.first_seq, loss.last_seq) == (1, 301)
+
+
+async def test_the_hint_is_written_by_many_threads_at_once_and_stays_whole(tmp_path):
+    def write(server_id: str) -> None:
+        for _ in range(100):
+            write_cursors(tmp_path, Cursors(server_id=server_id))
+
+    async with anyio.create_task_group() as group:
+        for server_id in ("a", "b" * 1000, "c" * 100):
+            group.start_soon(anyio.to_thread.run_sync, write, server_id)
+    assert read_cursors(tmp_path).server_id[0] in "abc"
+    assert [path.name for path in tmp_path.iterdir()] == ["cursors.json"]

@@ -78,7 +78,7 @@ def test_resume_elsewhere_without_network_is_settled_when_both_have_arrived(
     server.stop()
     other_host.run(
         LOG, json.dumps({"steps": 3, "tag": 2, "id": "r", "resume": "allow"}),
-        KELT_INIT_TIMEOUT="1", KELT_FINISH_TIMEOUT="0.2",
+        KELT_INIT_TIMEOUT_S="1", KELT_FINISH_TIMEOUT_S="0.2",
     )  # fmt: skip
     server.start()
     history(reader, "r", [(s, 1) for s in range(5)] + [(s, 2) for s in (5, 6, 7)])

@@ -101,3 +101,17 @@ def test_a_killed_trainer_keeps_every_row_that_log_returned_for(host, reader):
     steps = eventually(lambda: (s := reader.steps("victim")) and len(s) > told and s or None)
     assert steps == list(range(len(steps)))
     assert len(steps) - told in (1, 2)
+
+
+def test_an_interrupt_in_the_first_moments_still_ends_the_process_as_interrupted(host, reader):
+    """What kelt loads meanwhile must not make Python forget that an interrupt ended the script."""
+    process = host.start("""
+        import kelt
+        run = kelt.init("p", id="early")
+        run.log({"x": 1})
+        raise KeyboardInterrupt
+    """)
+    process.communicate(timeout=60)
+    assert process.returncode == -2
+    run = eventually(lambda: (r := reader.run("early"))["state"] == "failed" and r or None)
+    assert run["reason"] == "SIGINT"

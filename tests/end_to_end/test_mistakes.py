@@ -11,7 +11,7 @@ def test_an_unreachable_upstream_is_said_once_and_costs_nothing(tmp_path):
             run = kelt.init("p", id="lonely")
             for i in range(50):
                 run.log({"i": i}); time.sleep(0.02)
-        """, KELT_FINISH_TIMEOUT="1")  # fmt: skip
+        """, KELT_FINISH_TIMEOUT_S="1")  # fmt: skip
         assert "Traceback" not in err
         assert err.count("http://127.0.0.1:9") >= 1
         assert "kelt sync" in err or "daemon" in err
@@ -31,7 +31,7 @@ def test_a_refused_key_waits_for_a_good_one_and_then_everything_flows(tmp_path):
                 run.log({"i": i})
     """
     try:
-        _, err = host.run(script, KELT_API_KEY="wrong", KELT_RUN_ID="a", KELT_FINISH_TIMEOUT="2")
+        _, err = host.run(script, KELT_API_KEY="wrong", KELT_RUN_ID="a", KELT_FINISH_TIMEOUT_S="2")
         assert "KELT_API_KEY" in err
         assert "Traceback" not in err
         host.run(script, KELT_API_KEY="right", KELT_RUN_ID="b")
@@ -77,6 +77,10 @@ def test_wrong_values_are_named_with_their_key(host):
         ("run.log([1])", ["dict"]),
         ("run.log({'x': 1}, step=-1)", ["step"]),
         ("run.log({'x': 1}, step='one')", ["step"]),
+        ("run.log({'x': 1}, step=2**61)", ["step"]),
+        ("run.finish('done')", ["'done'"]),
+        ("kelt.init('p', settings=5)", ["settings"]),
+        ("run.log({'x': 1}); run.fork(0, id=run.id)", ["id="]),
     ]:
         _, err = host.run(f'import kelt\nrun = kelt.init("p")\n{call}', code=1)
         last = next(x for x in err.splitlines() if x.startswith("kelt.errors."))
@@ -103,3 +107,31 @@ def test_a_second_daemon_on_the_same_folder_says_so_and_leaves_the_first_alone(h
 
 def test_the_reader_needs_no_daemon(server):
     assert Reader(server.url).get("/runs", project="nothing") == {"runs": [], "total": 0}
+
+
+def test_a_wrong_exit_code_leaves_the_run_open(host, reader):
+    host.run("""
+        import kelt
+        run = kelt.init("p", id="still-open")
+        try:
+            run.finish("done")
+        except kelt.UsageError:
+            run.log({"x": 1})
+        run.finish()
+    """)
+    run = eventually(lambda: (r := reader.run("still-open"))["state"] == "finished" and r or None)
+    assert run["rows"] == 1
+
+
+def test_rows_that_found_no_room_are_declared_to_the_last(host, reader):
+    host.run("""
+        import kelt
+        run = kelt.init("p", id="full", mode="offline", settings={"spool_bytes_max": 2**20})
+        for i in range(30_000):
+            run.log({"i": i, "x": 0.5})
+        run.finish()
+    """)
+    host.kelt("sync")
+    run = reader.run("full")
+    assert run["lost_rows"] > 1000
+    assert run["rows"] + run["lost_rows"] == 30_000

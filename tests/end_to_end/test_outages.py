@@ -29,7 +29,7 @@ def rows_arrive(reader, name, count):
 
 def test_a_server_that_appears_later_gets_everything(host, reader, server):
     server.stop()
-    host.run(PACED, "early", 50, KELT_FINISH_TIMEOUT="0.2")
+    host.run(PACED, "early", 50, KELT_FINISH_TIMEOUT_S="0.2")
     server.start()
     rows_arrive(reader, "early", 50)
     assert eventually(lambda: reader.run("early")["state"] == "finished" or None)
@@ -79,7 +79,7 @@ def test_trainer_and_daemon_both_killed_nothing_is_lost_once_a_daemon_runs_again
 
 def test_the_daemon_outlives_the_trainer_and_drains_on_sigterm(host, reader, server):
     server.stop()
-    host.run(PACED, "left", 200, KELT_FINISH_TIMEOUT="0.2")
+    host.run(PACED, "left", 200, KELT_FINISH_TIMEOUT_S="0.2")
     host.stop_daemon(signal.SIGTERM)
     server.start()
     host.kelt("daemon", "start")

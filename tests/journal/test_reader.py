@@ -139,3 +139,13 @@ def test_a_segment_that_another_process_cuts_short_while_it_is_read_harms_nobody
     first = next(entries)
     path.write_bytes(b"")
     assert [first, *entries][-1].payload == bytes([19]) * 5000
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_a_part_of_a_segment_is_read_with_the_offsets_of_the_whole(tmp_path, first):
+    path, ends = write_journal(tmp_path, [bytes([n]) * 40 for n in range(8)])
+    whole = list(read_journal_segment(path))
+    start = ends[first - 1] if first else JOURNAL_HEADER_BYTES
+    part = list(read_journal_segment(path, offset_bytes=start, end_bytes=ends[5]))
+    assert part == whole[first:6]
+    assert [e.end_bytes for e in whole] == ends

@@ -43,7 +43,8 @@ INLINE_SCHEMA_ID = 0xFFFFFFFF
 ROW_HEADER_BYTES = 32
 NAME_BYTES_MAX = 1024
 COLUMNS_MAX = 65536
-STEP_MAX = 2**62
+#: Room is left above it for automatic steps, and for those of resumed runs.
+STEP_MAX = 2**60
 
 #: The step counts from the end of the history that a resumed run continues, which its host did
 #: not know when it wrote the row.

@@ -94,7 +94,7 @@ class Workshop:
             "KELT_DIR": str(self.folder / "state"),
             "KELT_UPSTREAM": self.upstream,
             "KELT_CONFIG": os.devnull,
-            "KELT_FINISH_TIMEOUT": "5",
+            "KELT_FINISH_TIMEOUT_S": "5",
             "OMP_NUM_THREADS": "1",
         }
 

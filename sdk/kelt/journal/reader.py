@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kelt.journal.entries import ENTRY_HEADER_BYTES, ENTRY_MARK, Entry, read_entry
@@ -167,20 +167,29 @@ def read_journal(folder: Path) -> Iterator[Entry | Damage]:
 
 
 def read_journal_segment(
-    path: Path, *, offset_bytes: int = JOURNAL_HEADER_BYTES
+    path: Path, *, offset_bytes: int = JOURNAL_HEADER_BYTES, end_bytes: int | None = None
 ) -> Iterator[Entry | Damage]:
-    """The entries of one journal segment from an offset on.
+    """The entries of one journal segment from an offset on, and no bytes of it past `end_bytes`.
 
     A segment deleted in the meantime has none.
     """
     try:
-        raw = _contents(path)
+        with path.open("rb") as file:
+            header = file.read(JOURNAL_HEADER_BYTES)
+            file.seek(offset_bytes)
+            rest = file.read(-1 if end_bytes is None else max(0, end_bytes - offset_bytes))
     except FileNotFoundError:
         return
-    yield from _read_journal_entries(raw, path, offset_bytes)
+    skipped_bytes = offset_bytes - JOURNAL_HEADER_BYTES
+    for item in _read_journal_entries(header + rest, path):
+        yield replace(
+            item,
+            offset_bytes=item.offset_bytes + skipped_bytes,
+            end_bytes=item.end_bytes + skipped_bytes,
+        )
 
 
-def _read_journal_entries(raw: bytes, path: Path, offset_bytes: int) -> Iterator[Entry | Damage]:
+def _read_journal_entries(raw: bytes, path: Path) -> Iterator[Entry | Damage]:
     buffer = memoryview(raw)
     try:
         seed = decode_journal_header(buffer, path).crc_seed
@@ -188,7 +197,7 @@ def _read_journal_entries(raw: bytes, path: Path, offset_bytes: int) -> Iterator
         if any(buffer[:JOURNAL_HEADER_BYTES]):
             yield Damage(path, 0, len(buffer), error.reason)
         return
-    offset = offset_bytes
+    offset = JOURNAL_HEADER_BYTES
     while True:
         try:
             entry = read_entry(buffer, offset, seed)

@@ -23,7 +23,7 @@ import os
 import struct
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +119,9 @@ class SpoolWriter:
         #: Set whenever there is something for the background thread to do at once.
         self.wants_attention = threading.Event()
         self.segments: list[SpoolSegment] = []
-        self._lock = threading.Lock()
-        self._lock_owner = 0
+        # Re-entrant only so that it can be asked whether this thread holds it.
+        self._lock = threading.RLock()
+        self._is_inside_append: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined] # noqa: SLF001 # as threading.Condition does
         self._deferred: deque[tuple[Any, ...]] = deque()
         self._spare: SpoolSegment | None = None
         self._numbers = itertools.count(1)
@@ -154,7 +155,6 @@ class SpoolWriter:
             return True
         try:
             with self._lock:
-                self._lock_owner = threading.get_ident()
                 segment = self._current
                 pos = segment.pos
                 if segment.words[pos >> 3]:
@@ -229,7 +229,6 @@ class SpoolWriter:
             return True
         try:
             with self._lock:
-                self._lock_owner = threading.get_ident()
                 self._recover()
                 segment, size = self._current, frame_bytes(len(payload))
                 fits = segment.pos + size <= (segment.end if step is None else segment.row_end)
@@ -256,13 +255,6 @@ class SpoolWriter:
         if kind != Kind.SCHEMA:
             self.seq = seq
         segment.pos = start + padded(len(payload))
-
-    def _is_inside_append(self) -> bool:
-        """Whether this very thread is in the middle of an append: a signal handler is logging.
-
-        The owner is never cleared, as that could be interrupted; it counts while the lock is held.
-        """
-        return self._lock_owner == threading.get_ident() and self._lock.locked()
 
     def write_deferred(self) -> None:
         """Writes what was logged from inside an append; called when that append has ended."""
