@@ -36,7 +36,7 @@ class BranchPoint(_message.Message):
     def __init__(self, entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
 
 class RunOpened(_message.Message):
-    __slots__ = ("entity", "project", "run_id", "branch_id", "started_at", "info", "host", "sdk_version", "created", "resumed", "forked", "rewound")
+    __slots__ = ("entity", "project", "run_id", "branch_id", "started_at", "info", "host", "sdk_version", "created", "resumed", "forked", "rewound", "shared")
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class RunOpened(_message.Message):
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     FORKED_FIELD_NUMBER: _ClassVar[int]
     REWOUND_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
     entity: str
     project: str
     run_id: str
@@ -61,7 +62,16 @@ class RunOpened(_message.Message):
     resumed: Resumed
     forked: BranchPoint
     rewound: BranchPoint
-    def __init__(self, entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., started_at: _Optional[float] = ..., info: _Optional[_Union[RunInfo, _Mapping]] = ..., host: _Optional[_Union[Host, _Mapping]] = ..., sdk_version: _Optional[str] = ..., created: _Optional[_Union[Created, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., forked: _Optional[_Union[BranchPoint, _Mapping]] = ..., rewound: _Optional[_Union[BranchPoint, _Mapping]] = ...) -> None: ...
+    shared: Shared
+    def __init__(self, entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., started_at: _Optional[float] = ..., info: _Optional[_Union[RunInfo, _Mapping]] = ..., host: _Optional[_Union[Host, _Mapping]] = ..., sdk_version: _Optional[str] = ..., created: _Optional[_Union[Created, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., forked: _Optional[_Union[BranchPoint, _Mapping]] = ..., rewound: _Optional[_Union[BranchPoint, _Mapping]] = ..., shared: _Optional[_Union[Shared, _Mapping]] = ...) -> None: ...
+
+class Shared(_message.Message):
+    __slots__ = ("label", "is_primary")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    IS_PRIMARY_FIELD_NUMBER: _ClassVar[int]
+    label: str
+    is_primary: bool
+    def __init__(self, label: _Optional[str] = ..., is_primary: bool = ...) -> None: ...
 
 class Created(_message.Message):
     __slots__ = ()

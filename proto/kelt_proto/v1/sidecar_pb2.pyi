@@ -96,12 +96,16 @@ class AppendReply(_message.Message):
     def __init__(self, durable_through: _Optional[int] = ..., committed_through: _Optional[int] = ..., linger_s: _Optional[float] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
 
 class SyncRequest(_message.Message):
-    __slots__ = ("paths", "retry_now")
+    __slots__ = ("paths", "retry_now", "upstream", "live")
     PATHS_FIELD_NUMBER: _ClassVar[int]
     RETRY_NOW_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
     paths: _containers.RepeatedScalarFieldContainer[str]
     retry_now: bool
-    def __init__(self, paths: _Optional[_Iterable[str]] = ..., retry_now: bool = ...) -> None: ...
+    upstream: str
+    live: bool
+    def __init__(self, paths: _Optional[_Iterable[str]] = ..., retry_now: bool = ..., upstream: _Optional[str] = ..., live: bool = ...) -> None: ...
 
 class SyncReply(_message.Message):
     __slots__ = ("folders", "done", "upstream_state")
@@ -114,7 +118,7 @@ class SyncReply(_message.Message):
     def __init__(self, folders: _Optional[_Iterable[_Union[FolderProgress, _Mapping]]] = ..., done: bool = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
 
 class FolderProgress(_message.Message):
-    __slots__ = ("path", "entity", "project", "run_id", "records", "committed", "error")
+    __slots__ = ("path", "entity", "project", "run_id", "records", "committed", "error", "bytes", "lost_rows", "is_over")
     PATH_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +126,9 @@ class FolderProgress(_message.Message):
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    LOST_ROWS_FIELD_NUMBER: _ClassVar[int]
+    IS_OVER_FIELD_NUMBER: _ClassVar[int]
     path: str
     entity: str
     project: str
@@ -129,14 +136,17 @@ class FolderProgress(_message.Message):
     records: int
     committed: int
     error: str
-    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., records: _Optional[int] = ..., committed: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+    bytes: int
+    lost_rows: int
+    is_over: bool
+    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., records: _Optional[int] = ..., committed: _Optional[int] = ..., error: _Optional[str] = ..., bytes: _Optional[int] = ..., lost_rows: _Optional[int] = ..., is_over: bool = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("version", "pid", "started_at", "state_dir", "upstreams", "runs", "journal_bytes")
+    __slots__ = ("version", "pid", "started_at", "state_dir", "upstreams", "runs", "journal_bytes", "bounds")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +154,7 @@ class StatusReply(_message.Message):
     UPSTREAMS_FIELD_NUMBER: _ClassVar[int]
     RUNS_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BOUNDS_FIELD_NUMBER: _ClassVar[int]
     version: str
     pid: int
     started_at: float
@@ -151,10 +162,27 @@ class StatusReply(_message.Message):
     upstreams: _containers.RepeatedCompositeFieldContainer[UpstreamState]
     runs: _containers.RepeatedCompositeFieldContainer[RunStatus]
     journal_bytes: int
-    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_at: _Optional[float] = ..., state_dir: _Optional[str] = ..., upstreams: _Optional[_Iterable[_Union[UpstreamState, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[RunStatus, _Mapping]]] = ..., journal_bytes: _Optional[int] = ...) -> None: ...
+    bounds: _containers.RepeatedCompositeFieldContainer[BoundUse]
+    def __init__(self, version: _Optional[str] = ..., pid: _Optional[int] = ..., started_at: _Optional[float] = ..., state_dir: _Optional[str] = ..., upstreams: _Optional[_Iterable[_Union[UpstreamState, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[RunStatus, _Mapping]]] = ..., journal_bytes: _Optional[int] = ..., bounds: _Optional[_Iterable[_Union[BoundUse, _Mapping]]] = ...) -> None: ...
+
+class BoundUse(_message.Message):
+    __slots__ = ("name", "used", "limit", "unit", "policy", "met")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    MET_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    used: int
+    limit: int
+    unit: str
+    policy: str
+    met: int
+    def __init__(self, name: _Optional[str] = ..., used: _Optional[int] = ..., limit: _Optional[int] = ..., unit: _Optional[str] = ..., policy: _Optional[str] = ..., met: _Optional[int] = ...) -> None: ...
 
 class RunStatus(_message.Message):
-    __slots__ = ("path", "entity", "project", "run_id", "state", "reason", "durable_records", "committed_records", "bytes", "state_at", "problem", "lost_rows", "upstream")
+    __slots__ = ("path", "entity", "project", "run_id", "state", "reason", "durable_records", "committed_records", "bytes", "state_at", "problem", "lost_rows", "upstream", "bounds", "label")
     PATH_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +196,8 @@ class RunStatus(_message.Message):
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     LOST_ROWS_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_FIELD_NUMBER: _ClassVar[int]
+    BOUNDS_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
     path: str
     entity: str
     project: str
@@ -181,11 +211,15 @@ class RunStatus(_message.Message):
     problem: str
     lost_rows: int
     upstream: str
-    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., durable_records: _Optional[int] = ..., committed_records: _Optional[int] = ..., bytes: _Optional[int] = ..., state_at: _Optional[float] = ..., problem: _Optional[str] = ..., lost_rows: _Optional[int] = ..., upstream: _Optional[str] = ...) -> None: ...
+    bounds: _containers.RepeatedCompositeFieldContainer[BoundUse]
+    label: str
+    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., durable_records: _Optional[int] = ..., committed_records: _Optional[int] = ..., bytes: _Optional[int] = ..., state_at: _Optional[float] = ..., problem: _Optional[str] = ..., lost_rows: _Optional[int] = ..., upstream: _Optional[str] = ..., bounds: _Optional[_Iterable[_Union[BoundUse, _Mapping]]] = ..., label: _Optional[str] = ...) -> None: ...
 
 class StopRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("successor_version",)
+    SUCCESSOR_VERSION_FIELD_NUMBER: _ClassVar[int]
+    successor_version: str
+    def __init__(self, successor_version: _Optional[str] = ...) -> None: ...
 
 class StopReply(_message.Message):
     __slots__ = ()

@@ -16,18 +16,20 @@ class UpstreamHelloRequest(_message.Message):
     def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ...) -> None: ...
 
 class UpstreamHelloReply(_message.Message):
-    __slots__ = ("version", "protocol", "server_id", "default_entity", "push_bytes_max")
+    __slots__ = ("version", "protocol", "server_id", "default_entity", "push_bytes_max", "protocol_min")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     SERVER_ID_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_ENTITY_FIELD_NUMBER: _ClassVar[int]
     PUSH_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_MIN_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     server_id: str
     default_entity: str
     push_bytes_max: int
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., server_id: _Optional[str] = ..., default_entity: _Optional[str] = ..., push_bytes_max: _Optional[int] = ...) -> None: ...
+    protocol_min: int
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., server_id: _Optional[str] = ..., default_entity: _Optional[str] = ..., push_bytes_max: _Optional[int] = ..., protocol_min: _Optional[int] = ...) -> None: ...
 
 class PushRequest(_message.Message):
     __slots__ = ("batches",)
