@@ -10,16 +10,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SidecarHelloRequest(_message.Message):
-    __slots__ = ("version", "protocol", "upstream", "api_key")
+    __slots__ = ("version", "protocol", "upstream", "api_key", "ca_file", "proxy")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_FIELD_NUMBER: _ClassVar[int]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
+    CA_FILE_FIELD_NUMBER: _ClassVar[int]
+    PROXY_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     upstream: str
     api_key: str
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., upstream: _Optional[str] = ..., api_key: _Optional[str] = ...) -> None: ...
+    ca_file: str
+    proxy: str
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., upstream: _Optional[str] = ..., api_key: _Optional[str] = ..., ca_file: _Optional[str] = ..., proxy: _Optional[str] = ...) -> None: ...
 
 class SidecarHelloReply(_message.Message):
     __slots__ = ("version", "protocol", "pid", "default_entity", "upstream_state")
