@@ -7,16 +7,15 @@ is tried again; it is bounded because streams are not read beyond `config.unsync
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import anyio
-import anyio.to_thread
 import structlog
 
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import DaemonError, JournalFullError
+from kelt_daemon.host import InThread, in_thread
 from kelt_daemon.journal import Journal, NewEntry
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.signals import Signal
@@ -37,10 +36,12 @@ class GroupCommitter:
 
     Args:
         config: the bounds of a group.
+        in_thread: does the work of the disk.
     """
 
-    def __init__(self, *, config: DaemonConfig) -> None:
+    def __init__(self, *, config: DaemonConfig, in_thread: InThread = in_thread) -> None:
         self._config = config
+        self._in_thread = in_thread
         self._dirty: dict[RunFolder, None] = {}
         self._retry_at_s: dict[RunFolder, float] = {}
         self._submitted = Signal()
@@ -91,7 +92,7 @@ class GroupCommitter:
             if not self._retry_at_s:
                 await self._submitted.wait()
                 continue
-            wait_s = max(0.0, min(self._retry_at_s.values()) - time.monotonic())
+            wait_s = max(0.0, min(self._retry_at_s.values()) - anyio.current_time())
             await self._submitted.wait_at_most(wait_s)
 
     async def _gather(self) -> None:
@@ -100,7 +101,7 @@ class GroupCommitter:
                 await self._submitted.wait()
 
     def _due(self) -> list[RunFolder]:
-        now_s = time.monotonic()
+        now_s = anyio.current_time()
         return [folder for folder, at_s in self._retry_at_s.items() if at_s <= now_s]
 
     async def _commit_group(self) -> None:
@@ -116,7 +117,7 @@ class GroupCommitter:
         self._waiting_bytes = 0
         self._is_committing = True
         with anyio.CancelScope(shield=True):
-            results = await anyio.to_thread.run_sync(_commit_all, work)
+            results = await self._in_thread(_commit_all, work)
         self._is_committing = False
         for result in results:
             self._settle(result)
@@ -131,7 +132,7 @@ class GroupCommitter:
             folder.give_back(result.left, str(error))
             is_full = isinstance(error, JournalFullError)
             wait_s = self._config.no_room_retry_s if is_full else self._config.broken_retry_s
-            self._retry_at_s[folder] = time.monotonic() + wait_s
+            self._retry_at_s[folder] = anyio.current_time() + wait_s
             if is_news:
                 log.error("journal_failed", folder=str(folder.path), reason=str(error))
         elif result.durable:

@@ -13,7 +13,6 @@ import anyio.abc
 import structlog
 
 from kelt.errors import SettingsError
-from kelt.run_folder import boot_id, machine_id
 from kelt.settings import load_settings
 from kelt.state_dir import StateDir
 from kelt.version import __version__
@@ -22,8 +21,8 @@ from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.control import Control
 from kelt_daemon.filesystem import RealFilesystem
+from kelt_daemon.host import this_host
 from kelt_daemon.ingest import Ingest
-from kelt_daemon.keeper import ThisHost
 from kelt_daemon.logs import Redactor, configure_logs
 from kelt_daemon.registry import Registry
 from kelt_daemon.retention import Retention
@@ -93,7 +92,7 @@ class Daemon:
                 tasks=tasks,
                 runs=self._state_dir.runs,
                 committer=committer,
-                host=ThisHost(machine_id(), boot_id()),
+                host=this_host(),
                 config=config,
                 filesystem=RealFilesystem(),
                 make_upstream=lambda url: KeltServer(url=url, config=config),

@@ -8,9 +8,12 @@ RejectedDataError    the upstream will never take these records: their folder is
 JournalFullError     no room: tried again, nothing is acknowledged meanwhile
 JournalBrokenError   the disk fails to sync twice: tried again, later
 FolderProblemError   a run folder cannot be used as it is
+CallRefusedError     a caller is told why what it asked for is not done
 """
 
 from __future__ import annotations
+
+from enum import Enum
 
 
 class DaemonError(Exception):
@@ -64,3 +67,25 @@ class JournalBrokenError(DaemonError):
 
 class FolderProblemError(DaemonError):
     """A run folder that cannot be used as it is."""
+
+
+class Refusal(Enum):
+    """Why a call is not served."""
+
+    MISTAKE = "the caller's own mistake"
+    UNUSABLE = "what it names cannot be used"
+    CHANGED = "it was changed on its way"
+    AWAY = "not now"
+
+
+class CallRefusedError(DaemonError):
+    """A call that is not served.
+
+    Args:
+        refusal: why.
+        message: the sentence.
+    """
+
+    def __init__(self, refusal: Refusal, message: str) -> None:
+        super().__init__(message)
+        self.refusal = refusal

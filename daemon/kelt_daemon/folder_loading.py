@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from kelt.run_folder import RunFolderError, RunManifest, read_manifest
@@ -11,9 +10,9 @@ from kelt_daemon.config import DaemonConfig
 from kelt_daemon.cursors import is_released, read_cursors, take_witness_id
 from kelt_daemon.errors import FolderProblemError
 from kelt_daemon.filesystem import Filesystem
+from kelt_daemon.host import Host
 from kelt_daemon.journal import Journal, new_journal_id
 from kelt_daemon.journal_reader import Recovered, recover
-from kelt_daemon.keeper import ThisHost
 from kelt_daemon.links import UpstreamLink
 from kelt_daemon.liveness import Life, Phase
 from kelt_daemon.run_folders import RunFolder
@@ -31,18 +30,18 @@ _PHASES = {
 
 def load_folder(
     path: Path,
+    manifest: RunManifest,
     *,
-    host: ThisHost,
+    host: Host,
     config: DaemonConfig,
     filesystem: Filesystem,
-    link_to: Callable[[str], UpstreamLink],
+    link: UpstreamLink,
 ) -> RunFolder:
     """The state of a run folder as its files tell it.
 
     Raises:
         FolderProblemError: it cannot be used; the message says why and what to do.
     """
-    manifest = _checked_manifest(path)
     writer_id = bytes.fromhex(manifest.writer_id)
     try:
         witness_id = take_witness_id(path, machine_id=host.machine_id)
@@ -66,7 +65,7 @@ def load_folder(
         writer_id=writer_id,
         witness_id=witness_id,
         journal=journal,
-        link=link_to(manifest.upstream.rstrip("/")),
+        link=link,
         cursors=cursors,
         is_on_this_machine=manifest.machine_id == host.machine_id,
         is_released=is_released(path),
@@ -76,7 +75,12 @@ def load_folder(
     return folder
 
 
-def _checked_manifest(path: Path) -> RunManifest:
+def checked_manifest(path: Path) -> RunManifest:
+    """A run folder's manifest, whose values are of the right kind.
+
+    Raises:
+        FolderProblemError: as `load_folder`.
+    """
     try:
         if path.stat().st_uid != os.getuid():
             raise FolderProblemError(

@@ -1,22 +1,22 @@
-"""The part of the service that trainers use: greeting, streams of batches, questions upstream."""
+"""The part of the service that trainers use: greeting, streams of batches, questions upstream.
+
+Of gRPC it knows nothing: a stream is an iterator of requests and a function that writes replies.
+"""
 
 from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import anyio
-import grpc
-import grpc.aio
 import structlog
 
 from kelt.version import PROTOCOL, __version__
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
-from kelt_daemon.errors import FolderProblemError, UpstreamError
+from kelt_daemon.errors import CallRefusedError, FolderProblemError, Refusal, UpstreamError
 from kelt_daemon.links import UpstreamLink
 from kelt_daemon.registry import Registry
 from kelt_daemon.run_folders import Offer, RunFolder
@@ -26,6 +26,7 @@ from kelt_proto.v1.upstream_pb2 import DescribeRunReply
 
 log = structlog.get_logger()
 _DESCRIBE_DEADLINE_S = 5.0
+Write = Callable[[sidecar_pb2.AppendReply], Awaitable[object]]
 
 
 class Ingest:
@@ -72,11 +73,14 @@ class Ingest:
         return reply
 
     async def describe_run(
-        self, request: sidecar_pb2.SidecarDescribeRequest, context: Any
+        self, request: sidecar_pb2.SidecarDescribeRequest, *, remaining_s: float | None
     ) -> DescribeRunReply:
-        """Passes a question on, with the caller's deadline."""
+        """Passes a question on, with the caller's deadline.
+
+        Raises:
+            CallRefusedError: there is no answer.
+        """
         link = self._registry.connected_link(request.upstream.rstrip("/"))
-        remaining_s = context.time_remaining()
         deadline_s = _DESCRIBE_DEADLINE_S if remaining_s is None else remaining_s
         try:
             with anyio.fail_after(deadline_s):
@@ -87,20 +91,20 @@ class Ingest:
             reason = str(error) or f"{link.url} does not answer in time."
         else:
             reason = link.report.reason
-        await context.abort(grpc.StatusCode.UNAVAILABLE, reason)
-        raise AssertionError  # not reached: abort raises
+        raise CallRefusedError(Refusal.AWAY, reason)
 
     async def append(
-        self, requests: AsyncIterator[sidecar_pb2.AppendRequest], context: Any
+        self, requests: AsyncIterator[sidecar_pb2.AppendRequest], write: Write
     ) -> None:
-        """One writer's stream: batches in, cumulative replies out."""
+        """One writer's stream: batches in, cumulative replies out.
+
+        Raises:
+            CallRefusedError: the caller did something wrong, or the daemon stops.
+        """
         first = await anext(aiter(requests), None)
         if first is None or first.WhichOneof("message") != "open":
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, "A stream begins with OpenWriter."
-            )
-            return
-        folder = await self._open(first.open, context)
+            raise CallRefusedError(Refusal.MISTAKE, "A stream begins with OpenWriter.")
+        folder = await self._open(first.open)
         stream = _AppendStream(
             folder=folder,
             committer=self._committer,
@@ -112,26 +116,23 @@ class Ingest:
         self.streams += 1
         cursor.streams += 1
         try:
-            await stream.serve(requests, context)
+            await stream.serve(requests, write)
         finally:
             self.streams -= 1
             cursor.streams -= 1
             folder.changed.notify()
 
-    async def _open(self, opening: sidecar_pb2.OpenWriter, context: Any) -> RunFolder:
+    async def _open(self, opening: sidecar_pb2.OpenWriter) -> RunFolder:
         path = Path(opening.run_folder)
         if not path.is_absolute():
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, "OpenWriter.run_folder must be absolute."
-            )
+            raise CallRefusedError(Refusal.MISTAKE, "OpenWriter.run_folder must be absolute.")
         try:
             folder = await self._registry.adopt(path)
         except (FolderProblemError, OSError) as error:
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
-            raise  # not reached: abort raises
+            raise CallRefusedError(Refusal.UNUSABLE, str(error)) from error
         if folder.writer_id != opening.writer_id:
-            await context.abort(
-                grpc.StatusCode.FAILED_PRECONDITION,
+            raise CallRefusedError(
+                Refusal.UNUSABLE,
                 f"{path} is another writer's folder: its run.json names {folder.writer_id.hex()}.",
             )
         self._registry.activate(folder)
@@ -158,12 +159,12 @@ class _AppendStream:
         self._stopping = stopping
         self._must_reply = True
         #: What the caller did wrong: told once nothing else runs in this stream.
-        self._fault: tuple[grpc.StatusCode, str] | None = None
+        self._fault: CallRefusedError | None = None
 
-    async def serve(self, requests: AsyncIterator[sidecar_pb2.AppendRequest], context: Any) -> None:
+    async def serve(self, requests: AsyncIterator[sidecar_pb2.AppendRequest], write: Write) -> None:
         """Until the caller has said all, or the daemon stops."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._reply_on_changes, context)
+            group.start_soon(self._reply_on_changes, write)
             async with anyio.create_task_group() as reading:
                 reading.start_soon(self._cancel_on_stop, reading.cancel_scope)
                 await self._read(requests)
@@ -172,11 +173,11 @@ class _AppendStream:
                 await self._committer.drain(self._folder)
             group.cancel_scope.cancel()
         # Last, as the replies before it may have missed the end.
-        await context.write(self._reply())
+        await write(self._reply())
         if self._fault is not None:
-            await context.abort(*self._fault)
+            raise self._fault
         if self._stopping.is_set():
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "The daemon stops.")
+            raise CallRefusedError(Refusal.AWAY, "The daemon stops.")
 
     async def _cancel_on_stop(self, scope: anyio.CancelScope) -> None:
         await self._stopping.wait()
@@ -191,18 +192,16 @@ class _AppendStream:
             # Reading on only when there is room holds the caller back by gRPC's own flow control.
             await self._committer.wait_room(self._folder, self._folder.writer_id)
 
-    def _fault_of(self, request: sidecar_pb2.AppendRequest) -> tuple[grpc.StatusCode, str] | None:
+    def _fault_of(self, request: sidecar_pb2.AppendRequest) -> CallRefusedError | None:
         batch = request.batch
         if request.WhichOneof("message") != "batch":
-            return grpc.StatusCode.INVALID_ARGUMENT, "A batch was expected."
+            return CallRefusedError(Refusal.MISTAKE, "A batch was expected.")
         if batch.writer_id != self._folder.writer_id or not 0 < batch.first_seq <= batch.last_seq:
-            return (
-                grpc.StatusCode.INVALID_ARGUMENT,
-                "A batch of another writer, or without records.",
-            )
+            reason = "A batch of another writer, or without records."
+            return CallRefusedError(Refusal.MISTAKE, reason)
         if zlib.crc32(batch.frames) != batch.crc32:
             reason = f"Batch {batch.first_seq} to {batch.last_seq} was changed on its way."
-            return grpc.StatusCode.DATA_LOSS, reason
+            return CallRefusedError(Refusal.CHANGED, reason)
         return None
 
     def _take(self, batch: Batch) -> None:
@@ -215,7 +214,7 @@ class _AppendStream:
         self._must_reply = True
         folder.changed.notify()
 
-    async def _reply_on_changes(self, context: Any) -> None:
+    async def _reply_on_changes(self, write: Write) -> None:
         said: sidecar_pb2.AppendReply | None = None
         while True:
             # Before looking, so that no change between looking and waiting is missed.
@@ -223,7 +222,7 @@ class _AppendStream:
             reply = self._reply()
             if reply != said or self._must_reply:
                 said, self._must_reply = reply, False
-                await context.write(reply)
+                await write(reply)
                 continue
             async with anyio.create_task_group() as group:
                 for event in events:

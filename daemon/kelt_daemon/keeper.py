@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-
 import anyio
-import anyio.to_thread
 import structlog
 
 from kelt.journal.batches import CutBatch
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import MIB, DaemonConfig
 from kelt_daemon.cursors import spool_signature
+from kelt_daemon.host import Host, Probe
 from kelt_daemon.liveness import Facts, Phase, Process, judge
-from kelt_daemon.probe import ProcessProbe, is_lock_free
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.shipper import save_cursors
 from kelt_daemon.spool_import import SpoolImport, UnknownLoss, has_spool
 
 log = structlog.get_logger()
 _IMPORT_BYTES = 4 * MIB
-
-
-@dataclass(frozen=True, slots=True)
-class ThisHost:
-    """What tells this machine and this boot of it from others."""
-
-    machine_id: str
-    boot_id: str
 
 
 class Keeper:
@@ -46,11 +34,12 @@ class Keeper:
         *,
         folder: RunFolder,
         committer: GroupCommitter,
-        host: ThisHost,
+        host: Host,
         config: DaemonConfig,
     ) -> None:
         self._folder = folder
         self._committer = committer
+        self._host = host
         self._config = config
         boot_id = folder.manifest.boot_id
         self._was_rebooted = folder.is_on_this_machine and boot_id not in {"", host.boot_id}
@@ -65,12 +54,12 @@ class Keeper:
         elif self._was_rebooted:
             await self._watch(None)
         else:
-            probe = ProcessProbe(manifest=folder.manifest, folder=folder.path)
+            probe = self._host.probe(folder.manifest, folder.path)
             try:
                 await self._watch(probe)
             finally:
                 probe.close()
-        await anyio.to_thread.run_sync(folder.journal.close)
+        await self._host.in_thread(folder.journal.close)
         folder.is_live = False
         folder.is_over = True
         save_cursors(folder)
@@ -87,11 +76,11 @@ class Keeper:
                 break
             signature = now  # still being copied
         await self._import_spool(is_removed=False)
-        self._judge(Facts(at=time.time(), monotonic_s=0.0, goodbye=folder.goodbye))
+        self._judge(Facts(at=self._host.now(), monotonic_s=0.0, goodbye=folder.goodbye))
         if not folder.life.phase.is_ended:
             log.info("foreign_run_without_end", folder=str(folder.path))
 
-    async def _watch(self, probe: ProcessProbe | None) -> None:
+    async def _watch(self, probe: Probe | None) -> None:
         folder = self._folder
         while True:
             process = Process.GONE if probe is None else probe.look()
@@ -117,24 +106,25 @@ class Keeper:
 
     def _is_lock_free(self) -> bool:
         """Whether the writer was closed in a living process: it let its lock go a while ago."""
-        now_s = time.monotonic()
-        if not is_lock_free(self._folder.path):
+        now_s = anyio.current_time()
+        if not self._host.is_lock_free(self._folder.path):
             self._lock_free_since_s = None
             return False
-        self._lock_free_since_s = self._lock_free_since_s or now_s
+        if self._lock_free_since_s is None:
+            self._lock_free_since_s = now_s
         # One that said goodbye is closed for certain, and so is an offline run, whose goodbye is
         # in the spool; another may be about to take its lock.
         if self._is_ended() or self._folder.manifest.mode == "offline":
             return True
         return now_s - self._lock_free_since_s >= self._config.free_lock_s
 
-    async def _look(self, probe: ProcessProbe | None, process: Process) -> None:
+    async def _look(self, probe: Probe | None, process: Process) -> None:
         folder = self._folder
         is_gone = process is Process.GONE
         status = await probe.exit_status() if probe is not None and is_gone else None
         facts = Facts(
-            at=time.time(),
-            monotonic_s=time.monotonic(),
+            at=self._host.now(),
+            monotonic_s=anyio.current_time(),
             is_on_this_machine=folder.is_on_this_machine,
             was_rebooted=self._was_rebooted,
             process=process,
@@ -167,7 +157,7 @@ class Keeper:
             )
             folder.changed.notify()
 
-    async def _wait_for_news(self, probe: ProcessProbe | None) -> None:
+    async def _wait_for_news(self, probe: Probe | None) -> None:
         """Until the process ends, somebody asks, or it is time to look again."""
         streams, is_ended = self._has_streams(), self._is_ended()
         nudge = self._folder.nudged.next()
@@ -182,7 +172,7 @@ class Keeper:
             await nudge.wait()
             group.cancel_scope.cancel()
 
-        async def wait_gone(probe: ProcessProbe) -> None:
+        async def wait_gone(probe: Probe) -> None:
             await probe.wait_gone()
             group.cancel_scope.cancel()
 
@@ -210,7 +200,7 @@ class Keeper:
             folder=folder.path, writer_id=folder.writer_id, after_seq=cursor.accepted
         )
         while True:
-            pieces = await anyio.to_thread.run_sync(self._take, spool)
+            pieces = await self._host.in_thread(self._take, spool)
             if not pieces:
                 break
             for piece in pieces:
@@ -223,7 +213,7 @@ class Keeper:
         await self._committer.drain(folder)
         self._is_spool_read = True
         if is_removed and not folder.is_damaged:
-            await anyio.to_thread.run_sync(spool.remove_files)
+            await self._host.in_thread(spool.remove_files)
         if cursor.accepted > before:
             log.info(
                 "spool_imported",

@@ -51,6 +51,8 @@ class UpstreamLink:
         upstream: speaks to it.
         config: intervals and bounds.
         backlog: how many records wait for this upstream, for the log.
+        now: the time of day, Unix seconds.
+        chance: evenly distributed in [0, 1).
     """
 
     def __init__(
@@ -60,15 +62,20 @@ class UpstreamLink:
         upstream: Upstream,
         config: DaemonConfig,
         backlog: Callable[[], int],
+        now: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self.url = url
         self.upstream = upstream
-        self.report = LinkReport(LinkState.CONNECTING, "", time.time())
+        self.report = LinkReport(LinkState.CONNECTING, "", now())
         self.info: ServerInfo | None = None
         #: After every change of `report`.
         self.changed = Signal()
         #: Bounds what all folders together have under way.
         self.slots = anyio.CapacityLimiter(config.pushes_per_upstream_max)
+        self._now = now
+        self._chance = chance
+        self._reported_at_s = 0.0
         self._api_key = ""
         self._config = config
         self._backlog = backlog
@@ -105,7 +112,7 @@ class UpstreamLink:
         is_new = bool(api_key) and api_key != self._api_key
         self._api_key = api_key or self._api_key
         # Without another key, something else may have been put right: asked now and then.
-        is_old = time.time() - self.report.since > self._config.backoff_s_max
+        is_old = anyio.current_time() - self._reported_at_s > self._config.backoff_s_max
         if self.report.state is LinkState.REFUSED and (is_new or is_old):
             self.nudge()
 
@@ -169,8 +176,7 @@ class UpstreamLink:
 
     async def _wait_backoff(self) -> None:
         self._backoff = self._backoff.failed()
-        chance = random.random()  # noqa: S311 # jitter, not a secret
-        delay_s = self._backoff.delay_s(chance=chance, retry_after_s=self._retry_after_s)
+        delay_s = self._backoff.delay_s(chance=self._chance(), retry_after_s=self._retry_after_s)
         self._retry_after_s = None
         await self._nudged.wait_at_most(delay_s)
 
@@ -206,7 +212,8 @@ class UpstreamLink:
                 self.report = LinkReport(state, reason, before.since)
                 self.changed.notify()
             return
-        self.report = LinkReport(state, reason, time.time())
+        self.report = LinkReport(state, reason, self._now())
+        self._reported_at_s = anyio.current_time()
         if state is LinkState.CONNECTING:
             log.info("upstream_connecting", upstream=self.url)
         elif state is LinkState.REACHABLE:

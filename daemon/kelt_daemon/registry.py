@@ -14,8 +14,6 @@ from pathlib import Path
 
 import anyio
 import anyio.abc
-import anyio.from_thread
-import anyio.to_thread
 import structlog
 
 from kelt.run_folder import MANIFEST_NAME
@@ -24,9 +22,10 @@ from kelt_daemon.config import DaemonConfig
 from kelt_daemon.cursors import release, spool_signature
 from kelt_daemon.errors import DaemonError, FolderProblemError
 from kelt_daemon.filesystem import Filesystem
-from kelt_daemon.folder_loading import load_folder
+from kelt_daemon.folder_loading import checked_manifest, load_folder
 from kelt_daemon.heartbeats import beat_for
-from kelt_daemon.keeper import Keeper, ThisHost
+from kelt_daemon.host import Host
+from kelt_daemon.keeper import Keeper
 from kelt_daemon.links import LinkState, UpstreamLink
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.shipper import Shipper
@@ -55,19 +54,19 @@ class Registry:
         tasks: anyio.abc.TaskGroup,
         runs: Path,
         committer: GroupCommitter,
-        host: ThisHost,
+        host: Host,
         config: DaemonConfig,
         filesystem: Filesystem,
         make_upstream: Callable[[str], Upstream],
     ) -> None:
         self.runs = runs
+        self.host = host
         self.folders: dict[Path, RunFolder] = {}
         #: Folders that cannot be used, and why.
         self.parked: dict[Path, str] = {}
         self.links: dict[str, UpstreamLink] = {}
         self._tasks = tasks
         self._committer = committer
-        self._host = host
         self._config = config
         self._filesystem = filesystem
         self._make_upstream = make_upstream
@@ -87,6 +86,8 @@ class Registry:
                 upstream=self._make_upstream(url),
                 config=self._config,
                 backlog=partial(self.backlog_records, url),
+                now=self.host.now,
+                chance=self.host.chance,
             )
             link.take_key(self._keys.get(url, ""))
             self.links[url] = link
@@ -139,7 +140,7 @@ class Registry:
         Raises:
             FolderProblemError: it cannot be used; it is parked.
         """
-        resolved = await anyio.to_thread.run_sync(path.resolve)
+        resolved = await self.host.in_thread(path.resolve)
         while (loading := self._loading.get(resolved)) is not None:
             await loading.wait()
         if (known := self.folders.get(resolved)) is not None:
@@ -150,21 +151,23 @@ class Registry:
         finally:
             del self._loading[resolved]
             loading.set()
-        await anyio.to_thread.run_sync(self._keep_link, resolved)
+        await self.host.in_thread(self._keep_link, resolved)
         self.activate(folder)
         return folder
 
     async def _load(self, resolved: Path) -> RunFolder:
-        load = partial(
-            load_folder,
-            resolved,
-            host=self._host,
-            config=self._config,
-            filesystem=self._filesystem,
-            link_to=lambda url: anyio.from_thread.run_sync(self.link, url),
-        )
         try:
-            folder = await anyio.to_thread.run_sync(load)
+            manifest = await self.host.in_thread(checked_manifest, resolved)
+            load = partial(
+                load_folder,
+                resolved,
+                manifest,
+                host=self.host,
+                config=self._config,
+                filesystem=self._filesystem,
+                link=self.link(manifest.upstream.rstrip("/")),
+            )
+            folder = await self.host.in_thread(load)
         except FolderProblemError as error:
             if (resolved / MANIFEST_NAME).exists():  # one look, on failure
                 self._park(resolved, str(error))
@@ -207,9 +210,9 @@ class Registry:
     async def _mind(self, folder: RunFolder) -> None:
         """The tasks of one folder; what fails in them parks the folder and nothing else."""
         keeper = Keeper(
-            folder=folder, committer=self._committer, host=self._host, config=self._config
+            folder=folder, committer=self._committer, host=self.host, config=self._config
         )
-        shipper = Shipper(folder=folder, config=self._config)
+        shipper = Shipper(folder=folder, host=self.host, config=self._config)
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(keeper.run)
@@ -251,7 +254,7 @@ class Registry:
 
     async def rescan(self) -> None:
         """Adopts new folders, and looks again at those that were thought finished."""
-        found = await anyio.to_thread.run_sync(self._list)
+        found = await self.host.in_thread(self._list)
         for path in found:
             if path in self.parked:
                 continue
@@ -266,7 +269,7 @@ class Registry:
                 await self._look_again(folder)
 
     async def _look_again(self, folder: RunFolder) -> None:
-        signature = await anyio.to_thread.run_sync(spool_signature, folder.path)
+        signature = await self.host.in_thread(spool_signature, folder.path)
         if signature != self._signatures[folder] and has_spool(folder.path) and not folder.problem:
             self.activate(folder)
 

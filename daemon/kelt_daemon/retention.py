@@ -7,12 +7,10 @@ which run it is; the segments of a run that is over go together.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import anyio
-import anyio.to_thread
 import structlog
 
 from kelt_daemon.config import DaemonConfig
@@ -82,7 +80,7 @@ class Retention:
         ]
         chosen = choose(
             kept,
-            now=time.time(),
+            now=self._registry.host.now(),
             age_s=self._config.retention_age_s,
             total_bytes=sum(folder.journal.used_bytes for folder in folders),
             bytes_max=self._config.retention_bytes,
@@ -90,7 +88,7 @@ class Retention:
         for index in chosen:
             folder, segments = candidates[index]
             try:
-                await anyio.to_thread.run_sync(_drop, folder, segments)
+                await self._registry.host.in_thread(_drop, folder, segments)
             except OSError as error:
                 log.warning("trim_failed", folder=str(folder.path), reason=str(error))
 

@@ -6,7 +6,6 @@ which makes it the one appender of its writer however many streams there are.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -166,7 +165,7 @@ class RunFolder:
 
     def take_exit(self, said: Exit) -> None:
         """Remembers the writer's goodbye."""
-        self.goodbye = Goodbye(said.exit_code, said.signal, said.reason, said.at or time.time())
+        self.goodbye = Goodbye(said.exit_code, said.signal, said.reason, said.at)
 
     def assert_life(self, life: Life) -> None:
         """Appends what the daemon knows of the writer to the daemon's own sequence."""

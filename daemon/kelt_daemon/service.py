@@ -8,14 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
+import grpc
 import grpc.aio
 
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.control import Control
+from kelt_daemon.errors import CallRefusedError, Refusal
 from kelt_daemon.ingest import Ingest
 from kelt_proto.v1 import sidecar_pb2
 from kelt_proto.v1.sidecar_pb2_grpc import SidecarServicer, add_SidecarServicer_to_server
 from kelt_proto.v1.upstream_pb2 import DescribeRunReply
+
+_STATUS = {
+    Refusal.MISTAKE: grpc.StatusCode.INVALID_ARGUMENT,
+    Refusal.UNUSABLE: grpc.StatusCode.FAILED_PRECONDITION,
+    Refusal.CHANGED: grpc.StatusCode.DATA_LOSS,
+    Refusal.AWAY: grpc.StatusCode.UNAVAILABLE,
+}
 
 
 class SidecarService(SidecarServicer):
@@ -46,7 +55,9 @@ class SidecarService(SidecarServicer):
         """See sidecar.proto."""
         self.calls += 1
         try:
-            await self._ingest.append(request_iterator, context)
+            await self._ingest.append(request_iterator, context.write)
+        except CallRefusedError as error:
+            await context.abort(_STATUS[error.refusal], str(error))
         finally:
             self.calls -= 1
             self.used_at_s = time.monotonic()
@@ -56,7 +67,11 @@ class SidecarService(SidecarServicer):
     ) -> DescribeRunReply:
         """See sidecar.proto."""
         self.used_at_s = time.monotonic()
-        return await self._ingest.describe_run(request, context)
+        try:
+            return await self._ingest.describe_run(request, remaining_s=context.time_remaining())
+        except CallRefusedError as error:
+            await context.abort(_STATUS[error.refusal], str(error))
+            raise  # not reached: abort raises
 
     async def Sync(  # noqa: N802
         self, request: sidecar_pb2.SyncRequest, _context: Any

@@ -7,12 +7,9 @@ stood, lets what is under way end, and starts again from the upstream's cursors.
 
 from __future__ import annotations
 
-import random
-import time
 from functools import partial
 
 import anyio
-import anyio.to_thread
 import structlog
 
 from kelt.journal.entries import Entry
@@ -20,6 +17,7 @@ from kelt_daemon.batch import Outgoing, Push, gather
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.cursors import Cursors, write_cursors
 from kelt_daemon.errors import RejectedDataError, RetryableError, UpstreamError
+from kelt_daemon.host import Host
 from kelt_daemon.journal_reader import Position, extents, read_entries, start_position
 from kelt_daemon.records import encode_loss
 from kelt_daemon.retry import Backoff
@@ -34,12 +32,14 @@ class Shipper:
 
     Args:
         folder: the run folder.
+        host: chance and threads.
         config: windows and intervals.
     """
 
-    def __init__(self, *, folder: RunFolder, config: DaemonConfig) -> None:
+    def __init__(self, *, folder: RunFolder, host: Host, config: DaemonConfig) -> None:
         self._folder = folder
         self._link = folder.link
+        self._host = host
         self._config = config
         self._aligned_with = 0
         self._position = Position()
@@ -84,10 +84,8 @@ class Shipper:
             return
         self._backoff = self._backoff.failed()
         after_s = failure.retry_after_s if isinstance(failure, RetryableError) else None
-        chance = random.random()  # noqa: S311 # jitter, not a secret
-        await folder.nudged.wait_at_most(
-            self._backoff.delay_s(chance=chance, retry_after_s=after_s)
-        )
+        delay_s = self._backoff.delay_s(chance=self._host.chance(), retry_after_s=after_s)
+        await folder.nudged.wait_at_most(delay_s)
 
     async def _try_round(self) -> bool:
         """Ships until nothing is left or something went wrong; returns whether all went well."""
@@ -135,13 +133,13 @@ class Shipper:
             if not self._ahead:
                 parts = extents(folder.journal.segments)
                 read = partial(read_entries, parts, self._position, bytes_max=bytes_max)
-                self._ahead, self._position = await anyio.to_thread.run_sync(read)
+                self._ahead, self._position = await self._host.in_thread(read)
             push = gather(self._ahead, self._sent, bytes_max=bytes_max)
             del self._ahead[: push.taken]
             if not push.batches and not self._ahead and not self._has_unread():
                 push = self._unreadable()
             if push.batches:
-                push.batches = await anyio.to_thread.run_sync(self._fill, push.batches)
+                push.batches = await self._host.in_thread(self._fill, push.batches)
                 self._sent = push.sent_through
                 return push
             if self._ahead or self._has_unread():
@@ -219,7 +217,7 @@ class Shipper:
         """One request. What it raises ends the round; requests behind it come to nothing."""
         folder, link = self._folder, self._link
         self._in_flight += 1
-        started_s = time.monotonic()
+        started_s = anyio.current_time()
         try:
             async with link.slots:
                 if self._failure or self._must_go_back:
@@ -250,12 +248,12 @@ class Shipper:
             committed=folder.committed_records,
             durable=folder.durable_records,
             gap=self._must_go_back,
-            seconds=round(time.monotonic() - started_s, 4),
+            seconds=round(anyio.current_time() - started_s, 4),
         )
 
     def _save(self, *, is_forced: bool) -> None:
         """Keeps the hint, not more often than need be."""
-        now_s = time.monotonic()
+        now_s = anyio.current_time()
         folder = self._folder
         is_due = now_s - self._saved_at_s >= self._config.cursors_save_interval_s
         if not (is_forced or is_due or folder.is_committed):

@@ -23,14 +23,21 @@ class Discovery:
         runs: the folder of run folders.
         rescan: looks for new ones.
         interval_s: how long a lost event can go unnoticed.
+        watches: whether the system is asked for events at all.
     """
 
     def __init__(
-        self, *, runs: Path, rescan: Callable[[], Awaitable[None]], interval_s: float
+        self,
+        *,
+        runs: Path,
+        rescan: Callable[[], Awaitable[None]],
+        interval_s: float,
+        watches: bool = True,
     ) -> None:
         self._runs = runs
         self._rescan = rescan
         self._interval_s = interval_s
+        self._watches = watches
         self._hint = Signal()
         # Set before cancelling: a watch that is only cancelled takes seconds to end.
         self._stop = anyio.Event()
@@ -38,7 +45,8 @@ class Discovery:
     async def run(self) -> None:
         """Until `stop`."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._watch)
+            if self._watches:
+                group.start_soon(self._watch)
             while not self._stop.is_set():
                 await self._rescan()
                 await self._hint.wait_at_most(self._interval_s)

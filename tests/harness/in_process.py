@@ -22,8 +22,8 @@ from kelt.run_folder import (
 )
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
+from kelt_daemon.host import this_host
 from kelt_daemon.ingest import Ingest
-from kelt_daemon.keeper import ThisHost
 from kelt_daemon.registry import Registry
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.upstream.kelt_server import KeltServer
@@ -74,7 +74,7 @@ async def daemon_parts(runs: Path, **config) -> AsyncIterator[Parts]:
             tasks=tasks,
             runs=runs,
             committer=committer,
-            host=ThisHost(machine_id(), boot_id()),
+            host=this_host(),
             config=chosen,
             filesystem=disk,
             make_upstream=lambda url: KeltServer(url=url, config=chosen),
