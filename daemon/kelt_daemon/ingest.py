@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 import structlog
 
-from kelt.version import PROTOCOL, __version__
+from kelt.version import __version__
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import CallRefusedError, FolderProblemError, Refusal, UpstreamError
@@ -21,6 +21,7 @@ from kelt_daemon.links import UpstreamLink
 from kelt_daemon.registry import Registry
 from kelt_daemon.run_folders import Offer, RunFolder
 from kelt_proto.v1 import sidecar_pb2
+from kelt_proto.v1.protocol import OURS, said
 from kelt_proto.v1.record_pb2 import Batch
 from kelt_proto.v1.upstream_pb2 import DescribeRunReply
 
@@ -60,9 +61,25 @@ class Ingest:
         self._stopping.set()
 
     def hello(self, request: sidecar_pb2.SidecarHelloRequest) -> sidecar_pb2.SidecarHelloReply:
-        """Answers who is there, and takes the caller's key."""
+        """Answers who is there, and takes the caller's key.
+
+        Raises:
+            CallRefusedError: there is no protocol that both speak.
+        """
+        theirs = said(request.protocol, request.protocol_min)
+        if not OURS.common(theirs):
+            older = "kelt in that program" if theirs.is_older_than(OURS) else "the daemon's kelt"
+            raise CallRefusedError(
+                Refusal.UNUSABLE,
+                f"kelt {request.version or '(unnamed)'} speaks {theirs} and this daemon {OURS} "
+                f"(kelt {__version__}): upgrade {older}, then run `kelt daemon stop`. What is "
+                "logged waits on this host.",
+            )
         reply = sidecar_pb2.SidecarHelloReply(
-            version=__version__, protocol=PROTOCOL, pid=os.getpid()
+            version=__version__,
+            protocol=OURS.newest,
+            protocol_min=OURS.oldest,
+            pid=os.getpid(),
         )
         if request.upstream.startswith(("http://", "https://")):
             link = self._registry.connected_link(request.upstream.rstrip("/"))

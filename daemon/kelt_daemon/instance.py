@@ -13,8 +13,9 @@ from pathlib import Path
 
 from kelt.run_folder import boot_id, pid_start_ticks
 from kelt.state_dir import StateDir
-from kelt.version import PROTOCOL, __version__
+from kelt.version import __version__
 from kelt_daemon.errors import AlreadyRunningError
+from kelt_proto.v1.protocol import OURS
 
 #: Whoever only looks whether the lock is held holds it shared for an instant.
 _LOCK_TRIES = 20
@@ -87,7 +88,7 @@ def write_record(state_dir: StateDir, *, started_at: float) -> None:
         "boot_id": boot_id(),
         "socket": os.fsdecode(state_dir.socket),
         "version": __version__,
-        "protocol": PROTOCOL,
+        "protocol": OURS.newest,
         "started_at": started_at,
     }
     partial = state_dir.daemon_record.with_name(f".daemon.json.{pid}")

@@ -43,11 +43,15 @@ class SidecarService(SidecarServicer):
         self.used_at_s = time.monotonic()
 
     async def Hello(  # noqa: N802 # the name in sidecar.proto
-        self, request: sidecar_pb2.SidecarHelloRequest, _context: Any
+        self, request: sidecar_pb2.SidecarHelloRequest, context: Any
     ) -> sidecar_pb2.SidecarHelloReply:
         """See sidecar.proto."""
         self.used_at_s = time.monotonic()
-        return self._ingest.hello(request)
+        try:
+            return self._ingest.hello(request)
+        except CallRefusedError as error:
+            await context.abort(_STATUS[error.refusal], str(error))
+        raise AssertionError  # not reached: abort raises
 
     async def Append(  # type: ignore[override] # noqa: N802 # writes replies on its own
         self, request_iterator: AsyncIterator[sidecar_pb2.AppendRequest], context: Any

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kelt.errors import DaemonError, DaemonRefusedError, DaemonUnavailableError
-from kelt.version import PROTOCOL, __version__
+from kelt.version import __version__
+from kelt_proto.v1.protocol import OURS, said
 
 if TYPE_CHECKING:
     import grpc
@@ -78,10 +79,21 @@ class SidecarClient:
         from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415
 
         request = sidecar_pb2.SidecarHelloRequest(
-            version=__version__, protocol=PROTOCOL, upstream=upstream, api_key=api_key or ""
+            version=__version__,
+            protocol=OURS.newest,
+            protocol_min=OURS.oldest,
+            upstream=upstream,
+            api_key=api_key or "",
         )
         with mapped_errors():
-            return self._stub.Hello(request, timeout=timeout_s)
+            reply: sidecar_pb2.SidecarHelloReply = self._stub.Hello(request, timeout=timeout_s)
+        theirs = said(reply.protocol, reply.protocol_min)
+        if not OURS.common(theirs):
+            raise DaemonRefusedError(
+                f"The daemon (kelt {reply.version}) speaks {theirs} and this program (kelt "
+                f"{__version__}) {OURS}: upgrade the older kelt, then run `kelt daemon stop`."
+            )
+        return reply
 
     def append(self, *, writer_id: bytes, run_folder: Path) -> AppendStream:
         """Opens the stream of a writer."""

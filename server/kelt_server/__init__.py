@@ -13,11 +13,6 @@ therefore fills up again by itself from the journals of the daemons.
 
 from importlib.metadata import PackageNotFoundError, version
 
-#: What the daemons speak with us; raised when a message changes meaning.
-PROTOCOL = 1
-#: Clients that speak one of these are served.
-PROTOCOLS_SUPPORTED = (1,)
-
 try:
     __version__ = version("kelt")
 except PackageNotFoundError:  # run from a source tree that was never installed

@@ -10,34 +10,38 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SidecarHelloRequest(_message.Message):
-    __slots__ = ("version", "protocol", "upstream", "api_key", "ca_file", "proxy")
+    __slots__ = ("version", "protocol", "upstream", "api_key", "ca_file", "proxy", "protocol_min")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_FIELD_NUMBER: _ClassVar[int]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     CA_FILE_FIELD_NUMBER: _ClassVar[int]
     PROXY_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_MIN_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     upstream: str
     api_key: str
     ca_file: str
     proxy: str
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., upstream: _Optional[str] = ..., api_key: _Optional[str] = ..., ca_file: _Optional[str] = ..., proxy: _Optional[str] = ...) -> None: ...
+    protocol_min: int
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., upstream: _Optional[str] = ..., api_key: _Optional[str] = ..., ca_file: _Optional[str] = ..., proxy: _Optional[str] = ..., protocol_min: _Optional[int] = ...) -> None: ...
 
 class SidecarHelloReply(_message.Message):
-    __slots__ = ("version", "protocol", "pid", "default_entity", "upstream_state")
+    __slots__ = ("version", "protocol", "pid", "default_entity", "upstream_state", "protocol_min")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_ENTITY_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_STATE_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_MIN_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     pid: int
     default_entity: str
     upstream_state: UpstreamState
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., pid: _Optional[int] = ..., default_entity: _Optional[str] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
+    protocol_min: int
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., pid: _Optional[int] = ..., default_entity: _Optional[str] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ..., protocol_min: _Optional[int] = ...) -> None: ...
 
 class SidecarDescribeRequest(_message.Message):
     __slots__ = ("upstream", "run")

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from kelt_proto.v1 import record_pb2 as kelt__proto_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckelt_proto/v1/upstream.proto\x12\x07kelt.v1\x1a\x1akelt_proto/v1/record.proto\"9\n\x14UpstreamHelloRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\"\x90\x01\n\x12UpstreamHelloReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x11\n\tserver_id\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_entity\x18\x04 \x01(\t\x12\x16\n\x0epush_bytes_max\x18\x05 \x01(\x04\x12\x14\n\x0cprotocol_min\x18\x06 \x01(\x05\".\n\x0bPushRequest\x12\x1f\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x0e.kelt.v1.Batch\"3\n\tPushReply\x12&\n\x07\x63ursors\x18\x01 \x03(\x0b\x32\x15.kelt.v1.WriterCursor\"I\n\x0cWriterCursor\x12\x11\n\twriter_id\x18\x01 \x01(\x0c\x12\x19\n\x11\x63ommitted_through\x18\x02 \x01(\x04\x12\x0b\n\x03gap\x18\x03 \x01(\x08\"$\n\x0e\x43ursorsRequest\x12\x12\n\nwriter_ids\x18\x01 \x03(\x0c\"6\n\x0c\x43ursorsReply\x12&\n\x07\x63ursors\x18\x01 \x03(\x0b\x32\x15.kelt.v1.WriterCursor\"6\n\x10HeartbeatRequest\x12\"\n\x05\x62\x65\x61ts\x18\x01 \x03(\x0b\x32\x13.kelt.v1.WriterBeat\"0\n\nWriterBeat\x12\x11\n\twriter_id\x18\x01 \x01(\x0c\x12\x0f\n\x07stalled\x18\x02 \x01(\x08\"\x10\n\x0eHeartbeatReply\"a\n\x12\x44\x65scribeRunRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x11\n\x04step\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_step\"\x94\x02\n\x10\x44\x65scribeRunReply\x12\x0e\n\x06\x65xists\x18\x01 \x01(\x08\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x11\n\tbranch_id\x18\x05 \x01(\t\x12\x11\n\tlast_step\x18\x06 \x01(\x03\x12\x1e\n\x04info\x18\x07 \x01(\x0b\x32\x10.kelt.v1.RunInfo\x12\x13\n\x0b\x63onfig_json\x18\x08 \x01(\t\x12\x14\n\x0csummary_json\x18\t \x01(\t\x12\r\n\x05state\x18\n \x01(\t\x12\x0f\n\x07runtime\x18\x0b \x01(\x01\x12.\n\x0b\x64\x65\x66initions\x18\x0c \x03(\x0b\x32\x19.kelt.v1.MetricDefinition2\xc4\x02\n\x08Upstream\x12\x43\n\x05Hello\x12\x1d.kelt.v1.UpstreamHelloRequest\x1a\x1b.kelt.v1.UpstreamHelloReply\x12\x30\n\x04Push\x12\x14.kelt.v1.PushRequest\x1a\x12.kelt.v1.PushReply\x12\x39\n\x07\x43ursors\x12\x17.kelt.v1.CursorsRequest\x1a\x15.kelt.v1.CursorsReply\x12?\n\tHeartbeat\x12\x19.kelt.v1.HeartbeatRequest\x1a\x17.kelt.v1.HeartbeatReply\x12\x45\n\x0b\x44\x65scribeRun\x12\x1b.kelt.v1.DescribeRunRequest\x1a\x19.kelt.v1.DescribeRunReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ckelt_proto/v1/upstream.proto\x12\x07kelt.v1\x1a\x1akelt_proto/v1/record.proto\"O\n\x14UpstreamHelloRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x14\n\x0cprotocol_min\x18\x03 \x01(\x05\"\x90\x01\n\x12UpstreamHelloReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x11\n\tserver_id\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_entity\x18\x04 \x01(\t\x12\x16\n\x0epush_bytes_max\x18\x05 \x01(\x04\x12\x14\n\x0cprotocol_min\x18\x06 \x01(\x05\".\n\x0bPushRequest\x12\x1f\n\x07\x62\x61tches\x18\x01 \x03(\x0b\x32\x0e.kelt.v1.Batch\"3\n\tPushReply\x12&\n\x07\x63ursors\x18\x01 \x03(\x0b\x32\x15.kelt.v1.WriterCursor\"I\n\x0cWriterCursor\x12\x11\n\twriter_id\x18\x01 \x01(\x0c\x12\x19\n\x11\x63ommitted_through\x18\x02 \x01(\x04\x12\x0b\n\x03gap\x18\x03 \x01(\x08\"$\n\x0e\x43ursorsRequest\x12\x12\n\nwriter_ids\x18\x01 \x03(\x0c\"6\n\x0c\x43ursorsReply\x12&\n\x07\x63ursors\x18\x01 \x03(\x0b\x32\x15.kelt.v1.WriterCursor\"6\n\x10HeartbeatRequest\x12\"\n\x05\x62\x65\x61ts\x18\x01 \x03(\x0b\x32\x13.kelt.v1.WriterBeat\"0\n\nWriterBeat\x12\x11\n\twriter_id\x18\x01 \x01(\x0c\x12\x0f\n\x07stalled\x18\x02 \x01(\x08\"\x10\n\x0eHeartbeatReply\"a\n\x12\x44\x65scribeRunRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x11\n\x04step\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x07\n\x05_step\"\x94\x02\n\x10\x44\x65scribeRunReply\x12\x0e\n\x06\x65xists\x18\x01 \x01(\x08\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x11\n\tbranch_id\x18\x05 \x01(\t\x12\x11\n\tlast_step\x18\x06 \x01(\x03\x12\x1e\n\x04info\x18\x07 \x01(\x0b\x32\x10.kelt.v1.RunInfo\x12\x13\n\x0b\x63onfig_json\x18\x08 \x01(\t\x12\x14\n\x0csummary_json\x18\t \x01(\t\x12\r\n\x05state\x18\n \x01(\t\x12\x0f\n\x07runtime\x18\x0b \x01(\x01\x12.\n\x0b\x64\x65\x66initions\x18\x0c \x03(\x0b\x32\x19.kelt.v1.MetricDefinition2\xc4\x02\n\x08Upstream\x12\x43\n\x05Hello\x12\x1d.kelt.v1.UpstreamHelloRequest\x1a\x1b.kelt.v1.UpstreamHelloReply\x12\x30\n\x04Push\x12\x14.kelt.v1.PushRequest\x1a\x12.kelt.v1.PushReply\x12\x39\n\x07\x43ursors\x12\x17.kelt.v1.CursorsRequest\x1a\x15.kelt.v1.CursorsReply\x12?\n\tHeartbeat\x12\x19.kelt.v1.HeartbeatRequest\x1a\x17.kelt.v1.HeartbeatReply\x12\x45\n\x0b\x44\x65scribeRun\x12\x1b.kelt.v1.DescribeRunRequest\x1a\x19.kelt.v1.DescribeRunReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,29 +33,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kelt_proto.v1.upstream_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_UPSTREAMHELLOREQUEST']._serialized_start=69
-  _globals['_UPSTREAMHELLOREQUEST']._serialized_end=126
-  _globals['_UPSTREAMHELLOREPLY']._serialized_start=129
-  _globals['_UPSTREAMHELLOREPLY']._serialized_end=273
-  _globals['_PUSHREQUEST']._serialized_start=275
-  _globals['_PUSHREQUEST']._serialized_end=321
-  _globals['_PUSHREPLY']._serialized_start=323
-  _globals['_PUSHREPLY']._serialized_end=374
-  _globals['_WRITERCURSOR']._serialized_start=376
-  _globals['_WRITERCURSOR']._serialized_end=449
-  _globals['_CURSORSREQUEST']._serialized_start=451
-  _globals['_CURSORSREQUEST']._serialized_end=487
-  _globals['_CURSORSREPLY']._serialized_start=489
-  _globals['_CURSORSREPLY']._serialized_end=543
-  _globals['_HEARTBEATREQUEST']._serialized_start=545
-  _globals['_HEARTBEATREQUEST']._serialized_end=599
-  _globals['_WRITERBEAT']._serialized_start=601
-  _globals['_WRITERBEAT']._serialized_end=649
-  _globals['_HEARTBEATREPLY']._serialized_start=651
-  _globals['_HEARTBEATREPLY']._serialized_end=667
-  _globals['_DESCRIBERUNREQUEST']._serialized_start=669
-  _globals['_DESCRIBERUNREQUEST']._serialized_end=766
-  _globals['_DESCRIBERUNREPLY']._serialized_start=769
-  _globals['_DESCRIBERUNREPLY']._serialized_end=1045
-  _globals['_UPSTREAM']._serialized_start=1048
-  _globals['_UPSTREAM']._serialized_end=1372
+  _globals['_UPSTREAMHELLOREQUEST']._serialized_end=148
+  _globals['_UPSTREAMHELLOREPLY']._serialized_start=151
+  _globals['_UPSTREAMHELLOREPLY']._serialized_end=295
+  _globals['_PUSHREQUEST']._serialized_start=297
+  _globals['_PUSHREQUEST']._serialized_end=343
+  _globals['_PUSHREPLY']._serialized_start=345
+  _globals['_PUSHREPLY']._serialized_end=396
+  _globals['_WRITERCURSOR']._serialized_start=398
+  _globals['_WRITERCURSOR']._serialized_end=471
+  _globals['_CURSORSREQUEST']._serialized_start=473
+  _globals['_CURSORSREQUEST']._serialized_end=509
+  _globals['_CURSORSREPLY']._serialized_start=511
+  _globals['_CURSORSREPLY']._serialized_end=565
+  _globals['_HEARTBEATREQUEST']._serialized_start=567
+  _globals['_HEARTBEATREQUEST']._serialized_end=621
+  _globals['_WRITERBEAT']._serialized_start=623
+  _globals['_WRITERBEAT']._serialized_end=671
+  _globals['_HEARTBEATREPLY']._serialized_start=673
+  _globals['_HEARTBEATREPLY']._serialized_end=689
+  _globals['_DESCRIBERUNREQUEST']._serialized_start=691
+  _globals['_DESCRIBERUNREQUEST']._serialized_end=788
+  _globals['_DESCRIBERUNREPLY']._serialized_start=791
+  _globals['_DESCRIBERUNREPLY']._serialized_end=1067
+  _globals['_UPSTREAM']._serialized_start=1070
+  _globals['_UPSTREAM']._serialized_end=1394
 # @@protoc_insertion_point(module_scope)

@@ -8,12 +8,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class UpstreamHelloRequest(_message.Message):
-    __slots__ = ("version", "protocol")
+    __slots__ = ("version", "protocol", "protocol_min")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_MIN_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ...) -> None: ...
+    protocol_min: int
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., protocol_min: _Optional[int] = ...) -> None: ...
 
 class UpstreamHelloReply(_message.Message):
     __slots__ = ("version", "protocol", "server_id", "default_entity", "push_bytes_max", "protocol_min")

@@ -17,7 +17,8 @@ from kelt.errors import DaemonError, KeltError, SettingsError
 from kelt.launcher import find_daemon
 from kelt.settings import Settings, load_settings
 from kelt.sidecar_client import SidecarClient
-from kelt.version import PROTOCOL, __version__
+from kelt.version import __version__
+from kelt_proto.v1.protocol import OURS, said
 
 #: More would put rows and states of different hosts in a wrong order.
 CLOCK_SKEW_S_MAX = 5.0
@@ -81,13 +82,15 @@ def check_upstream(settings: Settings) -> Iterator[Check]:
 
 def _check_version(upstream: str, info: Mapping[str, Any]) -> Check:
     text = f"{upstream}, version {info['version']}"
-    if info["protocol"] == PROTOCOL:
+    theirs = said(int(info["protocol"]), int(info.get("protocol_min", 0)))
+    if OURS.common(theirs):
         return Check("upstream", "ok", text)
     return Check(
         "upstream",
         "warn",
-        f"{text} speaks protocol {info['protocol']}, and this is {PROTOCOL}. "
-        "Upgrade whichever is older: pip install -U kelt",
+        f"{text} speaks {theirs}, and this is {OURS}. "
+        f"Upgrade {'the server' if theirs.is_older_than(OURS) else 'this host'}: "
+        "pip install -U kelt",
     )
 
 

@@ -17,8 +17,8 @@ Values
     logged None; a key that was not logged is absent.
 
 `/info`
-    {"version", "protocol", "server_id", "grpc_port", "default_entity", "auth_required": bool,
-     "damaged_files": [{"path", "moved_to", "reason"}], "counters": {name: int}}
+    {"version", "protocol", "protocol_min", "server_id", "grpc_port", "default_entity",
+     "auth_required": bool, "damaged_files": [{"path", "moved_to", "reason"}], "counters": {name: int}}
 
 `/projects`
     {"projects": [{"entity", "project", "runs": int, "last_started_at"}]}

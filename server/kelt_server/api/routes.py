@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kelt_server import PROTOCOL, __version__, filters
+from kelt_proto.v1.protocol import OURS
+from kelt_server import __version__, filters
 from kelt_server.api import arguments, history
 from kelt_server.errors import BadRequestError
 from kelt_server.ingest.group import Counters
@@ -66,7 +67,8 @@ class ReadApi:
     def info(self, _request: Request) -> Response:
         """Who is there; open to all."""
         about = asdict(self._about) | {"damaged_files": list(self._about.damaged_files)}
-        document = {"version": __version__, "protocol": PROTOCOL, **about}
+        protocol = {"protocol": OURS.newest, "protocol_min": OURS.oldest}
+        document = {"version": __version__, **protocol, **about}
         return _json({**document, "counters": asdict(self._counters)})
 
     def projects(self, _request: Request) -> Response:

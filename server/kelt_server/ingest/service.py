@@ -14,7 +14,8 @@ import structlog
 
 from kelt_proto.v1 import record_pb2, upstream_pb2, upstream_pb2_grpc
 from kelt_proto.v1.frames import WRITER_ID_BYTES
-from kelt_server import PROTOCOL, PROTOCOLS_SUPPORTED, __version__
+from kelt_proto.v1.protocol import OURS, said
+from kelt_server import __version__
 from kelt_server.errors import (
     BadBatchError,
     BadRequestError,
@@ -77,18 +78,18 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
     ) -> upstream_pb2.UpstreamHelloReply:
         """Who is there."""
         await self._admit(context)
-        if request.protocol not in PROTOCOLS_SUPPORTED:
-            older = (
-                "this server" if request.protocol > PROTOCOL else "kelt where the run was started"
-            )
+        theirs = said(request.protocol, request.protocol_min)
+        if not OURS.common(theirs):
+            older = "kelt on that host" if theirs.is_older_than(OURS) else "this server"
             await context.abort(
                 grpc.StatusCode.FAILED_PRECONDITION,
-                f"kelt {request.version or '(unnamed)'} speaks protocol {request.protocol}, this "
-                f"server ({__version__}) protocol {PROTOCOL}: upgrade {older}; nothing is lost",
+                f"kelt {request.version or '(unnamed)'} speaks {theirs}, this server "
+                f"({__version__}) {OURS}: upgrade {older}; nothing is lost",
             )
         return upstream_pb2.UpstreamHelloReply(
             version=__version__,
-            protocol=PROTOCOL,
+            protocol=OURS.newest,
+            protocol_min=OURS.oldest,
             server_id=self._server_id,
             default_entity=self._default_entity,
             push_bytes_max=self._push_bytes_max,
