@@ -17,7 +17,7 @@ from kelt_server.facts import BranchFact
 
 Name = tuple[str, str, str]
 
-_RANKS = {facts.RESUMED: 1, facts.ORPHAN: 2}
+_RANKS = {facts.SHARED: 1, facts.RESUMED: 2, facts.ORPHAN: 3}
 
 
 def _order(fact: BranchFact) -> tuple[int, float, bytes, int]:
@@ -66,7 +66,7 @@ class Branches:
             return None
         name = (branch.parent_entity, branch.parent_project, branch.parent_run_id)
         before = self.holder_before(name, branch)
-        if before is not None or branch.kind == facts.CONTINUED:
+        if before is not None or branch.kind in facts.GOING_ON:
             return before
         now = self.holder(name)
         return now if now != branch.branch_id else None
@@ -74,7 +74,8 @@ class Branches:
     def archived(self, name: Name, kept: Iterable[str]) -> list[str]:
         """The branches of a name that do not hold it, newest first; `kept` are not archived.
 
-        A continuation does not archive what it continues, so the caller keeps that.
+        A continuation or a shared run does not archive what it goes on with, so the caller keeps
+        that.
         """
         holder, keeps = self.holder(name), set(kept)
         candidates = reversed(self._by_name.get(name, []))

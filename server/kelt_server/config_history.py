@@ -3,7 +3,8 @@
 A branch inherits the config that its parent had when the branch was made, and adds its own. Between
 writers "when" is by the clocks of the hosts, within one writer by sequence number. A
 continuation is the same run going on and inherits everything. Items are merged in the order of the
-line of descent, then session, then sequence; the last of a key holds.
+line of descent, then session, then sequence; the last of a key holds. Writers of a shared run set
+values at the same time, so theirs are merged by the time at which they were set.
 
 Name, notes, group, job type and tags belong to a run id: a rewound or continued branch keeps them,
 a fork begins with none.
@@ -48,14 +49,27 @@ def resolve_config(
     config: dict[str, Any] = {}
     for branch_id, limits in _limits(line):
         own = [item for item in items.get(branch_id, ()) if _is_inherited(item, limits)]
-        for item in sorted(
-            own, key=lambda i: (*session_order(i.writer_id, sessions), i.seq, i.index)
-        ):
+        for item in _merged(own, sessions):
             if item.removed:
                 config.pop(item.key, None)
             else:
                 config[item.key] = json.loads(item.json)
     return config
+
+
+def _merged(
+    items: Iterable[ConfigFact], sessions: Mapping[bytes, SessionFact]
+) -> Iterable[ConfigFact]:
+    """By session and sequence; of shared writers by time, which never goes back in one writer."""
+    placed: list[tuple[tuple[float, bytes, int, int], ConfigFact]] = []
+    latest: dict[bytes, float] = {}
+    for item in sorted(items, key=lambda i: (i.writer_id, i.seq, i.index)):
+        session = sessions.get(item.writer_id)
+        at, _ = session_order(item.writer_id, sessions)
+        if session is not None and session.is_shared:
+            at = latest[item.writer_id] = max(item.at, latest.get(item.writer_id, item.at))
+        placed.append(((at, item.writer_id, item.seq, item.index), item))
+    return (item for _, item in sorted(placed, key=lambda pair: pair[0]))
 
 
 def resolve_info(
@@ -84,7 +98,7 @@ def _limits(line: Line) -> Iterable[tuple[str, list[BranchFact]]]:
     limits: list[BranchFact] = []
     found = [(line.branch.branch_id, list(limits))]
     for ancestor in line.ancestors:
-        if ancestor.child.kind != facts.CONTINUED:
+        if ancestor.child.kind not in facts.GOING_ON:
             limits.append(ancestor.child)
         found.append((ancestor.branch_id, list(limits)))
     return reversed(found)

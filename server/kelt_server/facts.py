@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 #: How a branch began.
 CREATED, FORKED, REWOUND, CONTINUED = "created", "forked", "rewound", "continued"
+#: Written by many at a time; goes on with whatever its name pointed at before, like a continuation.
+SHARED = "shared"
+#: These take in the whole history of what held their name before, and do not archive it.
+GOING_ON = (CONTINUED, SHARED)
 #: A session went on with a branch whose beginning has not arrived.
 RESUMED = "resumed"
 #: The record that said where these records belong was lost.
@@ -61,6 +65,10 @@ class SessionFact:
     program: str = ""
     python: str = ""
     sdk_version: str = ""
+    #: One of several writers at a time; only these have a label.
+    is_shared: bool = False
+    is_primary: bool = False
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kelt_server import run_view, summary
+from kelt_server import run_view, shared_writers, summary
 from kelt_server.branch_names import Name
 from kelt_server.catalog.store import Catalog, Family
 from kelt_server.config_history import resolve_config, resolve_info, session_order
-from kelt_server.errors import NotFoundError
+from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.facts import SessionFact
 from kelt_server.lineage import Line, Lineage
 from kelt_server.liveness import judge
@@ -28,6 +28,14 @@ class Bucketed:
     step_max: int
     width: int
     buckets: list[Bucket]
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """The writers of a history, in the order of their rows at one step; shared ones have labels."""
+
+    ids: tuple[bytes, ...]
+    labels: Mapping[bytes, str]
 
 
 class _Scope:
@@ -145,11 +153,12 @@ class RunReader:
         line = lineage.line(branch_id)
         shown = run_view.sessions_of(run_view.same_name_chain(line), family)
         judged = run_view.sessions_of(run_view.continued_chain(line), family)
-        views = {session.writer_id: self._session(session, family) for session in shown}
         definitions = summary.settle_definitions(
             summary.inherited(line, family.definitions, sessions=family.sessions, base=lineage.base)
         )
         totals = self._shifted_totals(spans, numbers)
+        views = {session.writer_id: self._session(session, family, totals) for session in shown}
+        decides = run_view.deciding([views[session.writer_id] for session in judged])
         order = _stream_order(spans, scope)
         last = summary.of_last_row(totals, order=order)
         archived = self._archived(line.branch.name, scope)
@@ -160,13 +169,14 @@ class RunReader:
             held_by=holder or branch_id,
             archived=tuple(archived),
             created_at=run_view.created_at(line, family),
-            state=run_view.state_of([views[s.writer_id] for s in judged], line),
-            newest=judged[0] if judged else None,
+            state=run_view.no_state(line) if decides is None else decides[1],
+            newest=None if decides is None else decides[0],
             sessions=tuple(views[session.writer_id] for session in shown),
             info=resolve_info(line, infos=family.infos, sessions=family.sessions),
             config=resolve_config(line, items=family.configs, sessions=family.sessions),
             summary=self._summary(line, spans, numbers, definitions, scope) | _row_fields(last),
             definitions=tuple(definitions.values()),
+            labels=_labels(spans, scope),
             rows=sum(total.rows for total in totals),
             last_step=max((total.last_step for total in totals), default=-1),
             runtime=None if last is None else last.last_runtime,
@@ -181,10 +191,13 @@ class RunReader:
                 *lineage.point_problems(line),
                 *run_view.resume_problems(judged, line),
                 *run_view.rival_problems(line, archived),
+                *run_view.writer_problems([views[s.writer_id] for s in shown], line),
             ),
         )
 
-    def _session(self, session: SessionFact, family: Family) -> SessionView:
+    def _session(
+        self, session: SessionFact, family: Family, totals: Sequence[RowTotals]
+    ) -> SessionView:
         writer_id = session.writer_id
         state = judge(
             session,
@@ -195,7 +208,8 @@ class RunReader:
             server_started_at=self._server_started_at,
             lease_s=self._lease_s,
         )
-        return SessionView(session, state)
+        own = tuple(total for total in totals if total.writer_id == writer_id)
+        return SessionView(session, state, own)
 
     def _summary(
         self,
@@ -255,27 +269,25 @@ class RunReader:
         run: str,
         request: PageRequest,
         after_writer: bytes | None = None,
-    ) -> tuple[Page, list[bytes]]:
-        """Rows of a run, and its writers by rank.
+        *,
+        label: str = "",
+    ) -> tuple[Page, Writers]:
+        """Rows of a run, and its writers by rank. With a label, the rows of such writers alone.
 
         Spans and ranks of the request are filled in here, and the rank of the writer of the row
         after which to go on, since sessions that arrived meanwhile change it.
         """
         branch_id, scope = self._find(entity, project, run)
         spans = scope.lineage.spans(branch_id)
-        writers = sorted(
-            {
-                stream.writer_id
-                for span in spans
-                for stream in scope.streams.get(span.branch_id, ())
-            },
-            key=lambda writer_id: session_order(writer_id, scope.family.sessions),
-        )
+        writers = _writers(spans, scope)
         ranks = {writer_id: rank for rank, writer_id in enumerate(writers)}
+        labels = shared_writers.labels(writers, scope.family.sessions)
+        shown = _labelled(spans, label, scope)
         if request.after is not None and after_writer in ranks:
             after = replace(request.after, rank=ranks[after_writer])
             request = replace(request, after=after)
-        return self._metrics.page(replace(request, spans=spans, ranks=ranks)), writers
+        page = self._metrics.page(replace(request, spans=shown, ranks=ranks))
+        return page, Writers(tuple(writers), labels)
 
     def buckets(
         self,
@@ -285,6 +297,7 @@ class RunReader:
         number: int,
         step_min: int | None,
         step_max: int | None,
+        label: str = "",
     ) -> Bucketed:
         """Numbers of metrics by equal ranges of steps."""
         branch_id, scope = self._find(*run)
@@ -294,20 +307,50 @@ class RunReader:
         if stop < start:
             return Bucketed(start, stop, 1, [])
         width = -(-(stop - start + 1) // number)
-        limited = [_cut(span, stop) for span in spans]
+        limited = [_cut(span, stop) for span in _labelled(spans, label, scope)]
         found = self._metrics.buckets(limited, metrics, start=start, width=width, number=number)
         return Bucketed(start, stop, width, found)
 
-    def keys(self, entity: str, project: str, run: str) -> list[str]:
+    def keys(self, entity: str, project: str, run: str, *, label: str = "") -> list[str]:
         """Every key of a run's history."""
         branch_id, scope = self._find(entity, project, run)
-        return self._metrics.metric_names(scope.lineage.spans(branch_id))
+        spans = _labelled(scope.lineage.spans(branch_id), label, scope)
+        return self._metrics.metric_names(spans)
 
 
 def _cut(span: Span, step: int) -> Span:
     """The span up to a step of the history."""
     limit = step - span.offset
     return replace(span, step_max=limit if span.step_max is None else min(span.step_max, limit))
+
+
+def _writers(spans: Iterable[Span], scope: _Scope) -> list[bytes]:
+    """The writers of a history, in the order of their sessions."""
+    found = {stream.writer_id for span in spans for stream in scope.streams.get(span.branch_id, ())}
+    return sorted(found, key=lambda w: session_order(w, scope.family.sessions))
+
+
+def _labels(spans: Iterable[Span], scope: _Scope) -> tuple[str, ...]:
+    found = shared_writers.labels(_writers(spans, scope), scope.family.sessions)
+    return tuple(dict.fromkeys(found.values()))
+
+
+def _labelled(spans: Sequence[Span], label: str, scope: _Scope) -> Sequence[Span]:
+    """Of a history, the rows of the writers with a label."""
+    if not label:
+        return spans
+    labels = shared_writers.labels(_writers(spans, scope), scope.family.sessions)
+    wanted = [writer_id for writer_id, own in labels.items() if own == label]
+    if not wanted:
+        known = ", ".join(sorted(set(labels.values()))) or "no writer of this run has one"
+        raise BadRequestError(f"there is no writer with the label {label!r}; there are: {known}")
+    found: list[Span] = []
+    for span in spans:
+        if span.writer_id is None:
+            found += [replace(span, absolute_of=writer_id) for writer_id in wanted]
+        elif span.writer_id in wanted:
+            found.append(span)
+    return found
 
 
 def _lowest(spans: Sequence[Span], scope: _Scope) -> int:

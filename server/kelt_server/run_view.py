@@ -6,26 +6,35 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kelt_server import facts
+from kelt_server import facts, shared_writers
 from kelt_server.catalog.store import Family
 from kelt_server.config_history import RunInfo, session_order
 from kelt_server.facts import LossFact, SessionFact
 from kelt_server.lineage import Ancestor, Line
 from kelt_server.liveness import RUNNING, SessionState
+from kelt_server.metrics.store import RowTotals
 from kelt_server.values import plain
 
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
-    """A session with its state."""
+    """A session with its state, and what it logged of the history: totals by stream."""
 
     session: SessionFact
     state: SessionState
+    totals: tuple[RowTotals, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """As the read API says it."""
         session, state = self.session, self.state
+        last_at = max((total.last_timestamp for total in self.totals), default=None)
         return {
+            "is_shared": session.is_shared,
+            "is_primary": session.is_primary,
+            "label": session.label,
+            "rows": sum(total.rows for total in self.totals),
+            "last_step": max((total.last_step for total in self.totals), default=-1),
+            "last_row_at": plain(last_at),
             "writer_id": session.writer_id.hex(),
             "immutable_id": session.branch_id,
             "hostname": session.hostname,
@@ -57,6 +66,7 @@ class RunView:
     config: Mapping[str, Any]
     summary: Mapping[str, Any]
     definitions: tuple[facts.DefinitionFact, ...]
+    labels: tuple[str, ...]
     rows: int
     last_step: int
     runtime: float | None
@@ -105,6 +115,7 @@ class RunView:
             "lost_rows": sum(loss.rows for loss in self.losses),
             "rows_step_went_down": self.rows_step_went_down,
             "problems": list(self.problems),
+            "labels": list(self.labels),
             "host": "" if self.newest is None else self.newest.hostname,
             "sessions": [view.as_json() for view in self.sessions],
         }
@@ -121,10 +132,10 @@ def same_name_chain(line: Line) -> list[str]:
 
 
 def continued_chain(line: Line) -> list[str]:
-    """The branch and those that it merely continues."""
+    """The branch and those that it merely goes on with."""
     chain = [line.branch.branch_id]
     for ancestor in line.ancestors:
-        if ancestor.child.kind != facts.CONTINUED:
+        if ancestor.child.kind not in facts.GOING_ON:
             break
         chain.append(ancestor.branch_id)
     return chain
@@ -171,11 +182,27 @@ def rival_problems(line: Line, archived: Sequence[str]) -> list[str]:
     ]
 
 
-def state_of(views: Sequence[SessionView], line: Line) -> SessionState:
-    """The state of the newest session."""
-    if views:
-        return views[0].state
+def deciding(views: Sequence[SessionView]) -> tuple[SessionFact, SessionState] | None:
+    """The session whose state is the run's: the newest, or of shared writers their primary."""
+    judged = [(view.session, view.state) for view in views]
+    writers = shared_writers.together(judged)
+    if writers:
+        return shared_writers.deciding(writers)
+    return judged[0] if judged else None
+
+
+def no_state(line: Line) -> SessionState:
+    """The state of a branch without a session."""
     return SessionState(RUNNING, "no session of it has arrived yet", line.branch.made_at)
+
+
+def writer_problems(views: Sequence[SessionView], line: Line) -> list[str]:
+    """What is odd about the writers of a shared run; `views` are of the name's sessions."""
+    judged = [(view.session, view.state) for view in views]
+    return [
+        *shared_writers.problems(shared_writers.together(judged)),
+        *shared_writers.left_behind(line, judged),
+    ]
 
 
 def _ancestor_json(ancestor: Ancestor) -> dict[str, Any]:
@@ -186,7 +213,7 @@ def _ancestor_json(ancestor: Ancestor) -> dict[str, Any]:
         "project": fact.project if fact else child.parent_project,
         "run_id": fact.run_id if fact else child.parent_run_id,
         "fork_step": ancestor.fork_step,
-        "kind": child.kind,
+        "kind": facts.CONTINUED if child.kind in facts.GOING_ON else child.kind,
         "known": fact is not None,
     }
 

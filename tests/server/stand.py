@@ -69,7 +69,7 @@ class Stand:
         while True:
             page, writers = self.reader.page("-", "proj", run, request, after_writer)
             token = None if page.next is None else history.write_token(page.next, writers)
-            found += history.page_json(page, token)["rows"]
+            found += history.page_json(page, token, writers)["rows"]
             if token is None:
                 return found
             after, after_writer = history.read_token(token)

@@ -98,7 +98,7 @@ class DescribeRunRequest(_message.Message):
     def __init__(self, entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
 
 class DescribeRunReply(_message.Message):
-    __slots__ = ("exists", "entity", "project", "run_id", "branch_id", "last_step", "info", "config_json", "summary_json", "state", "runtime", "definitions")
+    __slots__ = ("exists", "entity", "project", "run_id", "branch_id", "last_step", "info", "config_json", "summary_json", "state", "runtime", "definitions", "live_writers")
     EXISTS_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +111,7 @@ class DescribeRunReply(_message.Message):
     STATE_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
+    LIVE_WRITERS_FIELD_NUMBER: _ClassVar[int]
     exists: bool
     entity: str
     project: str
@@ -123,4 +124,17 @@ class DescribeRunReply(_message.Message):
     state: str
     runtime: float
     definitions: _containers.RepeatedCompositeFieldContainer[_record_pb2.MetricDefinition]
-    def __init__(self, exists: bool = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., last_step: _Optional[int] = ..., info: _Optional[_Union[_record_pb2.RunInfo, _Mapping]] = ..., config_json: _Optional[str] = ..., summary_json: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[float] = ..., definitions: _Optional[_Iterable[_Union[_record_pb2.MetricDefinition, _Mapping]]] = ...) -> None: ...
+    live_writers: _containers.RepeatedCompositeFieldContainer[LiveWriter]
+    def __init__(self, exists: bool = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., last_step: _Optional[int] = ..., info: _Optional[_Union[_record_pb2.RunInfo, _Mapping]] = ..., config_json: _Optional[str] = ..., summary_json: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[float] = ..., definitions: _Optional[_Iterable[_Union[_record_pb2.MetricDefinition, _Mapping]]] = ..., live_writers: _Optional[_Iterable[_Union[LiveWriter, _Mapping]]] = ...) -> None: ...
+
+class LiveWriter(_message.Message):
+    __slots__ = ("writer_id", "label", "hostname", "is_primary")
+    WRITER_ID_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    HOSTNAME_FIELD_NUMBER: _ClassVar[int]
+    IS_PRIMARY_FIELD_NUMBER: _ClassVar[int]
+    writer_id: bytes
+    label: str
+    hostname: str
+    is_primary: bool
+    def __init__(self, writer_id: _Optional[bytes] = ..., label: _Optional[str] = ..., hostname: _Optional[str] = ..., is_primary: bool = ...) -> None: ...

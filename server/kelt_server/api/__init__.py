@@ -18,7 +18,8 @@ Values
 
 `/info`
     {"version", "protocol", "protocol_min", "server_id", "grpc_port", "default_entity",
-     "auth_required": bool, "damaged_files": [{"path", "moved_to", "reason"}], "counters": {name: int}}
+     "auth_required": bool, "damaged_files": [{"path", "moved_to", "reason"}],
+     "counters": {name: int}}
 
 `/projects`
     {"projects": [{"entity", "project", "runs": int, "last_started_at"}]}
@@ -48,7 +49,8 @@ RUN
      "rows": int, "last_step": int, of the whole history; last_step is -1 without rows
      "kind": "created" | "forked" | "rewound" | "continued" | "resumed" | "orphan",
                                     how the branch began; "resumed": its beginning has not arrived,
-                                    "orphan": its opening record was lost
+                                    "orphan": its opening record was lost; also "shared": written
+                                    by many at a time
      "is_archived": bool, "held_by":    immutable id of the branch that its name points at
      "lineage": [{"immutable_id", "entity", "project", "run_id", "fork_step", "kind",
                   "known": bool}],
@@ -62,29 +64,38 @@ RUN
      "losses": [{"writer_id", "first_seq", "last_seq", "rows", "reason"}], "lost_rows": int,
      "rows_step_went_down": int,
      "problems": [sentence],        what could not be settled, and what is odd
-     "host": str,                   of the newest session
+     "host": str,                   of the session whose state is the run's: the newest, or of
+                                    writers that share the run their newest primary
+     "labels": [str],               of the writers of a shared run, in the order of their start
      "sessions": [{"writer_id", "immutable_id", "hostname", "pid", "program", "python",
                    "sdk_version",
-                   "started_at", "state", "reason", "state_at", "offline_since", "heartbeat_at"}]}
-                                    newest first
+                   "started_at", "state", "reason", "state_at", "offline_since", "heartbeat_at",
+                   "is_shared": bool, "is_primary": bool, "label": str,
+                   "rows": int, "last_step": int, "last_row_at"}]}
+                                    newest first; the last six: one of several writers at a time,
+                                    and what it logged of the history
 
 `/runs/{entity}/{project}/{run}/archived`
     {"runs": [RUN, …]}: the archived branches of this name, newest first.
 
-`/runs/{entity}/{project}/{run}/history?keys=&min_step=&max_step=&limit=&after=&samples=&format=`
+`/runs/{entity}/{project}/{run}/history?keys=&label=&min_step=&max_step=&limit=&after=&samples=
+&format=`
     Rows in the order of (step, then the line of descent, then session, then sequence). The calls
     that made one row (same writer, branch and step) are merged: for each key the later call
     holds. `min_step` and `max_step` are inclusive. `limit` is at most 10000. `keys` (repeated, or
     one list joined by commas) keeps the rows that have all of the keys, and of each row only
     these; keys with commas must be given by repeating `key=`. `_step`, `_timestamp`, `_runtime`
-    in `keys` are ignored. `samples=N` takes at most N of the rows, evenly, and ends there;
+    in `keys` are ignored. `label` takes the rows of the writers with that label alone. Writers of a
+    shared run have rows of their own, also at the same step: nothing of them is merged here.
+    `samples=N` takes at most N of the rows, evenly, and ends there;
     `limit` and `after` are then ignored.
 
     {"rows": [{"step": int, "timestamp", "runtime", "flags": [str], "immutable_id", "writer_id",
-               "values": {key: value}}], "next": str | null}
+               "label": str, "values": {key: value}}], "next": str | null}
 
     `flags`: "step_went_down" (below a step that its writer logged before), "partial" (only ever
-    logged with commit=False). `immutable_id` is the branch that the row was logged on. Ask again
+    logged with commit=False). `immutable_id` is the branch that the row was logged on, `label` the
+    writer's in a shared run, else empty. Ask again
     with `after=` the `next` of the last page, all else the same, until `next` is null.
 
     `format=arrow`: one Arrow IPC stream, a record a row, with the columns
@@ -93,7 +104,8 @@ RUN
         immutable_id utf8, writer_id utf8,
         cells list<struct<key int32, kind uint8, value float64, text utf8 (nullable)>>
 
-    and in the schema's metadata under `kelt` the JSON {"keys": [str], "next": str | null}.
+    and in the schema's metadata under `kelt` the JSON {"keys": [str], "next": str | null,
+    "labels": {writer_id: str}}.
     `cells.key` counts into `keys`. By `kind`:
 
         1 float   value (NaN and infinities as they are)
@@ -104,7 +116,7 @@ RUN
         6 JSON    text, with the bare words NaN, Infinity and -Infinity (Python's json.loads)
         7 text    as JSON, because it holds lone surrogates
 
-`/runs/{entity}/{project}/{run}/buckets?key=loss&key=acc&buckets=1000&min_step=&max_step=`
+`/runs/{entity}/{project}/{run}/buckets?key=loss&key=acc&label=&buckets=1000&min_step=&max_step=`
     Minimum, maximum and mean of the numbers (booleans count as 0 and 1) of each key, by equal
     ranges of steps over the asked range, or over the history's where not given. Empty buckets are
     left out.
@@ -116,7 +128,7 @@ RUN
     three are null. `format=arrow` gives the columns key utf8, from int64, to int64, count int64,
     nan int64, min, max, mean float64 (null where count is 0).
 
-`/runs/{entity}/{project}/{run}/keys`
+`/runs/{entity}/{project}/{run}/keys?label=`
     {"keys": [str]}: every key of the history, sorted.
 
 `/openapi.json` (at the root, not under /api/v1) describes all of this for machines.

@@ -15,15 +15,15 @@ import pyarrow.ipc
 from kelt_proto.v1.rows import FLAG_PARTIAL, FLAG_STEP_WENT_DOWN
 from kelt_server.errors import BadRequestError
 from kelt_server.metrics.store import Page, RowKey
-from kelt_server.reader import Bucketed
+from kelt_server.reader import Bucketed, Writers
 from kelt_server.values import cell_parts_value, plain
 
 _FLAGS = ((FLAG_STEP_WENT_DOWN, "step_went_down"), (FLAG_PARTIAL, "partial"))
 
 
-def write_token(key: RowKey, writers: Sequence[bytes]) -> str:
+def write_token(key: RowKey, writers: Writers) -> str:
     """Where to go on. It names the writer, because its rank changes when sessions arrive."""
-    writer = writers[key.rank].hex() if key.rank < len(writers) else ""
+    writer = writers.ids[key.rank].hex() if key.rank < len(writers.ids) else ""
     place = [key.step, key.position, writer, key.rank, key.relative, key.first_seq]
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
 
@@ -45,8 +45,9 @@ def read_token(token: str) -> tuple[RowKey, bytes]:
         ) from error
 
 
-def page_json(page: Page, token: str | None) -> dict[str, Any]:
+def page_json(page: Page, token: str | None, writers: Writers) -> dict[str, Any]:
     """A page of rows as JSON."""
+    labels = {writer_id.hex(): label for writer_id, label in writers.labels.items()}
     table = page.table.combine_chunks()
     cells = table["cells"].combine_chunks() if len(table) else None
     names = [table[name].to_pylist() for name in table.column_names[:-1]]
@@ -59,6 +60,7 @@ def page_json(page: Page, token: str | None) -> dict[str, Any]:
             "flags": [name for bit, name in _FLAGS if flags & bit],
             "immutable_id": branch,
             "writer_id": writer,
+            "label": labels.get(writer, ""),
             "values": logged,
         }
         for step, timestamp, runtime, flags, branch, writer, logged in zip(
@@ -85,9 +87,10 @@ def _row_values(cells: Any, keys: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def page_arrow(page: Page, token: str | None) -> bytes:
+def page_arrow(page: Page, token: str | None, writers: Writers) -> bytes:
     """A page of rows as an Arrow IPC stream."""
-    about = json.dumps({"keys": list(page.keys), "next": token})
+    labels = {writer_id.hex(): label for writer_id, label in writers.labels.items()}
+    about = json.dumps({"keys": list(page.keys), "next": token, "labels": labels})
     return arrow_bytes(page.table.replace_schema_metadata({"kelt": about}))
 
 

@@ -30,6 +30,7 @@ _RANGE = [
     _query("min_step", "first step, inclusive", _WHOLE),
     _query("max_step", "last step, inclusive", _WHOLE),
 ]
+_LABEL = _query("label", "only what the writers with this label logged, in a shared run")
 _FORMAT = _query("format", "how to answer", {"enum": ["json", "arrow"], "default": "json"})
 
 _TEXT_FIELDS = (
@@ -52,7 +53,10 @@ _RUN_SCHEMA = {
         },
         **dict.fromkeys(("rows", "last_step", "lost_rows", "rows_step_went_down"), _WHOLE),
         "is_archived": {"type": "boolean"},
-        **{name: {"type": "array", "items": _TEXT} for name in ("tags", "archived", "problems")},
+        **{
+            name: {"type": "array", "items": _TEXT}
+            for name in ("tags", "archived", "problems", "labels")
+        },
         **{
             name: {"type": "array", "items": {"type": "object"}}
             for name in ("lineage", "definitions", "losses", "sessions")
@@ -90,6 +94,7 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
         "Rows of its history",
         [
             *_KEYS,
+            _LABEL,
             *_RANGE,
             _limit("limit", 1000, ROWS_MAX),
             _query("after", "`next` of the page before"),
@@ -100,10 +105,14 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
     ),
     "/runs/{entity}/{project}/{run}/buckets": (
         "Minimum, maximum and mean by ranges of steps",
-        [*_KEYS, *_RANGE, _limit("buckets", 1000, BUCKETS_MAX), _FORMAT],
+        [*_KEYS, _LABEL, *_RANGE, _limit("buckets", 1000, BUCKETS_MAX), _FORMAT],
         {"type": "object"},
     ),
-    "/runs/{entity}/{project}/{run}/keys": ("Every key of its history", [], {"type": "object"}),
+    "/runs/{entity}/{project}/{run}/keys": (
+        "Every key of its history",
+        [_LABEL],
+        {"type": "object"},
+    ),
     "/branches/{immutable_id}": ("One branch by immutable id", [], _RUN_REF),
 }
 

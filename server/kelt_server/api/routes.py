@@ -105,7 +105,7 @@ class ReadApi:
         params = request.query_params
         arguments.known(
             params,
-            ("keys", "key", "min_step", "max_step", "limit", "after", "samples", "format"),
+            ("keys", "key", "label", "min_step", "max_step", "limit", "after", "samples", "format"),
         )
         keys = [key for key in arguments.keys(params) if key not in _ROW_FIELDS]
         wanted = PageRequest(
@@ -123,16 +123,20 @@ class ReadApi:
         if params.get("after") and wanted.samples is None:
             after, after_writer = history.read_token(params["after"])
             wanted = replace(wanted, after=after)
-        page, writers = self._reader.page(*_where(request), wanted, after_writer)
+        page, writers = self._reader.page(
+            *_where(request), wanted, after_writer, label=params.get("label", "")
+        )
         token = None if page.next is None else history.write_token(page.next, writers)
         if arguments.is_arrow(params):
-            return _arrow(history.page_arrow(page, token))
-        return _json(history.page_json(page, token))
+            return _arrow(history.page_arrow(page, token, writers))
+        return _json(history.page_json(page, token, writers))
 
     def buckets(self, request: Request) -> Response:
         """Minimum, maximum and mean by ranges of steps."""
         params = request.query_params
-        arguments.known(params, ("keys", "key", "buckets", "min_step", "max_step", "format"))
+        arguments.known(
+            params, ("keys", "key", "label", "buckets", "min_step", "max_step", "format")
+        )
         keys = arguments.keys(params)
         if not keys:
             raise BadRequestError("no key was given; name the metrics as key=loss&key=accuracy")
@@ -142,6 +146,7 @@ class ReadApi:
             number=arguments.whole(params, "buckets", 1000, lowest=1, highest=BUCKETS_MAX),
             step_min=arguments.optional_step(params, "min_step"),
             step_max=arguments.optional_step(params, "max_step"),
+            label=params.get("label", ""),
         )
         if arguments.is_arrow(params):
             return _arrow(history.buckets_arrow(found))
@@ -149,7 +154,8 @@ class ReadApi:
 
     def keys(self, request: Request) -> Response:
         """Every key of a run's history."""
-        return _json({"keys": self._reader.keys(*_where(request))})
+        label = request.query_params.get("label", "")
+        return _json({"keys": self._reader.keys(*_where(request), label=label)})
 
 
 def _where(request: Request) -> tuple[str, str, str]:

@@ -107,10 +107,10 @@ def _opened(
             said.rewound, facts.REWOUND, said.branch_id, name, started_at, context, seq
         )
     else:
-        kind, parent_run_id = facts.CREATED, ""
+        kind = facts.SHARED if said.HasField("shared") else facts.CREATED
         if origin == "resumed":
             kind = facts.CONTINUED if said.resumed.point_unknown else facts.RESUMED
-            parent_run_id = run_id if said.resumed.point_unknown else ""
+        parent_run_id = run_id if kind in facts.GOING_ON else ""
         yield facts.BranchFact(
             said.branch_id, writer_id, seq, *name, kind, started_at,
             entity, project, parent_run_id,
@@ -121,7 +121,8 @@ def _opened(
         said.resumed.point_unknown if origin == "resumed" else False,
         said.resumed.mode if origin == "resumed" else "",
         host.hostname, host.machine_id, host.boot_id, host.pid, host.program, host.python,
-        said.sdk_version,
+        said.sdk_version, said.HasField("shared"), said.shared.is_primary,
+        (said.shared.label or writer_id.hex()[:8]) if said.HasField("shared") else "",
     )  # fmt: skip
     yield facts.RouteFact(writer_id, seq, said.branch_id)
     if said.HasField("info"):

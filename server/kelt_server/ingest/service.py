@@ -27,6 +27,7 @@ from kelt_server.errors import (
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import WriterAck
+from kelt_server.liveness import RUNNING
 from kelt_server.reader import RunReader
 from kelt_server.run_view import RunView
 
@@ -213,5 +214,15 @@ def _description(view: RunView, summary: dict[str, Any]) -> upstream_pb2.Describ
                 step=definition.step,
             )
             for definition in view.definitions
+        ],
+        live_writers=[
+            upstream_pb2.LiveWriter(
+                writer_id=shown.session.writer_id,
+                label=shown.session.label,
+                hostname=shown.session.hostname,
+                is_primary=shown.session.is_primary,
+            )
+            for shown in view.sessions
+            if shown.session.is_shared and shown.state.state == RUNNING
         ],
     )

@@ -332,7 +332,8 @@ class DuckDBStore:
         rows = []
         for span in spans:
             branch = self._branches.numbers.get(raw_name(span.branch_id))
-            writer = -1 if span.writer_id is None else self._writers.numbers.get(span.writer_id)
+            only = span.writer_id or span.absolute_of
+            writer = -1 if only is None else self._writers.numbers.get(only)
             if branch is None or writer is None:
                 continue
             limit = STEP_BOUND if span.step_max is None else min(span.step_max, STEP_BOUND)

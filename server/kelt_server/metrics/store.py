@@ -18,6 +18,7 @@ class Span:
     With `writer_id` None, the branch's absolute rows; else that writer's relative ones, whose steps
     are `offset` higher than stored. `step_max` (None: no limit) is a stored step. Rows are
     ordered by step, then by `position`, which counts from the root of the line of descent.
+    `absolute_of` leaves of the branch's absolute rows those of one writer.
     """
 
     branch_id: str
@@ -25,6 +26,7 @@ class Span:
     writer_id: bytes | None = None
     offset: int = 0
     step_max: int | None = None
+    absolute_of: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from kelt_server.reader import RunReader
 RUNS_SHOWN_MAX = 200
 _CHARTS_MAX = 24
 _CHART_BUCKETS = 120
+#: With more writers than this, their metrics are drawn together.
+_LABELS_CHARTED_MAX = 16
 _VALUE_CHARACTERS_MAX = 200
 
 
@@ -71,14 +73,14 @@ class Pages:
             [
                 _headline(run),
                 _notices(run),
-                self._charts((entity, project, run["immutable_id"])),
+                self._charts((entity, project, run["immutable_id"]), _charted(run)),
                 tag("h2", "Lineage"),
                 _lineage(run),
                 tag("h2", "Summary"),
                 _value_table(run["summary"]),
                 tag("h2", "Config"),
                 _value_table(run["config"]),
-                tag("h2", "Sessions"),
+                tag("h2", "Writers" if run["labels"] else "Sessions"),
                 _sessions(run["sessions"]),
             ],
             crumbs=[crumb],
@@ -88,12 +90,21 @@ class Pages:
         views = self._reader.runs(entity, project)
         return [dict(run) for run in parse_order("-created_at")(view.as_json() for view in views)]
 
-    def _charts(self, where: tuple[str, str, str]) -> Markup:
-        keys = self._reader.keys(*where)[:_CHARTS_MAX]
+    def _charts(self, where: tuple[str, str, str], labels: Sequence[str]) -> Markup:
+        """Curves, in a shared run those of each writer for themselves."""
+        parts: list[Child] = []
+        for label in labels:
+            charts = self._charts_of(where, label)
+            if charts:
+                parts += [tag("h2", label) if label else "", tag("div", charts, class_="charts")]
+        return escaped(parts or [tag("p", "No row has arrived yet.", class_="quiet")])
+
+    def _charts_of(self, where: tuple[str, str, str], label: str) -> list[Markup]:
+        keys = self._reader.keys(*where, label=label)[:_CHARTS_MAX]
         if not keys:
-            return tag("p", "No row has arrived yet.", class_="quiet")
+            return []
         found = self._reader.buckets(
-            where, keys, number=_CHART_BUCKETS, step_min=None, step_max=None
+            where, keys, number=_CHART_BUCKETS, step_min=None, step_max=None, label=label
         )
         charts = []
         for key in keys:
@@ -104,7 +115,7 @@ class Pages:
             ]
             if points:
                 charts.append(tag("figure", tag("figcaption", key), sparkline(points)))
-        return tag("div", charts, class_="charts")
+        return charts
 
 
 def _page(title: str, parts: Iterable[Child], crumbs: Sequence[Child] = ()) -> HTMLResponse:
@@ -252,17 +263,40 @@ def _shown(value: Any) -> str:
 
 
 def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Markup:
+    has_labels = any(session["is_shared"] for session in sessions)
+    head = ["Started", "State", "Host", "Program", "Rows", "Last step", "Last row"]
     rows = [
         tag(
             "tr",
-            tag("td", _time(session["started_at"])),
+            tag("td", _writer(session)) if has_labels else "",
+            tag("td", _time(session["started_at"]), class_="quiet"),
             tag("td", _state(session)),
             tag("td", f"{session['hostname']} · {session['pid']}"),
             tag("td", session["program"], class_="quiet"),
+            tag("td", str(session["rows"]), class_="number"),
+            tag("td", str(session["last_step"]) if session["rows"] else "-", class_="number"),
+            tag("td", _time(session["last_row_at"]), class_="quiet"),
         )
         for session in sessions
     ]
-    return tag("div", tag("table", tag("tbody", rows)), class_="wide")
+    if has_labels:
+        head.insert(0, "Writer")
+    table = tag("table", tag("thead", tag("tr", [tag("th", h) for h in head])), tag("tbody", rows))
+    return tag("div", table, class_="wide")
+
+
+def _charted(run: Mapping[str, Any]) -> list[str]:
+    """Whose curves are drawn for themselves; an empty label stands for all together."""
+    labels: list[str] = run["labels"]
+    if not 1 <= len(labels) <= _LABELS_CHARTED_MAX:
+        return [""]
+    of_labels = sum(session["rows"] for session in run["sessions"] if session["label"])
+    return labels if run["rows"] == of_labels else ["", *labels]
+
+
+def _writer(session: Mapping[str, Any]) -> Markup:
+    note = tag("span", " primary", class_="quiet") if session["is_primary"] else ""
+    return escaped([session["label"], note])
 
 
 def _time(seconds: float | None) -> str:
