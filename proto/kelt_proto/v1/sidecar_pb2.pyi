@@ -126,7 +126,7 @@ class SyncReply(_message.Message):
     def __init__(self, folders: _Optional[_Iterable[_Union[FolderProgress, _Mapping]]] = ..., done: bool = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
 
 class FolderProgress(_message.Message):
-    __slots__ = ("path", "entity", "project", "run_id", "records", "committed", "error", "bytes", "lost_rows", "is_over")
+    __slots__ = ("path", "entity", "project", "run_id", "records", "committed", "error", "bytes", "lost_rows", "is_over", "skipped", "is_synced", "upstream")
     PATH_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +137,9 @@ class FolderProgress(_message.Message):
     BYTES_FIELD_NUMBER: _ClassVar[int]
     LOST_ROWS_FIELD_NUMBER: _ClassVar[int]
     IS_OVER_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
+    IS_SYNCED_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_FIELD_NUMBER: _ClassVar[int]
     path: str
     entity: str
     project: str
@@ -147,7 +150,10 @@ class FolderProgress(_message.Message):
     bytes: int
     lost_rows: int
     is_over: bool
-    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., records: _Optional[int] = ..., committed: _Optional[int] = ..., error: _Optional[str] = ..., bytes: _Optional[int] = ..., lost_rows: _Optional[int] = ..., is_over: bool = ...) -> None: ...
+    skipped: int
+    is_synced: bool
+    upstream: str
+    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., records: _Optional[int] = ..., committed: _Optional[int] = ..., error: _Optional[str] = ..., bytes: _Optional[int] = ..., lost_rows: _Optional[int] = ..., is_over: bool = ..., skipped: _Optional[int] = ..., is_synced: bool = ..., upstream: _Optional[str] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()
