@@ -17,6 +17,8 @@ from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import DaemonError, JournalFullError
 from kelt_daemon.host import InThread, in_thread
 from kelt_daemon.journal import Journal, NewEntry
+from kelt_daemon.quota import JournalQuota
+from kelt_daemon.records import holds_control
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.signals import Signal
 
@@ -47,8 +49,12 @@ class GroupCommitter:
         self._submitted = Signal()
         self._waiting_bytes = 0
         self._is_committing = False
+        #: What all journals together may take.
+        self.quota = JournalQuota(config=config)
         #: Accepted from anywhere and not yet durable.
         self.unsynced_bytes = 0
+        #: How often a stream was not read on because too much was unsynced.
+        self.held_back = 0
         #: After each group.
         self.synced = Signal()
 
@@ -63,10 +69,14 @@ class GroupCommitter:
     async def wait_room(self, folder: RunFolder, writer_id: bytes) -> None:
         """Until more may be taken from a writer's stream."""
         config, cursor = self._config, folder.cursor(writer_id)
+        is_held = False
         while (
             cursor.unsynced_bytes > config.unsynced_writer_bytes_max
             or self.unsynced_bytes > config.unsynced_total_bytes_max
         ):
+            self.held_back += not is_held
+            cursor.held_back += not is_held
+            is_held = True
             await self.synced.wait()
 
     async def drain(self, folder: RunFolder) -> None:
@@ -117,18 +127,20 @@ class GroupCommitter:
         self._waiting_bytes = 0
         self._is_committing = True
         with anyio.CancelScope(shield=True):
-            results = await self._in_thread(_commit_all, work)
+            results = await self._in_thread(_commit_all, work, self.quota)
         self._is_committing = False
         for result in results:
             self._settle(result)
+        self.quota.look()
         self.synced.notify()
 
     def _settle(self, result: _Result) -> None:
         folder, error = result.folder, result.error
+        problem_before = folder.journal_problem
         folder.mark_durable(result.durable)
         self.unsynced_bytes -= sum(len(entry.payload) for entry in result.durable)
         if error is not None:
-            is_news = folder.journal_problem != str(error)
+            is_news = problem_before != str(error)
             folder.give_back(result.left, str(error))
             is_full = isinstance(error, JournalFullError)
             wait_s = self._config.no_room_retry_s if is_full else self._config.broken_retry_s
@@ -136,6 +148,8 @@ class GroupCommitter:
             if is_news:
                 log.error("journal_failed", folder=str(folder.path), reason=str(error))
         elif result.durable:
+            if problem_before:
+                log.info("journal_recovered", folder=str(folder.path))
             log.debug(
                 "journal_synced",
                 folder=folder.path.name,
@@ -145,19 +159,53 @@ class GroupCommitter:
         folder.changed.notify()
 
 
-def _commit_all(work: Sequence[tuple[RunFolder, Journal, list[NewEntry]]]) -> list[_Result]:
+def _commit_all(
+    work: Sequence[tuple[RunFolder, Journal, list[NewEntry]]], quota: JournalQuota
+) -> list[_Result]:
     """In a worker thread: one folder after the other, none harmed by another's failure."""
-    return [_commit_folder(folder, journal, entries) for folder, journal, entries in work]
+    return [_commit_folder(folder, journal, entries, quota) for folder, journal, entries in work]
 
 
-def _commit_folder(folder: RunFolder, journal: Journal, entries: list[NewEntry]) -> _Result:
+def _commit_folder(
+    folder: RunFolder, journal: Journal, entries: list[NewEntry], quota: JournalQuota
+) -> _Result:
+    admitted, refused = _within_quota(folder, entries, quota)
     done = 0
     try:
-        while done < len(entries):
-            done += journal.commit(entries[done:])
+        while done < len(admitted):
+            done += journal.commit(admitted[done:])
     except DaemonError as error:
-        return _Result(folder, entries[:done], entries[done:], error)
-    except OSError as error:
-        problem = DaemonError(f"The journal in {folder.path} cannot be written ({error}).")
-        return _Result(folder, entries[:done], entries[done:], problem)
-    return _Result(folder, entries, [], None)
+        return _Result(folder, admitted[:done], admitted[done:] + refused, error)
+    except Exception as error:  # noqa: BLE001 # law 3: one folder must not end the loop for all
+        problem = DaemonError(
+            f"The journal in {folder.path} cannot be written ({type(error).__name__}: {error}); "
+            "what is logged stays in the trainer's spool. It is tried again."
+        )
+        return _Result(folder, admitted[:done], admitted[done:] + refused, problem)
+    return _Result(folder, admitted, refused, quota.refusal() if refused else None)
+
+
+def _within_quota(
+    folder: RunFolder, entries: list[NewEntry], quota: JournalQuota
+) -> tuple[list[NewEntry], list[NewEntry]]:
+    """What may be written now, and what has to wait; each writer's entries stay in their order."""
+    admitted: list[NewEntry] = []
+    refused: list[NewEntry] = []
+    added_bytes = 0
+    waiting: set[bytes] = set()
+    for entry in entries:
+        size_bytes = added_bytes + len(entry.payload)
+        is_admitted = entry.writer_id not in waiting and (
+            quota.has_room(size_bytes, is_control=False)
+            or (
+                quota.has_room(size_bytes, is_control=True)
+                and (entry.writer_id != folder.writer_id or holds_control(entry.payload))
+            )
+        )
+        if is_admitted:
+            added_bytes = size_bytes
+            admitted.append(entry)
+        else:
+            waiting.add(entry.writer_id)
+            refused.append(entry)
+    return admitted, refused

@@ -32,13 +32,25 @@ class DaemonConfig:
     unsynced_writer_bytes_max: int = 8 * MIB
     unsynced_total_bytes_max: int = 64 * MIB
     message_bytes_max: int = 9 * MIB + 64 * KIB
+    metadata_bytes_max: int = 8 * KIB
+    calls_per_connection_max: int = 64
+    #: Writers with an open stream. A thousand runs on a host are usual, each with one.
+    streams_max: int = 4096
     linger_s_min: float = 0.01
     linger_s_max: float = 0.25
     linger_s_per_stream: float = 0.001
 
     rescan_interval_s: float = 3.0
-    #: A folder from another machine is read once it has not changed for this long.
+    #: A copy of a run folder counts as whole once it has not changed for this long, and damaged
+    #: bytes in it as damage, and what is missing in it as lost.
     settle_s: float = 2.0
+    damage_settle_s: float = 10.0
+    missing_settle_s: float = 24 * 3600.0
+    #: How many copies and spools are read at a time, and how many whole runs are sent at a time.
+    imports_max: int = 8
+    replays_per_upstream_max: int = 4
+    #: How often a run is looked at that is followed while it is written.
+    follow_interval_s: float = 1.0
     probe_interval_s: float = 5.0
     stalled_after_s: float = 60.0
     #: A free lock counts as the writer's end only when it was free for this long.
@@ -49,10 +61,21 @@ class DaemonConfig:
     pushes_per_folder_max: int = 3
     pushes_per_upstream_max: int = 8
     call_deadline_s: float = 10.0
+    #: Longer than another call's, because it is answered after the commit.
     push_deadline_s: float = 30.0
+    keepalive_s: float = 30.0
+    keepalive_timeout_s: float = 10.0
     backoff_s_min: float = 0.5
     backoff_s_max: float = 30.0
     breaker_failures: int = 5
+    retry_share: float = 0.1
+    retry_reserve: float = 10.0
+    #: Losses within this time after one that was told are only counted.
+    flap_quiet_s: float = 60.0
+    #: Pushes become as small as this on a way that is too slow for larger ones.
+    push_bytes_min: int = 16 * KIB
+    #: So many refused records in a row are no accident: the folder is parked.
+    refused_in_row_max: int = 16
     heartbeat_interval_s: float = 15.0
     beats_per_request_max: int = 10_000
     cursors_save_interval_s: float = 1.0
@@ -60,6 +83,10 @@ class DaemonConfig:
     retention_interval_s: float = 60.0
     retention_age_s: float = 7 * 24 * 3600.0
     retention_bytes: int = 1024 * MIB
+    #: What all journals of the host may take: beyond, rows stay in their spools. The reserve behind
+    #: is for control records and for what the daemon itself says.
+    journal_bytes_max: int = 16 * 1024 * MIB
+    journal_reserve_bytes: int = 64 * MIB
     sync_report_interval_s: float = 0.2
     log_bytes_max: int = 8 * MIB
     log_files_max: int = 4

@@ -2,9 +2,12 @@
 
 RetryableError       time may mend it
   UnreachableError     there is no answer: the connection is given up and made anew
+    TooSlowError         not in time: less is sent at once
   OverloadedError      there is an answer, and it is an error: the call is repeated
 RefusedError         a person must act (key, version); nothing is tried meanwhile
-RejectedDataError    the upstream will never take these records: their folder is parked
+RejectedDataError    the upstream will never take these records: the one at fault is looked for
+  TooLargeError        or not in a message of this size: sent in smaller ones
+RunGoneError         the upstream has deleted the run: its folder is parked
 JournalFullError     no room: tried again, nothing is acknowledged meanwhile
 JournalBrokenError   the disk fails to sync twice: tried again, later
 FolderProblemError   a run folder cannot be used as it is
@@ -45,6 +48,10 @@ class UnreachableError(RetryableError):
     """No answer: not there, not in time, or the connection broke."""
 
 
+class TooSlowError(UnreachableError):
+    """No answer in time."""
+
+
 class OverloadedError(RetryableError):
     """An answer that says: not now."""
 
@@ -57,6 +64,14 @@ class RejectedDataError(UpstreamError):
     """These records are not accepted, however often they are sent."""
 
 
+class TooLargeError(RejectedDataError):
+    """Not accepted in a message of this size."""
+
+
+class RunGoneError(UpstreamError):
+    """The run was deleted there."""
+
+
 class JournalFullError(DaemonError):
     """There is no room for a journal."""
 
@@ -66,7 +81,16 @@ class JournalBrokenError(DaemonError):
 
 
 class FolderProblemError(DaemonError):
-    """A run folder that cannot be used as it is."""
+    """A run folder that cannot be used as it is.
+
+    Args:
+        message: the sentence.
+        is_temporary: whether time may mend it: a full disk, too many open files.
+    """
+
+    def __init__(self, message: str, *, is_temporary: bool = False) -> None:
+        super().__init__(message)
+        self.is_temporary = is_temporary
 
 
 class Refusal(Enum):
@@ -76,6 +100,7 @@ class Refusal(Enum):
     UNUSABLE = "what it names cannot be used"
     CHANGED = "it was changed on its way"
     AWAY = "not now"
+    TOO_MANY = "a bound was met"
 
 
 class CallRefusedError(DaemonError):

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from kelt.journal.files import Disk, SegmentFiles
 
-class Filesystem(Protocol):
+
+class Filesystem(SegmentFiles, Protocol):
     """Implementations raise OSError as the system does, and never do half of a creation."""
 
     def create(self, path: Path, size_bytes: int) -> int:
@@ -26,17 +28,29 @@ class Filesystem(Protocol):
     def sync_folder(self, folder: Path) -> None:
         """Returns once names made or removed in the folder are on the disk."""
 
+    def sync_file(self, path: Path) -> None:
+        """Returns once a file that somebody else wrote is on the disk."""
+
     def truncate(self, fd: int, size_bytes: int) -> None:
         """Gives back the room behind."""
 
     def close(self, fd: int) -> None:
         """Forgets a descriptor."""
 
+    def is_in_place(self, fd: int, path: Path, bytes_min: int) -> bool:
+        """Whether an open file is still found by its name, and nobody has cut it short."""
+
+    def read_open(self, fd: int, bytes_max: int) -> bytes:
+        """The first bytes of an open file, even of one without a name."""
+
     def unlink(self, path: Path) -> None:
         """Removes a file; one that is not there is no error."""
 
+    def rename(self, source: Path, target: Path) -> None:
+        """Gives a file another name, in place of a file that had it."""
 
-class RealFilesystem:
+
+class RealFilesystem(Disk):
     """The disk."""
 
     def create(self, path: Path, size_bytes: int) -> int:
@@ -63,11 +77,11 @@ class RealFilesystem:
 
     def sync_folder(self, folder: Path) -> None:
         """As in `Filesystem`."""
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        _sync_at(folder, os.O_DIRECTORY)
+
+    def sync_file(self, path: Path) -> None:
+        """As in `Filesystem`."""
+        _sync_at(path, 0)
 
     def truncate(self, fd: int, size_bytes: int) -> None:
         """As in `Filesystem`."""
@@ -77,6 +91,38 @@ class RealFilesystem:
         """As in `Filesystem`."""
         os.close(fd)
 
+    def is_in_place(self, fd: int, path: Path, bytes_min: int) -> bool:
+        """As in `Filesystem`."""
+        opened = os.fstat(fd)
+        try:
+            named = path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(opened, named) and opened.st_size >= bytes_min
+
+    def read_open(self, fd: int, bytes_max: int) -> bytes:
+        """As in `Filesystem`."""
+        parts, size_bytes = [], 0
+        while size_bytes < bytes_max and (part := os.pread(fd, bytes_max - size_bytes, size_bytes)):
+            parts.append(part)
+            size_bytes += len(part)
+        return b"".join(parts)
+
     def unlink(self, path: Path) -> None:
         """As in `Filesystem`."""
         path.unlink(missing_ok=True)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """As in `Filesystem`."""
+        source.replace(target)
+
+
+REAL = RealFilesystem()
+
+
+def _sync_at(path: Path, flags: int) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -9,6 +9,8 @@ Failures
     would succeed without them, so it is never repeated. The segment is abandoned where it was last
     known to be good, and the same entries go into a new one. A second failure is reported; the
     next try starts with yet another segment.
+    A segment that somebody deleted, moved or cut short while it is open: noticed at the next
+    commit, before anything is counted. What the open file still holds goes into a new one.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kelt.journal.entries import ENTRY_HEADER_BYTES, encode_entry
-from kelt.journal.reader import read_journal_headers
+from kelt.journal.files import DISK, SegmentFiles
+from kelt.journal.reader import Damage, read_journal_bytes, read_journal_headers
 from kelt.journal.segments import (
+    ALLOCATED_IN_BYTES,
     JOURNAL_HEADER_BYTES,
     JournalHeader,
     encode_journal_header,
@@ -30,6 +34,7 @@ from kelt.journal.segments import (
 )
 from kelt_daemon.errors import JournalBrokenError, JournalFullError
 from kelt_daemon.filesystem import Filesystem
+from kelt_daemon.quota import JournalUsage
 from kelt_proto.v1.frames import padded
 
 #: A zero word always follows the last entry.
@@ -92,6 +97,7 @@ class Journal:
         segment_bytes_max: what segments grow to.
         journal_id: 16 bytes, those of the segments that are there.
         segments: those segments, ascending; they are never written again.
+        usage: counts what the journals of the host take.
     """
 
     def __init__(
@@ -103,10 +109,17 @@ class Journal:
         segment_bytes_max: int,
         journal_id: bytes,
         segments: list[Segment],
+        usage: JournalUsage | None = None,
     ) -> None:
         self.folder = folder
         self.segments = segments
-        self._filesystem = filesystem
+        self.usage = usage or JournalUsage()
+        self.usage.add(self.used_bytes)
+        #: How often an open segment was found deleted, moved or cut short.
+        self.segments_rescued = 0
+        #: What such a segment held: to be written before anything else.
+        self._rescued: list[NewEntry] = []
+        self.filesystem = filesystem
         self._next_bytes = first_segment_bytes
         self._bytes_max = segment_bytes_max
         self._journal_id = journal_id
@@ -124,12 +137,12 @@ class Journal:
             JournalBrokenError: two segments in a row could not be written.
         """
         try:
-            return self._commit_once(entries)
+            return self._commit_in_place(entries)
         except OSError as error:
             self._raise_if_full(error)
             self._abandon()
         try:
-            return self._commit_once(entries)
+            return self._commit_in_place(entries)
         except OSError as error:
             self._raise_if_full(error)
             self._abandon()
@@ -145,7 +158,18 @@ class Journal:
                 "logged stays in the trainer's spool. Free some space: it goes on by itself."
             ) from error
 
+    def _commit_in_place(self, entries: Sequence[NewEntry]) -> int:
+        """Commits, in a segment that is found by its name when all is done."""
+        for _ in range(_NAMES_TRIED_MAX):
+            while self._rescued:
+                del self._rescued[: self._commit_once(self._rescued)]
+            done = self._commit_once(entries)
+            if done:
+                return done
+        raise FileNotFoundError(errno.ENOENT, "segments vanish as they are made", str(self.folder))
+
     def _commit_once(self, entries: Sequence[NewEntry]) -> int:
+        """Returns 0 where the segment is not where it was made any more."""
         if self._open is None or self._room() < _entry_bytes(entries[0]):
             self._finish_segment()
             self._open = self._create(_entry_bytes(entries[0]))
@@ -164,17 +188,42 @@ class Journal:
             )
             data += encoded
             counted.append((entry, crc32, segment.end_bytes + len(data)))
-        self._filesystem.write_at(opened.fd, bytes(data), segment.end_bytes)
+        self.filesystem.write_at(opened.fd, bytes(data), segment.end_bytes)
         try:
-            self._filesystem.sync(opened.fd)
+            self.filesystem.sync(opened.fd)
         except OSError as error:
             # Whatever its reason: a sync that failed is never tried again on this segment.
             raise OSError(errno.EIO, error.strerror or "sync failed") from error
+        if not self.filesystem.is_in_place(opened.fd, segment.path, segment.end_bytes):
+            self._rescue(opened)
+            return 0
         if not segment.entries:
             self.segments.append(segment)
+            self.usage.add(segment.end_bytes)
         for entry, crc32, end_bytes in counted:
+            self.usage.add(end_bytes - segment.end_bytes)
             segment.count(entry, crc32=crc32, end_bytes=end_bytes)
         return len(counted)
+
+    def _rescue(self, opened: _Open) -> None:
+        """Takes what a segment held that cannot be found any more out of the open file.
+
+        What it does not yield is a gap in the numbers, which is told when they are read.
+        """
+        segment, self._open = opened.segment, None
+        self.segments_rescued += 1
+        if segment in self.segments:
+            self.segments.remove(segment)
+            self.usage.add(-segment.end_bytes)
+        with contextlib.suppress(OSError):
+            raw = self.filesystem.read_open(opened.fd, segment.end_bytes)
+            self._rescued = [
+                NewEntry(item.writer_id, item.first_seq, item.last_seq, item.payload)
+                for item in read_journal_bytes(raw, segment.path, is_whole=False)
+                if not isinstance(item, Damage)
+            ] + self._rescued
+        with contextlib.suppress(OSError):
+            self.filesystem.close(opened.fd)
 
     def _room(self) -> int:
         if self._open is None:
@@ -183,8 +232,8 @@ class Journal:
 
     def _create(self, entry_bytes: int) -> _Open:
         """A new segment with its header, its name on the disk; smaller where room is short."""
-        needed = -(-(JOURNAL_HEADER_BYTES + entry_bytes + _END_BYTES) // 4096) * 4096
-        wanted = max(self._next_bytes, needed)
+        needed = _allocated(JOURNAL_HEADER_BYTES + entry_bytes + _END_BYTES)
+        wanted = max(_allocated(self._next_bytes), needed)
         try:
             opened = self._create_sized(wanted)
         except OSError as error:
@@ -200,7 +249,7 @@ class Journal:
             self._next_number += 1
             path = segment_path(self.folder, "journal", number)
             with contextlib.suppress(FileExistsError):
-                fd = self._filesystem.create(path, bytes_max)
+                fd = self.filesystem.create(path, bytes_max)
                 break
         else:
             raise FileExistsError(errno.EEXIST, "no free name for a segment", str(self.folder))
@@ -213,13 +262,13 @@ class Journal:
             before.last_crc32 if before else 0,
         )
         try:
-            self._filesystem.write_at(fd, encode_journal_header(header), 0)
-            self._filesystem.sync_folder(self.folder)
+            self.filesystem.write_at(fd, encode_journal_header(header), 0)
+            self.filesystem.sync_folder(self.folder)
         except OSError:
             with contextlib.suppress(OSError):
-                self._filesystem.close(fd)
+                self.filesystem.close(fd)
             with contextlib.suppress(OSError):
-                self._filesystem.unlink(path)
+                self.filesystem.unlink(path)
             raise
         return _Open(Segment(number, path, header.crc_seed), fd, bytes_max)
 
@@ -228,10 +277,17 @@ class Journal:
         opened, self._open = self._open, None
         if opened is None:
             return
+        end_bytes = opened.segment.end_bytes
+        # The length says that it is closed: never one that could be an allocated segment's.
+        closed_bytes = end_bytes + _END_BYTES
+        if closed_bytes % ALLOCATED_IN_BYTES == 0:
+            closed_bytes += _END_BYTES
         with contextlib.suppress(OSError):
-            self._filesystem.truncate(opened.fd, opened.segment.end_bytes + _END_BYTES)
+            # Down first, so that nothing of a write that found no room stays behind the end.
+            self.filesystem.truncate(opened.fd, end_bytes)
+            self.filesystem.truncate(opened.fd, closed_bytes)
         with contextlib.suppress(OSError):
-            self._filesystem.close(opened.fd)
+            self.filesystem.close(opened.fd)
 
     def _abandon(self) -> None:
         """Leaves a segment that failed: what it was acknowledged for stays readable in it."""
@@ -239,12 +295,12 @@ class Journal:
         if opened is None:
             return
         with contextlib.suppress(OSError):
-            self._filesystem.truncate(opened.fd, opened.segment.end_bytes)
+            self.filesystem.truncate(opened.fd, opened.segment.end_bytes)
         with contextlib.suppress(OSError):
-            self._filesystem.close(opened.fd)
+            self.filesystem.close(opened.fd)
         if not opened.segment.entries:
             with contextlib.suppress(OSError):
-                self._filesystem.unlink(opened.segment.path)
+                self.filesystem.unlink(opened.segment.path)
 
     def close(self) -> None:
         """Ends writing; a later commit opens a new segment."""
@@ -266,18 +322,24 @@ class Journal:
         Raises:
             OSError: it cannot be deleted.
         """
-        self._filesystem.unlink(segment.path)
-        self.segments.remove(segment)
-        self._filesystem.sync_folder(self.folder)
+        self.filesystem.unlink(segment.path)
+        if segment in self.segments:
+            self.segments.remove(segment)
+            self.usage.add(-segment.end_bytes)
+        self.filesystem.sync_folder(self.folder)
 
 
 def _entry_bytes(entry: NewEntry) -> int:
     return ENTRY_HEADER_BYTES + padded(len(entry.payload))
 
 
-def new_journal_id(folder: Path) -> bytes:
+def _allocated(size_bytes: int) -> int:
+    return -(-size_bytes // ALLOCATED_IN_BYTES) * ALLOCATED_IN_BYTES
+
+
+def new_journal_id(folder: Path, *, files: SegmentFiles = DISK) -> bytes:
     """The id of the journal that is there, or a new one."""
-    for segment in read_journal_headers(folder):
+    for segment in read_journal_headers(folder, files=files):
         if segment.header is not None:
             return segment.header.journal_id
     return os.urandom(16)

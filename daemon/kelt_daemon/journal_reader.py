@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kelt.journal.entries import Entry
+from kelt.journal.files import DISK, SegmentFiles
 from kelt.journal.reader import Damage, read_journal_headers, read_journal_segment
 from kelt.journal.segments import JOURNAL_HEADER_BYTES
 from kelt_daemon.journal import NewEntry, Segment
-from kelt_daemon.records import find_assertions, find_exit, lost_rows
+from kelt_daemon.records import find_assertions, find_exit, find_unknown_losses, lost_rows
 from kelt_proto.v1.record_pb2 import Assertion, Exit
 
 
@@ -42,24 +43,31 @@ class Recovered:
     assertion: Assertion | None = None
     lost_rows: int = 0
     damages: list[Damage] = field(default_factory=list)
+    #: The reasons of losses whose extent nobody knows, as they were told.
+    unknown_losses: set[str] = field(default_factory=set)
+    #: Damage behind which nothing follows: which records it took, no number tells.
+    tail_damage: Damage | None = None
 
 
-def recover(folder: Path, *, writer_id: bytes) -> Recovered:
+def recover(folder: Path, *, writer_id: bytes, files: SegmentFiles = DISK) -> Recovered:
     """Reads a journal through. Damage is noted and passed over.
 
     Args:
         folder: the run folder.
         writer_id: the trainer's; all other writers in the journal are daemons.
+        files: the disk.
     """
     found = Recovered()
-    for known in read_journal_headers(folder):
+    for known in read_journal_headers(folder, files=files):
         seed = known.header.crc_seed if known.header is not None else None
         segment = Segment(known.number, known.path, seed)
         found.segments.append(segment)
-        for item in read_journal_segment(known.path):
+        for item in read_journal_segment(known.path, files=files):
             if isinstance(item, Damage):
                 found.damages.append(item)
+                found.tail_damage = item
                 continue
+            found.tail_damage = None
             _take(found, segment, item, writer_id=writer_id)
     return found
 
@@ -75,6 +83,7 @@ def _take(found: Recovered, segment: Segment, entry: Entry, *, writer_id: bytes)
     if entry.writer_id == writer_id:
         found.exit = find_exit(entry.payload, writer_id) or found.exit
         return
+    found.unknown_losses.update(find_unknown_losses(entry.payload, entry.writer_id))
     for assertion in find_assertions(entry.payload, entry.writer_id):
         if assertion.writer_id == writer_id:
             found.assertion = assertion
@@ -97,7 +106,7 @@ def start_position(segments: Sequence[Segment], cursors: dict[bytes, int]) -> Po
 
 
 def read_entries(
-    parts: Sequence[Extent], position: Position, *, bytes_max: int
+    parts: Sequence[Extent], position: Position, *, bytes_max: int, files: SegmentFiles = DISK
 ) -> tuple[list[Entry], Position]:
     """The entries from a place on, as many as go into `bytes_max`, at least one if there is any.
 
@@ -106,7 +115,7 @@ def read_entries(
     """
     entries: list[Entry] = []
     size_bytes = 0
-    for part, entry in _entries_from(parts, position):
+    for part, entry in _entries_from(parts, position, files):
         if entries and size_bytes + len(entry.payload) > bytes_max:
             break
         entries.append(entry)
@@ -123,7 +132,9 @@ def read_entries(
     return entries, position
 
 
-def _entries_from(parts: Sequence[Extent], position: Position) -> Iterator[tuple[Extent, Entry]]:
+def _entries_from(
+    parts: Sequence[Extent], position: Position, files: SegmentFiles
+) -> Iterator[tuple[Extent, Entry]]:
     for part in parts:
         if part.number < position.number:
             continue
@@ -131,7 +142,9 @@ def _entries_from(parts: Sequence[Extent], position: Position) -> Iterator[tuple
         if offset >= part.end_bytes:
             continue
         # Not past what is synced, and not into the zeros behind, which may be 64 MiB of them.
-        items = read_journal_segment(part.path, offset_bytes=offset, end_bytes=part.end_bytes)
+        items = read_journal_segment(
+            part.path, offset_bytes=offset, end_bytes=part.end_bytes, files=files
+        )
         for item in items:
             if not isinstance(item, Damage):  # the sequence numbers tell what is missing
                 yield part, item

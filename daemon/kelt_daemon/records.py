@@ -36,6 +36,15 @@ def find_frames(frames: bytes, writer_id: bytes, kind: Kind) -> Iterator[Frame]:
                 yield frame
 
 
+def holds_control(frames: bytes) -> bool:
+    """Whether there is more in a batch than rows and their schemas, as far as it can be read."""
+    with contextlib.suppress(DamagedFrameError):
+        for frame in iter_frames(memoryview(frames)):
+            if frame.kind not in {Kind.ROW, Kind.SCHEMA}:
+                return True
+    return False
+
+
 def find_exit(frames: bytes, writer_id: bytes) -> Exit | None:
     """The goodbye in a batch."""
     for frame in find_frames(frames, writer_id, Kind.EXIT):
@@ -49,6 +58,15 @@ def find_assertions(frames: bytes, witness_id: bytes) -> Iterator[Assertion]:
     for frame in find_frames(frames, witness_id, Kind.ASSERTION):
         with contextlib.suppress(ValueError):
             yield Assertion.FromString(bytes(frame.payload))
+
+
+def find_unknown_losses(frames: bytes, witness_id: bytes) -> Iterator[str]:
+    """The reasons of what a daemon said was lost without knowing how much it was."""
+    for frame in find_frames(frames, witness_id, Kind.LOSS):
+        with contextlib.suppress(ValueError):
+            said = Loss.FromString(bytes(frame.payload))
+            if not said.last_seq:
+                yield said.reason
 
 
 def lost_rows(frames: bytes, writer_id: bytes) -> int:

@@ -14,7 +14,7 @@ import anyio
 import structlog
 
 from kelt_daemon.config import DaemonConfig
-from kelt_daemon.cursors import Cursors, write_cursors
+from kelt_daemon.cursors import Cursors, write_trimmed
 from kelt_daemon.journal import Segment
 from kelt_daemon.registry import Registry
 from kelt_daemon.run_folders import RunFolder
@@ -98,6 +98,8 @@ class Retention:
         closed = [s for s in segments if s.number != folder.journal.open_number]
         done = [s for s in closed if _is_committed(s, committed)]
         if folder.is_over:
+            # What cannot be read holds nothing that the upstream lacks: it was told as lost.
+            done = [s for s in closed if s.crc_seed is None or s in done]
             is_all = folder.is_committed and len(done) == len(segments)
             return [(folder, done)] if is_all and done else []
         first = min((s.number for s in closed), default=0)
@@ -126,16 +128,10 @@ def _drop(folder: RunFolder, segments: list[Segment]) -> None:
     for segment in segments:
         for writer, (_, last) in segment.ranges.items():
             trimmed[writer] = max(trimmed.get(writer, 0), last)
-    # Before it is written: whoever else writes the hint meanwhile must not leave it out.
     folder.cursors.trimmed = trimmed
-    hint = Cursors(
-        server_id=folder.cursors.server_id,
-        committed=dict(folder.cursors.committed),
-        trimmed=trimmed,
-        ended=folder.life if folder.is_over else None,
-        lost_rows=folder.lost_rows,
-    )
-    write_cursors(folder.path, hint, is_synced=True)
+    ended = folder.life if folder.is_over else None
+    told = Cursors(trimmed=trimmed, ended=ended, lost_rows=folder.lost_rows)
+    write_trimmed(folder.home, told, filesystem=folder.journal.filesystem)
     for segment in segments:
         folder.journal.drop(segment)
     log.info("journal_trimmed", folder=folder.path.name, segments=len(segments))

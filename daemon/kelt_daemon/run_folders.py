@@ -44,6 +44,8 @@ class WriterCursor:
     committed: int = 0
     unsynced_bytes: int = 0
     streams: int = 0
+    #: How often its stream was not read on because too much of it was unsynced.
+    held_back: int = 0
     #: The record offered instead of the one asked for, and how often.
     gap: tuple[int, int] = (0, 0)
     gap_count: int = 0
@@ -55,6 +57,9 @@ class RunFolder:
 
     Attributes:
         path: the folder itself, links resolved.
+        home: where the daemon keeps its own files for it: the folder, or, for a copy of another
+            machine's or another place's folder, one of the daemon's own, so that a copy may be
+            made again over the first, and so that two daemons never write into one folder.
         manifest: its `run.json`.
         writer_id: the trainer's writer.
         witness_id: the daemon's own.
@@ -68,12 +73,14 @@ class RunFolder:
     """
 
     path: Path
+    home: Path
     manifest: RunManifest
     writer_id: bytes
     witness_id: bytes
     journal: Journal
     link: UpstreamLink
     cursors: Cursors
+    #: Whether this is where its writer writes, on this machine; otherwise nobody judges its life.
     is_on_this_machine: bool
     is_released: bool
     life: Life = field(default_factory=Life)
@@ -82,11 +89,26 @@ class RunFolder:
     is_live: bool = False
     #: Its writer gave back its lock, though its process may live, and its spool has been read.
     is_closed: bool = False
+    #: What cannot be read any more at the end of its journal, and nobody knows how much it was;
+    #: said once, by the keeper.
+    lost_tail: str = ""
+    #: The losses of unknown extent that were told, by their reasons.
+    told_losses: set[str] = field(default_factory=set)
     #: Its journal has damage within: what the spool still has mends it, so that stays.
     is_damaged: bool = False
     problem: str = ""
+    #: What a copy still lacks, in a sentence; it is read on when more arrives.
+    incomplete: str = ""
+    #: How many `kelt sync --live` want it read while it is still being written.
+    followers: int = 0
+    #: Somebody asked whether the upstream has it, and only the upstream's own answer counts.
+    is_unconfirmed: bool = False
+    #: How far the trainer's writer was committed when the upstream answered that.
+    upstream_had: int = 0
     journal_problem: str = ""
     lost_rows: int = 0
+    #: Set aside because a server does not take them (`dead_letters`).
+    refused_records: int = 0
     writers: dict[bytes, WriterCursor] = field(default_factory=dict)
     pending: list[NewEntry] = field(default_factory=list)
     changed: Signal = field(default_factory=Signal)
@@ -102,7 +124,7 @@ class RunFolder:
 
     @property
     def is_held(self) -> bool:
-        """Whether it waits for somebody to ask for it: an offline run of this machine."""
+        """Whether it waits for somebody to ask for it: an offline run in its own place."""
         offline_here = self.manifest.mode == "offline" and self.is_on_this_machine
         return offline_here and not self.is_released
 
@@ -183,7 +205,10 @@ class RunFolder:
         self._accept(cursor, NewEntry(self.witness_id, seq, seq, frame))
 
     def assert_unknown_loss(self, reason: str) -> None:
-        """Says that records after the last accepted one were lost, and nobody knows how many."""
+        """Says, once, that records after the last accepted one were lost; nobody knows how many."""
+        if reason in self.told_losses:
+            return
+        self.told_losses.add(reason)
         cursor = self.cursor(self.witness_id)
         seq = cursor.accepted + 1
         first_lost = self.cursor(self.writer_id).accepted + 1
@@ -223,6 +248,9 @@ class RunFolder:
         """The upstream said where it stands, which may be behind what another one said."""
         self.cursors.server_id = server_id
         self.cursors.committed = dict(cursors)
+        if server_id and self.is_unconfirmed:
+            self.is_unconfirmed = False
+            self.upstream_had = cursors.get(self.writer_id, 0)
         for writer_id, cursor in self.writers.items():
             cursor.committed = cursors.get(writer_id, 0)
         self.changed.notify()

@@ -63,8 +63,8 @@ async def test_a_sender_that_has_lost_what_is_asked_for_is_taken_at_its_third_wo
 async def test_a_full_disk_acknowledges_nothing_is_said_and_heals_by_itself(tmp_path):
     async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs") as parts:
         spool = make_folder(tmp_path / "runs" / "r", upstream.url, 500)
-        parts.disk.is_full = True
         folder = await parts.adopt(tmp_path / "runs" / "r")
+        parts.disk.is_full = True
         for cut in batches(spool):
             folder.offer(spool.writer_id, cut.first_seq, cut.last_seq, cut.frames)
         parts.committer.submit(folder)
@@ -81,9 +81,9 @@ async def test_a_full_disk_acknowledges_nothing_is_said_and_heals_by_itself(tmp_
 async def test_a_disk_that_fails_twice_is_degraded_and_nothing_is_lost(tmp_path):
     async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs") as parts:
         spool = make_folder(tmp_path / "runs" / "r", upstream.url, 500)
+        folder = await parts.adopt(tmp_path / "runs" / "r")
         for nth in (1, 2, 3):
             parts.disk.fail("sync", nth)
-        folder = await parts.adopt(tmp_path / "runs" / "r")
         for cut in batches(spool):
             folder.offer(spool.writer_id, cut.first_seq, cut.last_seq, cut.frames)
         parts.committer.submit(folder)
@@ -91,6 +91,24 @@ async def test_a_disk_that_fails_twice_is_degraded_and_nothing_is_lost(tmp_path)
         await parts.until(lambda: folder.committed_records == 501, "committed")
         assert upstream.losses(spool.writer_id) == []
         assert len(upstream.row_values(spool.writer_id)) == 500
+
+
+async def test_a_folder_found_while_the_disk_is_full_is_taken_when_there_is_room(tmp_path):
+    async with daemon_parts(tmp_path / "runs") as parts:
+        make_folder(tmp_path / "runs" / "r", NOWHERE, 50, pid=0, pid_start_ticks=1).close()
+        parts.disk.is_full = True
+        await parts.registry.rescan()
+        (reason,) = parts.registry.parked.values()
+        assert "No space left" in reason
+        assert "tried again" in reason
+        parts.disk.is_full = False
+        with anyio.fail_after(10):
+            while not parts.registry.folders:
+                await anyio.sleep(0.02)
+                await parts.registry.rescan()
+        (folder,) = parts.registry.folders.values()
+        await parts.until(lambda: folder.durable_records >= 51, "durable")
+        assert parts.registry.parked == {}
 
 
 async def test_a_full_disk_of_one_folder_does_not_hold_up_another(tmp_path):
@@ -114,8 +132,8 @@ async def test_a_full_disk_of_one_folder_does_not_hold_up_another(tmp_path):
 async def test_a_stream_is_not_read_beyond_the_bound_while_the_disk_is_full(tmp_path):
     async with daemon_parts(tmp_path / "runs", unsynced_writer_bytes_max=1000) as parts:
         spool = make_folder(tmp_path / "runs" / "r", NOWHERE, 100)
-        parts.disk.is_full = True
         folder = await parts.adopt(tmp_path / "runs" / "r")
+        parts.disk.is_full = True
         taken = 0
         with anyio.move_on_after(0.5):
             for cut in batches(spool):

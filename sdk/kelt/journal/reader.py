@@ -14,7 +14,9 @@ from pathlib import Path
 
 from kelt.journal.entries import ENTRY_HEADER_BYTES, ENTRY_MARK, Entry, read_entry
 from kelt.journal.errors import DamagedSegmentError
+from kelt.journal.files import DISK, SegmentFiles
 from kelt.journal.segments import (
+    ALLOCATED_IN_BYTES,
     JOURNAL_HEADER_BYTES,
     SPOOL_HEADER_BYTES,
     JournalHeader,
@@ -34,6 +36,22 @@ from kelt_proto.v1.frames import (
 )
 
 _ENTRY_MARK_OFFSET = 40
+_LENGTH = struct.Struct("<I")
+#: What a search behind damage may spend on checksums in one segment: a file made to look like
+#: millions of records must not hold up a start for hours.
+_SEARCH_BYTES_MAX = 512 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Search:
+    """What is left to spend on looking for records behind damage in one segment."""
+
+    left_bytes: int = _SEARCH_BYTES_MAX
+
+    def may_check(self, payload_bytes: int) -> bool:
+        """Whether another candidate may be checked; what lies behind the last one is damage."""
+        self.left_bytes -= min(payload_bytes, _SEARCH_BYTES_MAX) + ENTRY_HEADER_BYTES
+        return self.left_bytes >= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +67,19 @@ class Damage:
     reason: str
 
 
-def _contents(path: Path) -> bytes:
-    """A segment's bytes, copied: another process may cut the file short at any time, and touching
-    a map beyond its file's end would kill this one (SIGBUS).
-    """
-    return path.read_bytes()
-
-
-def read_spool_headers(folder: Path) -> list[SpoolHeader]:
+def read_spool_headers(folder: Path, *, files: SegmentFiles = DISK) -> list[SpoolHeader]:
     """The headers of a spool's segments that can be read, ascending."""
     headers = []
-    for number in segment_numbers(folder, "spool"):
+    for number in segment_numbers(folder, "spool", files=files):
         path = segment_path(folder, "spool", number)
-        with contextlib.suppress(DamagedSegmentError, FileNotFoundError), path.open("rb") as file:
-            headers.append(decode_spool_header(file.read(SPOOL_HEADER_BYTES), path))
+        with contextlib.suppress(DamagedSegmentError, FileNotFoundError):
+            headers.append(decode_spool_header(files.read(path, 0, SPOOL_HEADER_BYTES), path))
     return headers
 
 
-def read_spool(folder: Path, *, after_seq: int = 0) -> Iterator[Frame | Damage]:
+def read_spool(
+    folder: Path, *, after_seq: int = 0, files: SegmentFiles = DISK
+) -> Iterator[Frame | Damage]:
     """The frames of a spool in order, schemas included, and what is damaged between them.
 
     Segments that end at or before `after_seq` are passed over; frames in the first one read may
@@ -75,16 +88,21 @@ def read_spool(folder: Path, *, after_seq: int = 0) -> Iterator[Frame | Damage]:
     Args:
         folder: the run folder.
         after_seq: what the caller already has.
+        files: the disk.
     """
-    numbers = segment_numbers(folder, "spool")
-    followers = {h.number: h.previous_seq for h in read_spool_headers(folder) if h.first_seq}
+    numbers = segment_numbers(folder, "spool", files=files)
+    headers = read_spool_headers(folder, files=files)
+    # Both numbers, which no checksum covers: damage to one of them must not pass a segment over.
+    followers = {h.number: h.previous_seq for h in headers if h.first_seq == h.previous_seq + 1}
     for index, number in enumerate(numbers):
         following = next((followers[n] for n in numbers[index + 1 :] if n in followers), None)
         if following is not None and following <= after_seq:
             continue
         path = segment_path(folder, "spool", number)
         try:
-            raw = _contents(path)
+            # Copied: its owner may cut the file short at any time, and touching a map beyond its
+            # file's end would kill this process (SIGBUS).
+            raw = files.read(path)
         except FileNotFoundError:  # released in the meantime
             continue
         yield from _read_spool_segment(raw, path)
@@ -100,6 +118,7 @@ def _read_spool_segment(raw: bytes, path: Path) -> Iterator[Frame | Damage]:
         return
     seed = crc_seed(header.writer_id)
     offset = SPOOL_HEADER_BYTES
+    search = _Search()
     while True:
         try:
             frame = read_frame(buffer, offset)
@@ -114,7 +133,7 @@ def _read_spool_segment(raw: bytes, path: Path) -> Iterator[Frame | Damage]:
             continue
         # A zero word ends a segment (behind it may lie what a killed process had begun to write),
         # unless damage put it there: look for a sealed frame further on.
-        resumed = _next_frame(raw, offset + 8, seed)
+        resumed = _next_frame(raw, offset + 8, seed, search)
         at_end = resumed == len(buffer)
         if not at_end or any(buffer[offset : offset + 8]):
             yield Damage(path, offset, resumed, reason)
@@ -123,7 +142,7 @@ def _read_spool_segment(raw: bytes, path: Path) -> Iterator[Frame | Damage]:
         offset = resumed
 
 
-def _next_frame(raw: bytes, offset_bytes: int, seed: int) -> int:
+def _next_frame(raw: bytes, offset_bytes: int, seed: int, search: _Search) -> int:
     """Where the next sealed, intact frame starts, or the end of the buffer."""
     mark = struct.pack("<H", FRAME_MARK)
     found = offset_bytes
@@ -133,8 +152,11 @@ def _next_frame(raw: bytes, offset_bytes: int, seed: int) -> int:
         if start >= offset_bytes and start % 8 == 0:
             with contextlib.suppress(DamagedFrameError):
                 frame = read_frame(buffer, start)
-                if frame is not None and frame.is_sealed and is_intact(frame, seed):
-                    return start
+                if frame is not None and frame.is_sealed:
+                    if not search.may_check(len(frame.payload)):
+                        break
+                    if is_intact(frame, seed):
+                        return start
         found += 1
     return len(buffer)
 
@@ -148,40 +170,46 @@ class JournalSegment:
     header: JournalHeader | None
 
 
-def read_journal_headers(folder: Path) -> list[JournalSegment]:
+def read_journal_headers(folder: Path, *, files: SegmentFiles = DISK) -> list[JournalSegment]:
     """The segments of a journal, ascending."""
     segments = []
-    for number in segment_numbers(folder, "journal"):
+    for number in segment_numbers(folder, "journal", files=files):
         path = segment_path(folder, "journal", number)
         header = None
-        with contextlib.suppress(DamagedSegmentError, FileNotFoundError), path.open("rb") as file:
-            header = decode_journal_header(file.read(JOURNAL_HEADER_BYTES), path)
+        with contextlib.suppress(DamagedSegmentError, FileNotFoundError):
+            header = decode_journal_header(files.read(path, 0, JOURNAL_HEADER_BYTES), path)
         segments.append(JournalSegment(number, path, header))
     return segments
 
 
-def read_journal(folder: Path) -> Iterator[Entry | Damage]:
+def read_journal(folder: Path, *, files: SegmentFiles = DISK) -> Iterator[Entry | Damage]:
     """The entries of a journal in the order of writing, and what is damaged between them."""
-    for segment in read_journal_headers(folder):
-        yield from read_journal_segment(segment.path)
+    for segment in read_journal_headers(folder, files=files):
+        yield from read_journal_segment(segment.path, files=files)
 
 
 def read_journal_segment(
-    path: Path, *, offset_bytes: int = JOURNAL_HEADER_BYTES, end_bytes: int | None = None
+    path: Path,
+    *,
+    offset_bytes: int = JOURNAL_HEADER_BYTES,
+    end_bytes: int | None = None,
+    files: SegmentFiles = DISK,
 ) -> Iterator[Entry | Damage]:
     """The entries of one journal segment from an offset on, and no bytes of it past `end_bytes`.
 
     A segment deleted in the meantime has none.
     """
+    bytes_max = -1 if end_bytes is None else max(0, end_bytes - offset_bytes)
     try:
-        with path.open("rb") as file:
-            header = file.read(JOURNAL_HEADER_BYTES)
-            file.seek(offset_bytes)
-            rest = file.read(-1 if end_bytes is None else max(0, end_bytes - offset_bytes))
+        if offset_bytes == JOURNAL_HEADER_BYTES and end_bytes is None:
+            header, rest = files.read(path), b""
+        else:
+            header = files.read(path, 0, JOURNAL_HEADER_BYTES)
+            rest = files.read(path, offset_bytes, bytes_max)
     except FileNotFoundError:
         return
     skipped_bytes = offset_bytes - JOURNAL_HEADER_BYTES
-    for item in _read_journal_entries(header + rest, path):
+    for item in read_journal_bytes(header + rest, path, is_whole=not rest):
         yield replace(
             item,
             offset_bytes=item.offset_bytes + skipped_bytes,
@@ -189,8 +217,17 @@ def read_journal_segment(
         )
 
 
-def _read_journal_entries(raw: bytes, path: Path) -> Iterator[Entry | Damage]:
+def read_journal_bytes(raw: bytes, path: Path, *, is_whole: bool) -> Iterator[Entry | Damage]:
+    """The entries in a segment's bytes.
+
+    Args:
+        raw: the segment, header first.
+        path: where it comes from.
+        is_whole: whether it is all of the file, which then tells by its length whether it was
+            closed: nothing in a closed segment can be a torn tail.
+    """
     buffer = memoryview(raw)
+    search = _Search()
     try:
         seed = decode_journal_header(buffer, path).crc_seed
     except DamagedSegmentError as error:
@@ -208,21 +245,29 @@ def _read_journal_entries(raw: bytes, path: Path) -> Iterator[Entry | Damage]:
             yield entry
             offset = entry.end_bytes
             continue
-        resumed = _next_entry(raw, offset + 8, seed)
+        resumed = _next_entry(raw, offset + 8, seed, search)
         if resumed == len(buffer):
             # Nothing intact behind: the end, or a torn tail, which was never acknowledged.
+            # What is shorter than an entry's header is the zeros at the end.
+            is_closed = is_whole and len(raw) % ALLOCATED_IN_BYTES != 0
+            rest = buffer[offset:]
+            if is_closed and len(rest) >= ENTRY_HEADER_BYTES and any(rest):
+                yield Damage(path, offset, resumed, reason)
             return
         yield Damage(path, offset, resumed, reason)
         offset = resumed
 
 
-def _next_entry(raw: bytes, offset_bytes: int, seed: int) -> int:
+def _next_entry(raw: bytes, offset_bytes: int, seed: int, search: _Search) -> int:
     mark = struct.pack("<H", ENTRY_MARK)
     buffer = memoryview(raw)
     found = offset_bytes
     while (found := raw.find(mark, found)) >= 0:
         start = found - _ENTRY_MARK_OFFSET
         if start >= offset_bytes and start % 8 == 0 and start + ENTRY_HEADER_BYTES <= len(buffer):
+            (length,) = _LENGTH.unpack_from(buffer, start)
+            if not search.may_check(length):
+                break
             with contextlib.suppress(ValueError):
                 if read_entry(buffer, start, seed) is not None:
                     return start

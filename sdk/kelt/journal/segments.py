@@ -9,24 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelt.journal.errors import DamagedSegmentError
+from kelt.journal.files import DISK, SegmentFiles
 
 SPOOL_MAGIC = b"KELTSPL1"
 JOURNAL_MAGIC = b"KELTJRN1"
 SPOOL_HEADER_BYTES = 256
 JOURNAL_HEADER_BYTES = 64
+#: An open journal segment is allocated in multiples of this; a closed one has another length.
+ALLOCATED_IN_BYTES = 4096
 
 # Offsets of the fields that the trainer stores while it runs, as 8-byte words.
 FIRST_SEQ_WORD = 40 // 8
 PREVIOUS_SEQ_WORD = 48 // 8
 BEAT_WORD = 128 // 8
 STEP_MAX_WORD = 136 // 8
+LOST_ROWS_WORD = 144 // 8
+TOLD_ROWS_WORD = 152 // 8
 
 _PREAMBLE = struct.Struct("<8sII")
 _SPOOL_FIXED = struct.Struct("<16sQ")
 _SPOOL_LIVE = struct.Struct("<QQ")
-_SPOOL_COUNTERS = struct.Struct("<Qq")
+_SPOOL_COUNTERS = struct.Struct("<QqQQ")
 _JOURNAL_FIXED = struct.Struct("<16sQQIxxxxxxxxxxxx")
-_NAME = re.compile(r"(spool|journal)-(\d{6,})\.kelt")
+_NAME = re.compile(r"(spool|journal)-(\d{6,15})\.kelt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ class SpoolHeader:
     previous_seq: int
     beat: int
     step_max: int
+    lost_rows: int
+    told_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +68,10 @@ def segment_path(folder: Path, stem: str, number: int) -> Path:
     return folder / f"{stem}-{number:06d}.kelt"
 
 
-def segment_numbers(folder: Path, stem: str) -> list[int]:
+def segment_numbers(folder: Path, stem: str, *, files: SegmentFiles = DISK) -> list[int]:
     """The numbers of the segments in a folder, ascending; empty where there is no folder."""
     try:
-        names = [path.name for path in folder.iterdir()]
+        names = files.names(folder)
     except FileNotFoundError:
         return []
     matches = (_NAME.fullmatch(name) for name in names)
@@ -77,7 +84,7 @@ def encode_spool_header(writer_id: bytes, number: int) -> bytes:
     preamble = _PREAMBLE.pack(SPOOL_MAGIC, SPOOL_HEADER_BYTES, zlib.crc32(fixed))
     header = bytearray(preamble + fixed)
     header += bytes(SPOOL_HEADER_BYTES - len(header))
-    _SPOOL_COUNTERS.pack_into(header, BEAT_WORD * 8, 0, -1)
+    _SPOOL_COUNTERS.pack_into(header, BEAT_WORD * 8, 0, -1, 0, 0)
     return bytes(header)
 
 
@@ -90,8 +97,8 @@ def decode_spool_header(buffer: bytes | memoryview, path: Path) -> SpoolHeader:
     fixed = _decode_preamble(buffer, SPOOL_MAGIC, SPOOL_HEADER_BYTES, _SPOOL_FIXED.size, path)
     writer_id, number = _SPOOL_FIXED.unpack(fixed)
     first_seq, previous_seq = _SPOOL_LIVE.unpack_from(buffer, FIRST_SEQ_WORD * 8)
-    beat, step_max = _SPOOL_COUNTERS.unpack_from(buffer, BEAT_WORD * 8)
-    return SpoolHeader(writer_id, number, first_seq, previous_seq, beat, step_max)
+    counters = _SPOOL_COUNTERS.unpack_from(buffer, BEAT_WORD * 8)
+    return SpoolHeader(writer_id, number, first_seq, previous_seq, *counters)
 
 
 def encode_journal_header(header: JournalHeader) -> bytes:
