@@ -27,6 +27,10 @@ class StorageError(KeltError, OSError):
     """A run's folder or spool cannot be made on this host."""
 
 
+class SpoolFullError(KeltError):
+    """`spool_policy="raise"`: there is no room for a row, which was not logged."""
+
+
 class DaemonError(KeltError):
     """The daemon of this user and state folder cannot do what was asked."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kelt.errors import KeltError
-from kelt.journal.spool import InternedSchema
+from kelt.journal.spool_segments import InternedSchema
 from kelt.session import NoSink, RecordSink
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import RowHeader

@@ -26,8 +26,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from kelt.errors import UsageError
-from kelt.journal.spool import InternedSchema
+from kelt.errors import SpoolFullError, UsageError
+from kelt.journal.errors import NoSpaceError
+from kelt.journal.spool_segments import InternedSchema
 from kelt.values import (
     RESERVED_KEYS,
     RUNTIME_KEY,
@@ -193,6 +194,9 @@ class RowPacker:
         """The step that the next automatic row gets."""
         if self._open_step is not None:
             return self._open_step
+        return self._next_auto()
+
+    def _next_auto(self) -> int:
         return int(repr(self._auto)[len("count(") : -1])  # the way to look without taking
 
     @property
@@ -233,16 +237,22 @@ class RowPacker:
             number = next(self._auto)
             flags = 0 if number > self._highest else FLAG_STEP_WENT_DOWN
             try:
-                self._sink.append_row(
+                is_kept = self._sink.append_row(
                     plan.interned, flags, number, _now(), _monotonic() - self._started, values
                 )
             except struct.error:  # an integer that has outgrown its slot
                 self._log_general(data, number, commit=True)
                 return
-            plan.last = (self._sink.seq, number, values)
+            except NoSpaceError as error:
+                self._give_back(number)
+                raise _no_room(error) from error
             if number > self._highest:  # noqa: PLR1730 # cheaper than max()
                 self._highest = number
-            self.rows += 1
+            if is_kept:
+                plan.last = (self._sink.seq, number, values)
+                self.rows += 1
+            elif self._closed_reason:  # by another thread, in the middle of this
+                raise UsageError(self._closed_reason)
 
     # -- every other row --------------------------------------------------------------------------
 
@@ -263,6 +273,7 @@ class RowPacker:
         number = None if step is None else checked_step(step, STEP_MAX)
         plan, row = self._planned(values)
         with self._lock:
+            before = (self._next_auto(), self._open_step, self._highest, self._auto_flags)
             taken, flags = self._take_step(number, commit=commit)
             header = RowHeader(
                 INLINE_SCHEMA_ID if plan.is_inline else plan.interned.schema.schema_id,
@@ -271,8 +282,21 @@ class RowPacker:
                 _now() if timestamp is None else timestamp,
                 _monotonic() - self._started if runtime is None else runtime,
             )
-            self._write(plan, header, row)
-            self.rows += 1
+            try:
+                self._write(plan, header, row)
+            except NoSpaceError as error:
+                self._go_back(before)
+                raise _no_room(error) from error
+
+    def _give_back(self, number: int) -> None:
+        """The automatic step of a row that was not logged is the next one's again."""
+        if self._next_auto() == number + 1:
+            self._auto = itertools.count(number)
+
+    def _go_back(self, before: tuple[int, int | None, int, int]) -> None:
+        number, self._open_step, self._highest, self._auto_flags = before
+        self._auto = itertools.count(number)
+        self._set_path()
 
     def _take_step(self, step: int | None, *, commit: bool) -> tuple[int, int]:
         """The number and the flags of a row; the open step is kept or closed."""
@@ -301,17 +325,20 @@ class RowPacker:
         sink, interned = self._sink, plan.interned
         if plan.is_inline or interned.has_tail:
             try:
-                sink.append_row_with_tail(interned, header, row)
+                is_kept = sink.append_row_with_tail(interned, header, row)
             except ValueError as error:
                 raise _too_large(interned.schema.names, row) from error
         else:
             slots: Sequence[Any] = row
             if plan.nones:
                 slots = [0 if value is None else value for value in row]
-            sink.append_row(
+            is_kept = sink.append_row(
                 interned, header.flags, header.step, header.timestamp, header.runtime, slots
             )
         self._highest = max(self._highest, header.step)
+        if not is_kept:
+            return
+        self.rows += 1
         if plan.is_inline or self._wants_every_row:
             plan.merged_seq = sink.seq
             self._events.on_row(interned.schema.names, row, header.step, sink.seq)
@@ -379,6 +406,13 @@ def _own_number(values: dict[Any, Any], key: str) -> float | None:
     if kind not in {ColumnKind.FLOAT, ColumnKind.INT} or not isinstance(plain, (float, int)):
         raise UsageError(f"kelt.log: {key!r} is kelt's own and holds seconds, not {value!r}.")
     return float(plain)
+
+
+def _no_room(error: NoSpaceError) -> SpoolFullError:
+    return SpoolFullError(
+        f"kelt.log: there is no room for this row ({error.reason}), so it was not logged; free "
+        "some disk, raise KELT_SPOOL_BYTES_MAX, or let spool_policy be 'block' or 'drop_counted'."
+    )
 
 
 def _too_large(names: Sequence[str], row: Sequence[Any]) -> UsageError:

@@ -1,4 +1,4 @@
-"""The background thread of a run: prepares segments, beats, seals, and hands batches to the daemon.
+"""The background thread of a run: minds the spool's room, beats, seals, and hands batches over.
 
 Memory is bounded: batches that cannot go out at once are dropped and cut again from the spool's
 files later, from the first record that the daemon does not have. What the daemon has synced to
@@ -13,26 +13,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelt import records
 from kelt.console import Console
 from kelt.daemon_link import DaemonLink, LinkState
 from kelt.history_sample import HistorySample
 from kelt.journal.batches import BatchCutter, CutBatch
-from kelt.journal.errors import NoSpaceError
 from kelt.journal.reader import Damage, read_spool
 from kelt.journal.sealing import Sealer
 from kelt.journal.spool import SpoolWriter
 from kelt.settings import Settings
+from kelt.spool_watch import SpoolWatch
 from kelt_proto.v1.frames import Kind
 
 BEAT_INTERVAL_S = 5.0
 LINGER_S = 0.01
 IDLE_LINGER_S = 0.1
 FINISHING_LINGER_S = 0.002
-LOSS_REPORT_INTERVAL_S = 5.0
 RESEND_AFTER_S = 2.0
 _SEND_TIMEOUT_S = 0.05
-_PREPARE_RETRY_S = 1.0
 _UNREACHABLE_GRACE_S = 1.0
 #: After so many attempts in a row the daemon is not waited for at the end.
 _FAILURES_MAX = 3
@@ -94,8 +91,8 @@ class Sender:
         self._was_connected = False
         self._catching_up: Iterator[CutBatch] | None = None
         self._unsent: CutBatch | None = None
-        self._next_beat = self._next_prepare = self._next_loss = 0.0
-        self._reported_losses = 0
+        self._watch = SpoolWatch(spool=spool, console=console)
+        self._next_beat = 0.0
         self._stands_at, self._stands_since = 0, 0.0
         self._is_finishing = False
         self._stopping = threading.Event()
@@ -205,33 +202,8 @@ class Sender:
         if now >= self._next_beat:
             self._next_beat = now + BEAT_INTERVAL_S
             self._spool.beat()
-        if self._spool.needs_preparation and now >= self._next_prepare:
-            try:
-                self._spool.prepare()
-            except NoSpaceError as error:
-                self._next_prepare = now + _PREPARE_RETRY_S
-                self._warn_of_space(error)
-        is_last = self._is_finishing or self._stopping.is_set()
-        if self._spool.dropped_rows > self._reported_losses and (is_last or now >= self._next_loss):
-            self._report_losses(now)
+        self._watch.look(now, is_last=self._is_finishing or self._stopping.is_set())
         self._send_all()
-
-    def _warn_of_space(self, error: NoSpaceError) -> None:
-        self._console.warn_once(
-            "space",
-            f"there is no room for more rows ({error.reason}); free some disk, or raise "
-            "KELT_SPOOL_BYTES_MAX: rows that find no room are counted as lost",
-        )
-
-    def _report_losses(self, now: float) -> None:
-        self._next_loss = now + LOSS_REPORT_INTERVAL_S
-        lost = self._spool.dropped_rows
-        payload = records.lost_rows(
-            self._spool.writer_id, lost - self._reported_losses, "no room on the trainer's disk"
-        )
-        if self._spool.append_control(Kind.LOSS, payload):
-            self._reported_losses = lost
-        self._console.warn_once("losses", f"{lost} rows found no room and are lost")
 
     def _send_all(self) -> None:
         link = self._link

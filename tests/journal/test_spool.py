@@ -114,6 +114,7 @@ def test_a_full_disk_refuses_rows_and_raises_nothing(spool, schema, monkeypatch)
     assert spool.dropped_rows == 1
     assert spool.append_control(Kind.EXIT, b"bye")
     monkeypatch.undo()
+    spool.prepare()  # the background thread asks the disk again, `log()` does not
     assert spool.append_row(schema, 0, 1, 1.0, 2.0, (1.0, 1))
 
 

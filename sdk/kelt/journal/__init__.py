@@ -18,6 +18,9 @@ Spool segment, `spool-NNNNNN.kelt` (little-endian)
         48   last sequence number of the segment before u64
         128  beat u64: counts up while the process's background thread lives
         136  highest step i64 on the current branch, -1 before the first row
+        144  rows u64 that found no room, ever
+        152  of them those that a LOSS record tells of, u64: the others are told of by the daemon
+             when the process is dead
         256  frames (`kelt_proto.v1.frames`), then zeros
 
     A segment ends at its first zero word; whether more follows is told by the next segment's

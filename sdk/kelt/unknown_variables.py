@@ -1,0 +1,31 @@
+"""Variables that look like kelt's and are not: a misspelt setting would be ignored in silence."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+_PREFIX = "KELT_"
+#: Read by other programs of kelt.
+_OF_OTHERS = ("KELT_SERVER_", "KELT_TEST_")
+
+
+def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:
+    """A sentence for each variable that nothing reads.
+
+    Args:
+        environ: the environment.
+        known: the variables that are read.
+    """
+    names = list(known)
+    return [
+        f"{name} is in the environment and no setting has that name, so it is ignored"
+        + _hint(name, names)
+        for name in sorted(environ)
+        if name.startswith(_PREFIX) and name not in names and not name.startswith(_OF_OTHERS)
+    ]
+
+
+def _hint(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+    return f"; did you mean {near[0]}?" if near else ""
