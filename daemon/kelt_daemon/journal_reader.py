@@ -11,7 +11,13 @@ from kelt.journal.files import DISK, SegmentFiles
 from kelt.journal.reader import Damage, read_journal_headers, read_journal_segment
 from kelt.journal.segments import JOURNAL_HEADER_BYTES
 from kelt_daemon.journal import NewEntry, Segment
-from kelt_daemon.records import find_assertions, find_exit, find_unknown_losses, lost_rows
+from kelt_daemon.records import (
+    find_assertions,
+    find_exit,
+    find_unknown_losses,
+    lost_rows,
+    told_for_a_writer,
+)
 from kelt_proto.v1.record_pb2 import Assertion, Exit
 
 
@@ -42,6 +48,7 @@ class Recovered:
     exit: Exit | None = None
     assertion: Assertion | None = None
     lost_rows: int = 0
+    untold_losses_told: int = 0
     damages: list[Damage] = field(default_factory=list)
     #: The reasons of losses whose extent nobody knows, as they were told.
     unknown_losses: set[str] = field(default_factory=set)
@@ -83,6 +90,7 @@ def _take(found: Recovered, segment: Segment, entry: Entry, *, writer_id: bytes)
     if entry.writer_id == writer_id:
         found.exit = find_exit(entry.payload, writer_id) or found.exit
         return
+    found.untold_losses_told += told_for_a_writer(entry.payload, entry.writer_id)
     found.unknown_losses.update(find_unknown_losses(entry.payload, entry.writer_id))
     for assertion in find_assertions(entry.payload, entry.writer_id):
         if assertion.writer_id == writer_id:

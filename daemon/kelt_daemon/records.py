@@ -65,8 +65,18 @@ def find_unknown_losses(frames: bytes, witness_id: bytes) -> Iterator[str]:
     for frame in find_frames(frames, witness_id, Kind.LOSS):
         with contextlib.suppress(ValueError):
             said = Loss.FromString(bytes(frame.payload))
-            if not said.last_seq:
+            if not said.last_seq and not said.rows:
                 yield said.reason
+
+
+def told_for_a_writer(frames: bytes, witness_id: bytes) -> int:
+    """Rows of which a daemon said, in place of their writer, that they found no room."""
+    rows = 0
+    for frame in find_frames(frames, witness_id, Kind.LOSS):
+        with contextlib.suppress(ValueError):
+            said = Loss.FromString(bytes(frame.payload))
+            rows += said.rows if not said.first_seq else 0
+    return rows
 
 
 def lost_rows(frames: bytes, writer_id: bytes) -> int:
@@ -97,5 +107,5 @@ def encode_loss(writer_id: bytes, first_seq: int, last_seq: int, reason: str) ->
 
 
 def encode_unknown_loss(witness_id: bytes, seq: int, loss: Loss) -> bytes:
-    """A loss whose extent nobody knows, in the witness's sequence."""
+    """A loss without numbers of the writer's own, in the witness's sequence."""
     return encode_frame(crc_seed(witness_id), Kind.LOSS, seq, loss.SerializeToString())

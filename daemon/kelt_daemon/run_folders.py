@@ -107,6 +107,8 @@ class RunFolder:
     upstream_had: int = 0
     journal_problem: str = ""
     lost_rows: int = 0
+    #: Of those, what a dead writer had counted and not told, and the daemon told for it.
+    untold_losses_told: int = 0
     #: Set aside because a server does not take them (`dead_letters`).
     refused_records: int = 0
     writers: dict[bytes, WriterCursor] = field(default_factory=dict)
@@ -213,6 +215,14 @@ class RunFolder:
         seq = cursor.accepted + 1
         first_lost = self.cursor(self.writer_id).accepted + 1
         loss = Loss(writer_id=self.writer_id, first_seq=first_lost, reason=reason)
+        frame = encode_unknown_loss(self.witness_id, seq, loss)
+        self._accept(cursor, NewEntry(self.witness_id, seq, seq, frame))
+
+    def assert_loss(self, rows: int, reason: str) -> None:
+        """Says that so many rows of the writer never got a number."""
+        cursor = self.cursor(self.witness_id)
+        seq = cursor.accepted + 1
+        loss = Loss(writer_id=self.writer_id, rows=rows, reason=reason)
         frame = encode_unknown_loss(self.witness_id, seq, loss)
         self._accept(cursor, NewEntry(self.witness_id, seq, seq, frame))
 

@@ -1,4 +1,4 @@
-"""Reading spools whose writer is gone, in worker threads and bounded pieces."""
+"""Reading spools that no stream brings, in worker threads and bounded pieces."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelt.journal.batches import BatchCutter, CutBatch, cut_spool
-from kelt.journal.reader import Damage, read_spool
+from kelt.journal.batches import BatchCutter, CutBatch, cut_live_spool, cut_spool
+from kelt.journal.reader import Damage, read_spool, read_spool_headers
 from kelt.journal.segments import segment_numbers, segment_path
 from kelt_daemon.records import encode_loss
 from kelt_proto.v1.frames import Kind
@@ -32,13 +32,17 @@ class SpoolImport:
         folder: the run folder.
         writer_id: the trainer's writer.
         after_seq: what the journal has already.
+        is_live: its writer goes on, so that nothing that does not look whole is taken for damage.
     """
 
-    def __init__(self, *, folder: Path, writer_id: bytes, after_seq: int) -> None:
+    def __init__(
+        self, *, folder: Path, writer_id: bytes, after_seq: int, is_live: bool = False
+    ) -> None:
         self._folder = folder
         self._writer_id = writer_id
         self._through = after_seq
-        self._items = self._read(after_seq)
+        live = cut_live_spool(folder, after_seq=after_seq)
+        self._items: Iterator[CutBatch | UnknownLoss] = live if is_live else self._read(after_seq)
         self._damaged: set[Path] = set()
 
     def take(self, *, bytes_max: int) -> list[CutBatch | UnknownLoss]:
@@ -91,6 +95,14 @@ class SpoolImport:
                     path.rename(path.with_name(path.name + _DAMAGED_SUFFIX))
                 else:
                     path.unlink()
+
+
+def untold_losses(folder: Path) -> int:
+    """Rows that found no room in a spool and that its dead writer never came to tell of."""
+    headers = [header for header in read_spool_headers(folder) if header.first_seq]
+    lost = max((header.lost_rows for header in headers), default=0)
+    told = max((header.told_rows for header in headers), default=0)
+    return max(0, lost - told)
 
 
 def has_spool(folder: Path) -> bool:

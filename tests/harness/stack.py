@@ -96,8 +96,13 @@ class Host:
 
     def start(self, script, *arguments, **environment):
         """Starts a script (text) as a process of its own, its output captured."""
+        command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
+        return self.start_command(command, **environment)
+
+    def start_command(self, command, **environment):
+        """Starts a program as `start` does."""
         process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
+            command,
             env=self.environment | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

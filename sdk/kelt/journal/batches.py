@@ -100,6 +100,30 @@ class BatchCutter:
         return self._bytes
 
 
+def cut_live_spool(folder: Path, *, after_seq: int = 0) -> Iterator[CutBatch]:
+    """The records above `after_seq` of a spool that another process still writes.
+
+    It ends at the first that is not sealed, or that does not follow: what is copied while it is
+    written can look torn, and is whole the next time.
+    """
+    cutter = BatchCutter()
+    last_seq = after_seq
+    for item in read_spool(folder, after_seq=after_seq):
+        if isinstance(item, Damage) or not item.is_sealed or item.seq > last_seq + 1:
+            break
+        batch = None
+        if item.kind == Kind.SCHEMA:
+            (schema_id,) = _SCHEMA_ID.unpack_from(item.payload)
+            cutter.add_schema(bytes(item.memory), schema_id)
+        elif item.seq > last_seq:
+            last_seq = item.seq
+            batch = cutter.add(item.kind, item.seq, bytes(item.memory))
+        if batch is not None:
+            yield batch
+    if (batch := cutter.flush()) is not None:
+        yield batch
+
+
 def cut_spool(folder: Path, *, after_seq: int = 0) -> Iterator[CutBatch | Damage]:
     """The records above `after_seq` of a spool that nobody writes any more, as batches.
 
