@@ -61,13 +61,13 @@ class Stand:
             raise result
         return result
 
-    def rows(self, run: str, **limits: Any) -> list[dict[str, Any]]:
+    def rows(self, run: str, *, label: str = "", **limits: Any) -> list[dict[str, Any]]:
         """All pages of a history, in the API's JSON."""
         found: list[dict[str, Any]] = []
         request = PageRequest(spans=(), ranks={}, **{"limit": 10_000, **limits})
         after_writer = None
         while True:
-            page, writers = self.reader.page("-", "proj", run, request, after_writer)
+            page, writers = self.reader.page("-", "proj", run, request, after_writer, label=label)
             token = None if page.next is None else history.write_token(page.next, writers)
             found += history.page_json(page, token, writers)["rows"]
             if token is None:

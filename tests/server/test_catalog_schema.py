@@ -20,6 +20,24 @@ def test_the_migrations_lead_to_the_tables(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_sessions_of_an_older_catalog_are_ordinary_ones(tmp_path: Path) -> None:
+    path = tmp_path / "c.sqlite"
+    engine = create_engine(f"sqlite:///{path}")
+    migrate(engine, to="0001")
+    values = {c.name: c.type.python_type() for c in METADATA.tables["sessions"].columns}
+    for name in ("is_shared", "is_primary", "label"):
+        del values[name]
+    columns, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
+    with engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO sessions ({columns}) VALUES ({marks})"), values)
+    engine.dispose()
+    catalog = open_catalog(path)
+    with catalog._transaction() as connection:
+        found = connection.execute(text("SELECT is_shared, is_primary, label FROM sessions")).all()
+    catalog.close()
+    assert [tuple(row) for row in found] == [(0, 0, "")]
+
+
 def test_commits_are_synced_and_read_while_written(tmp_path: Path) -> None:
     catalog = open_catalog(tmp_path / "c.sqlite")
     with catalog._transaction() as connection:

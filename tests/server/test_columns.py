@@ -127,6 +127,13 @@ def test_a_run_of_equal_rows_becomes_one_block() -> None:
     assert block.columns[0].values.tolist() == [step + 0.5 for step in range(500)]
 
 
+def test_rows_that_are_all_committed_already_leave_no_empty_block() -> None:
+    stream = steady_stream(5)
+    stream.exit(0, at=1.0)
+    pieces = decoded(stream, stream.batch(1, 6).frames, 1, 6, after=5)
+    assert [type(piece) for piece in pieces] == [ControlRecord]
+
+
 def test_a_flipped_bit_in_a_payload_costs_that_row_alone() -> None:
     stream = steady_stream(10)
     content = bytearray(stream.batch(1, 10).frames)

@@ -39,12 +39,12 @@ def open_catalog(path: Path) -> SqlCatalog:
         raise
 
 
-def migrate(engine: Engine) -> None:
-    """Runs the migrations that the database has not seen."""
+def migrate(engine: Engine, *, to: str = "head") -> None:
+    """Runs the migrations that the database has not seen, up to a revision."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["engine"] = engine
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def _check(engine: Engine, path: Path) -> None:

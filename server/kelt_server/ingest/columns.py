@@ -101,7 +101,8 @@ class _Decoder:
             run = None if self._damage else self._run_of_rows(frame)
             if run is not None:
                 yield from self._flush()
-                yield run
+                if len(run.seqs):  # else all of them are committed already
+                    yield run
                 continue
             yield from self._read_one(frame)
         yield from self._flush()
