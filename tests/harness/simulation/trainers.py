@@ -1,0 +1,310 @@
+"""Trainers: each writes its spool with the SDK's writer, and its sender runs in virtual rounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from kelt.daemon_link import LinkState
+from kelt.journal.spool import InternedSchema, SpoolWriter
+from kelt.run_folder import RunManifest, write_manifest
+from kelt.sender import Sender
+from kelt_proto.v1 import record_pb2, sidecar_pb2
+from kelt_proto.v1.frames import Kind
+from kelt_proto.v1.rows import ColumnKind, RowHeader, Schema
+
+from .daemon import URL
+from .machine import MACHINE_ID, SimulatedProcess
+
+BEAT_S = 5.0
+FINISH_TIMEOUT_S = 30.0
+
+
+class Listener:
+    """Stands in for the console: an error in the sender's rounds is one in the test."""
+
+    def __init__(self) -> None:
+        self.warnings: list[tuple[str, str]] = []
+
+    def warn_once(self, topic: str, text: str) -> None:
+        self.warnings.append((topic, text))
+
+    def forget(self, topic: str) -> None:
+        pass
+
+    def say(self, text: str, **_style: str) -> None:
+        pass
+
+
+@dataclass
+class Told:
+    """What the trainer knows of its records, and what became of itself."""
+
+    written: int = 0
+    durable: int = 0
+    committed: int = 0
+    #: (exit code, signal) of its last words.
+    goodbye: tuple[int, int] | None = None
+    #: How the process ended, if it did before it said goodbye: (code, signal).
+    death: tuple[int, int] | None = None
+    was_rebooted: bool = False
+    #: The power failed after it had begun: its spool, which nobody syncs, may have holes.
+    lost_power: bool = False
+    was_frozen: bool = False
+    ended_at_s: float | None = None
+    violations: list[str] = field(default_factory=list)
+
+
+class Trainer:
+    """One process with one run."""
+
+    def __init__(
+        self, *, name: str, world, mode: str = "online", sends: bool = True, machine_id=MACHINE_ID
+    ) -> None:
+        self.name = name
+        self.mode = mode
+        self.told = Told()
+        self.writer_id = world.rng.randbytes(16)
+        self.folder: Path = world.runs / name
+        self.process: SimulatedProcess | None = None
+        self.is_foreign = machine_id != MACHINE_ID
+        #: Not set while it is stopped by SIGSTOP: nothing of the process goes on.
+        self.thaw = trio.Event()
+        self.thaw.set()
+        self._sends = sends
+        self._machine_id = machine_id
+        self._world = world
+        self._rng = world.rng
+        self._stream = None
+        self._next_try_s = 0.0
+        self._failures = 0
+        self._schema = InternedSchema(Schema(1, ("value",), (ColumnKind.FLOAT,)))
+        self._text = InternedSchema(
+            Schema(2, ("value", "text"), (ColumnKind.FLOAT, ColumnKind.TEXT))
+        )
+
+    @property
+    def is_running_here(self) -> bool:
+        return not self.is_foreign and self.process is not None and self.process.is_alive
+
+    def become_foreign(self, machine_id: str) -> None:
+        self._machine_id = machine_id
+        self.is_foreign = True
+
+    # -- the process -----------------------------------------------------------------------------
+
+    def open(self, folder: Path | None = None) -> None:
+        """Makes the folder, its manifest, its lock and its spool."""
+        world = self._world
+        folder = folder or self.folder
+        folder.mkdir(parents=True)
+        process = world.machine.start(is_hidden=self._rng.random() < 0.1)
+        self.process = process
+        if not self.is_foreign:
+            world.machine.locks[folder] = process
+        manifest = RunManifest(
+            writer_id=self.writer_id.hex(), entity="", project="p", run_id=self.name,
+            branch_id="b", mode=self.mode, upstream=URL, started_at=world.wall.now(),
+            hostname="h", machine_id=self._machine_id, boot_id=process.boot_id,
+            pid=process.pid, pid_start_ticks=process.start_ticks,
+        )  # fmt: skip
+        self.spool = SpoolWriter(folder=folder, writer_id=self.writer_id, quota_bytes=1 << 28)
+        self._append_control(Kind.RUN_OPENED, record_pb2.RunOpened(run_id=self.name))
+        write_manifest(folder, manifest)
+        self.listener = Listener()
+        self.sender = Sender(
+            settings=None, spool=self.spool, folder=folder, console=self.listener, sample=None,
+            sends=False,
+        )  # fmt: skip
+        self.link = SimulatedLink(self)
+        if self._sends and self.mode == "online":
+            self.sender._link = self.link
+        world.say("trainer opened", name=self.name, mode=self.mode, sends=self._sends)
+
+    def _append_control(self, kind: Kind, message) -> None:
+        assert self.spool.append_control(kind, message.SerializeToString())
+        self.told.written = self.spool.seq
+
+    def write_rows(self, count: int, text_bytes: int = 0) -> None:
+        for _ in range(count):
+            seq = self.spool.seq + 1
+            if text_bytes:
+                header = RowHeader(2, 0, seq, 0.0, 0.0)
+                done = self.spool.append_row_with_tail(
+                    self._text, header, (float(seq), "x" * text_bytes)
+                )
+            else:
+                done = self.spool.append_row(self._schema, 0, seq, 0.0, 0.0, (float(seq),))
+            assert done
+            self.told.written = seq
+
+    def say_goodbye(self, *, code: int, signal: int = 0) -> None:
+        at = self._world.wall.now()
+        self._append_control(Kind.EXIT, record_pb2.Exit(exit_code=code, signal=signal, at=at))
+        self.told.goodbye = (code, signal)
+        self.told.ended_at_s = trio.current_time()
+
+    def die(self, *, code: int = 0, signal: int = 0, was_rebooted: bool = False) -> None:
+        """The process is gone at once; its files lie as they are."""
+        if self.process is None or not self.process.is_alive:
+            return
+        if self.told.goodbye is None:
+            self.told.death = (code, signal)
+            self.told.was_rebooted = was_rebooted
+            self.told.ended_at_s = trio.current_time()
+        self.process.end(code=code, signal=signal)
+        if self._stream is not None:
+            self._stream.cut()
+            self._stream = None
+        if not self.spool._closed:
+            segment = self.spool.current_segment
+            if self._rng.random() < 0.3:  # what an append had begun, without its first word
+                start = segment.pos + 8
+                room = min(64, segment.end - start)
+                segment.map[start : start + room] = self._rng.randbytes(room)
+            self.spool.abandon()
+        self._world.say("trainer died", name=self.name, code=code, signal=signal)
+
+    # -- what it does ----------------------------------------------------------------------------
+
+    async def run(self, story) -> None:
+        """Opens, then does what its story says, until that ends or the process does."""
+        self.open()
+        async with trio.open_nursery() as tasks:
+            tasks.start_soon(self._watch_process, tasks.cancel_scope)
+            await story(self)
+            tasks.cancel_scope.cancel()
+
+    async def _watch_process(self, scope: trio.CancelScope) -> None:
+        await self.process.gone.wait()
+        scope.cancel()
+
+    async def train(self, seconds: float) -> None:
+        """Logs in bursts; the sender's rounds follow."""
+        end_s = trio.current_time() + seconds
+        rng = self._rng
+        while trio.current_time() < end_s:
+            if rng.random() < 0.05:
+                self.write_rows(rng.randrange(1, 30), text_bytes=rng.randrange(1000, 40_000))
+            else:
+                self.write_rows(rng.randrange(1, 60))
+            pause_s = min(rng.expovariate(1 / 12), max(0.0, end_s - trio.current_time()))
+            await self.rounds(pause_s)
+
+    async def rounds(self, seconds: float) -> None:
+        """The background thread for so long: a few rounds at once, then one for each news."""
+        end_s = trio.current_time() + seconds
+        wait_s = 0.02
+        while True:
+            await self.round()
+            left_s = end_s - trio.current_time()
+            if left_s <= 0:
+                return
+            await self._wait(min(wait_s, left_s))
+            wait_s = min(BEAT_S, wait_s * 4)
+
+    async def _wait(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            if self._stream is None:
+                await trio.sleep(seconds)
+            else:
+                await self._stream.changed.wait()
+        await self.thaw.wait()
+        await trio.sleep(0.01)
+
+    async def round(self) -> None:
+        await self._connect()
+        self.sender._guarded_round()
+
+    async def finish(self, *, code: int = 0) -> None:
+        """As `finish()`: says goodbye, waits for the upstream, closes."""
+        self.say_goodbye(code=code)
+        self._world.say("trainer said goodbye", name=self.name, code=code)
+        self.sender._is_finishing = True
+        end_s = trio.current_time() + FINISH_TIMEOUT_S
+        while trio.current_time() < end_s and self.link.state.committed_through < self.spool.seq:
+            if self.sender._link is None:
+                break
+            await self.round()
+            await self._wait(0.5)
+        self.sender._stopping.set()
+        self.sender._guarded_round()
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        self.spool.close()
+        self.process.holds_lock = False
+
+    async def _connect(self) -> None:
+        """As `DaemonLink.poll`, without a thread: the first reply says from where to send."""
+        if self.sender._link is None or self._next_try_s > trio.current_time():
+            return
+        stream = self._stream
+        if stream is not None and not stream.has_ended:
+            return
+        self._stream = None
+        self.link.state.is_connected = False
+        try:
+            stream = self._world.daemon.connect(self.writer_id, self.folder, on_reply=self._hear)
+            await stream.wait_open(5.0)
+        except ConnectionError:
+            self._failures += 1
+            self._next_try_s = trio.current_time() + min(5.0, 0.5 * 2**self._failures)
+            return
+        self._failures = 0
+        self._stream = stream
+        self.link.state.is_connected = True
+        self.link.state.durable_through = stream.latest.durable_through
+        self.link.take(stream.latest)
+
+    def _hear(self, reply: sidecar_pb2.AppendReply) -> None:
+        told = self.told
+        told.durable = max(told.durable, reply.durable_through)
+        told.committed = max(told.committed, reply.committed_through)
+        if reply.durable_through > told.written:
+            told.violations.append(f"durable {reply.durable_through} of {told.written} written")
+        ever = self._world.store.ever[self.writer_id]
+        if reply.committed_through > ever:
+            told.violations.append(f"told of {reply.committed_through} committed of {ever}")
+
+
+class SimulatedLink:
+    """What the sender sees of the daemon: `kelt.daemon_link.DaemonLink`, over a played stream."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.state = LinkState()
+        self._trainer = trainer
+
+    def poll(self) -> bool:
+        stream = self._trainer._stream
+        if stream is None or stream.has_ended:
+            self.state.is_connected = False
+            return False
+        self.take(stream.latest)
+        return True
+
+    def take(self, reply: sidecar_pb2.AppendReply) -> None:
+        state = self.state
+        state.durable_through = max(state.durable_through, reply.durable_through)
+        state.committed_through = max(state.committed_through, reply.committed_through)
+        state.linger_s = reply.linger_s
+
+    def send(self, batch, **_deadline: float) -> bool:
+        stream = self._trainer._stream
+        if stream is None or stream.has_ended:
+            return False
+        message = record_pb2.Batch(
+            writer_id=self._trainer.writer_id, first_seq=batch.first_seq,
+            last_seq=batch.last_seq, crc32=batch.crc32, frames=batch.frames,
+        )  # fmt: skip
+        try:
+            stream.sender.send_nowait(sidecar_pb2.AppendRequest(batch=message))
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            return False
+        return True
+
+    def close(self) -> None:
+        if self._trainer._stream is not None:
+            self._trainer._stream.close()

@@ -1,0 +1,196 @@
+"""One seed: a host, its trainers, their daemon and the upstream, from the start to the verdict."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest import mock
+
+import structlog
+import trio
+
+import kelt.sender
+from kelt_daemon.config import DaemonConfig
+
+from .clock import LoopTime, WallClock, run_virtually, seeded_scheduler
+from .daemon import SimulatedDaemon, Surroundings
+from .disk import SimulatedDisk
+from .fate import Fate, choose_story
+from .machine import Machine
+from .oracle import Oracle
+from .trainers import Trainer
+from .upstream import Network, Store
+
+SECONDS = 600.0
+END_SECONDS_MAX = 1200.0
+SETTLE_S = 40.0
+KIB = 1024
+CONFIG = DaemonConfig(first_segment_bytes=64 * KIB, segment_bytes_max=256 * KIB)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a seed."""
+
+    seed: int
+    violations: list[str]
+    trace: list[str]
+    faults: Counter
+    records: int
+
+
+class World:
+    def __init__(self, *, seed: int, root: Path, tasks: trio.Nursery) -> None:
+        self.rng = rng = random.Random(seed)
+        self.root = root
+        self.runs = root / "runs"
+        self.runs.mkdir()
+        self.wall = WallClock()
+        self.machine = Machine()
+        self.disk = SimulatedDisk(rng=rng, now=self.wall.now)
+        self.store = Store()
+        self.network = Network(rng=rng, store=self.store, tasks=tasks)
+        self.trainers: list[Trainer] = []
+        self.faults: Counter = Counter()
+        self.trace: list[str] = []
+        self.oracle = Oracle(self)
+        self._tasks = tasks
+        self._is_ending = False
+        self._keeps_little = rng.random() < 0.3
+        config = CONFIG
+        if self._keeps_little:
+            config = replace(config, retention_bytes=128 * KIB, retention_interval_s=20.0)
+        self._surroundings = Surroundings(
+            rng=rng, machine=self.machine, disk=self.disk, network=self.network,
+            now=self.wall.now, runs=self.runs, config=config,
+        )  # fmt: skip
+        self.daemons = 0
+        self.daemon = SimulatedDaemon(self._surroundings)
+
+    def say(self, event: str, **fields: object) -> None:
+        text = " ".join(f"{name}={value}" for name, value in fields.items())
+        text = text.replace(str(self.root), "")
+        self.trace.append(f"{trio.current_time():10.4f} {event} {text}".rstrip())
+
+    def hear_log(self, _logger, _method, entry):
+        """A processor of structlog's, the last one."""
+        event = entry.pop("event")
+        if event == "folder_failed" or entry.get("exc_info"):
+            self.oracle.violations.append(f"{event}: {entry.get('reason', entry)}")
+        self.say(event, **entry)
+        raise structlog.DropEvent
+
+    # -- what fate and stories do ----------------------------------------------------------------
+
+    def start(self, trainer: Trainer, story) -> None:
+        self.trainers.append(trainer)
+        self._tasks.start_soon(self._live, trainer, story)
+
+    async def _live(self, trainer: Trainer, story) -> None:
+        if story.__name__ == "is_copied_here":
+            await story(self, trainer)
+            return
+        if story.__name__ == "logs_offline":
+            trainer.mode = "offline"
+        await trainer.run(lambda trainer: story(self, trainer))
+
+    def restore(self, lengths: dict[bytes, int], *, server_id: str = "") -> None:
+        self.oracle.remember_restore(self.store)
+        self.store.restore(lengths)
+        self.store.server_id = server_id or self.store.server_id
+
+    def may_not_know(self, trainer: Trainer) -> bool:
+        """Whether the daemon may have missed how a process ended."""
+        was_watched = self.daemons == 1 and not self.disk.faults
+        return not was_watched or trainer.process.is_hidden or trainer.told.was_rebooted
+
+    # -- the story of the host -------------------------------------------------------------------
+
+    async def keep_daemon(self) -> None:
+        """Somebody always starts another one, sooner or later."""
+        while True:
+            self.daemons += 1
+            self.say("daemon started", number=self.daemons)
+            await self.daemon.run()
+            self.disk.forget_process()
+            self.say("daemon ended")
+            await trio.sleep(0.1 if self._is_ending else self.rng.choice((0.2, 1.0, 5.0, 40.0)))
+            self.daemon = SimulatedDaemon(self._surroundings)
+
+    async def run(self) -> None:
+        self._tasks.start_soon(self.keep_daemon)
+        await trio.sleep(0.1)
+        self._tasks.start_soon(self._begin_trainers)
+        await Fate(self).run(SECONDS)
+        self._is_ending = True
+        await self._end()
+
+    async def _begin_trainers(self) -> None:
+        for number in range(1, self.rng.randrange(1, 5) + 1):
+            await trio.sleep(self.rng.random() * 80)
+            story = choose_story(self.rng)
+            self.start(Trainer(name=f"run-{number}", world=self), story)
+
+    async def _end(self) -> None:
+        """All is well now: whatever was promised must come true in bounded time."""
+        released: set[Trainer] = set()
+        deadline_s = trio.current_time() + END_SECONDS_MAX
+        left = "everything"
+        while trio.current_time() < deadline_s:
+            await trio.sleep(2.0)
+            if not self.daemon.is_serving:
+                continue
+            for trainer in self.trainers:
+                has_ended = trainer.told.ended_at_s is not None
+                if trainer.mode == "offline" and has_ended and trainer not in released:
+                    released.add(trainer)
+                    await self.daemon.release(trainer.folder)
+            self.daemon.greet()
+            for link in self.daemon.registry.links.values():
+                if link.report.state.name == "REFUSED":
+                    link.nudge()
+            alive = [t.name for t in self.trainers if t.told.ended_at_s is None]
+            left = ", ".join([*alive, *filter(None, map(self.oracle.missing, self.trainers))])
+            if not left:
+                break
+        self.say("end", left=left)
+        await trio.sleep(SETTLE_S)
+
+
+def simulate(seed: int) -> Outcome:
+    """Runs one seed and judges it."""
+    place = "/dev/shm" if Path("/dev/shm").is_dir() else None  # memory is quick
+    root = Path(tempfile.mkdtemp(prefix="kelt-simulation-", dir=place))
+    before = structlog.get_config()
+    found: list[Outcome] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as tasks:
+            world = World(seed=seed, root=root, tasks=tasks)
+            structlog.configure(
+                processors=[world.hear_log],
+                wrapper_class=structlog.BoundLogger, cache_logger_on_first_use=False,
+            )  # fmt: skip
+            await world.run()
+            await world.daemon.kill()
+            violations = world.oracle.judge()
+            records = sum(len(stored) for stored in world.store.records.values())
+            world.faults.update(world.network.counts)
+            world.faults.update(world.disk.faults)
+            found.append(Outcome(seed, violations, world.trace, world.faults, records))
+            tasks.cancel_scope.cancel()
+
+    try:
+        with (
+            seeded_scheduler(random.Random(seed)),
+            mock.patch.object(kelt.sender, "time", LoopTime),
+        ):
+            run_virtually(main)
+    finally:
+        structlog.configure(**before)
+        shutil.rmtree(root, ignore_errors=True)
+    return found[0]
