@@ -10,17 +10,19 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 
 import anyio
 import structlog
 
+from kelt.notices import Notices
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import RefusedError, RetryableError, UnreachableError, UpstreamError
-from kelt_daemon.retry import Backoff, Breaker
+from kelt_daemon.retry import Backoff, Breaker, RetryBudget
 from kelt_daemon.signals import Signal
-from kelt_daemon.upstream import ServerInfo, Upstream
+from kelt_daemon.upstream import Access, ServerInfo, Upstream
 
 log = structlog.get_logger()
 
@@ -32,6 +34,13 @@ class LinkState(Enum):
     REACHABLE = 2
     UNREACHABLE = 3
     REFUSED = 4
+
+
+class Call(Enum):
+    """Kinds of calls: what works for one says nothing of another."""
+
+    PUSH = 1
+    OTHER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +85,14 @@ class UpstreamLink:
         self._now = now
         self._chance = chance
         self._reported_at_s = 0.0
-        self._api_key = ""
+        self._access = Access()
         self._config = config
         self._backlog = backlog
         self._backoff = Backoff(min_s=config.backoff_s_min, max_s=config.backoff_s_max)
-        self._breaker = Breaker(failures_max=config.breaker_failures)
+        closed = Breaker(failures_max=config.breaker_failures)
+        self._breakers = dict.fromkeys(Call, closed)
+        self._budget = RetryBudget.full(share=config.retry_share, reserve=config.retry_reserve)
+        self._notices = Notices(quiet_s=config.flap_quiet_s)
         self._retry_after_s: float | None = None
         self._lost = Signal()
         self._nudged = Signal()
@@ -109,11 +121,20 @@ class UpstreamLink:
 
     def take_key(self, api_key: str) -> None:
         """Takes a caller's key. Another one than before ends a refusal."""
-        is_new = bool(api_key) and api_key != self._api_key
-        self._api_key = api_key or self._api_key
+        is_new = bool(api_key) and api_key != self._access.api_key
+        self._access = replace(self._access, api_key=api_key or self._access.api_key)
         # Without another key, something else may have been put right: asked now and then.
         is_old = anyio.current_time() - self._reported_at_s > self._config.backoff_s_max
         if self.report.state is LinkState.REFUSED and (is_new or is_old):
+            self.nudge()
+
+    def take_way(self, *, ca_file: Path | None, proxy: str) -> None:
+        """Takes a caller's way there; what it does not name stays as it was."""
+        before = self._access
+        self._access = replace(
+            before, ca_file=ca_file or before.ca_file, proxy=proxy or before.proxy
+        )
+        if self._access != before and self.report.state is LinkState.UNREACHABLE:
             self.nudge()
 
     def nudge(self) -> None:
@@ -122,17 +143,25 @@ class UpstreamLink:
             self._set(LinkState.CONNECTING, "")
         self._nudged.notify()
 
-    def succeeded(self) -> None:
+    def succeeded(self, call: Call = Call.OTHER) -> None:
         """A call worked."""
-        self._backoff = self._backoff.succeeded()
-        self._breaker = self._breaker.succeeded()
+        self._budget = self._budget.earned()
+        self._breakers[call] = self._breakers[call].succeeded()
+        if not self._is_suspicious:
+            self._backoff = self._backoff.succeeded()
+            self.slots.total_tokens = self._config.pushes_per_upstream_max
 
-    def failed(self, error: UpstreamError, *, connection: int) -> None:
+    @property
+    def _is_suspicious(self) -> bool:
+        return any(breaker.is_suspicious for breaker in self._breakers.values())
+
+    def failed(self, error: UpstreamError, *, connection: int, call: Call = Call.OTHER) -> None:
         """A call failed. What it means for everybody is decided here.
 
         Args:
             error: as the call raised it.
             connection: `self.connection` as it was when the call was made.
+            call: what it was.
         """
         if connection != self.connection or not self.is_ready:
             return
@@ -141,9 +170,11 @@ class UpstreamLink:
             self._lost.notify()
             return
         if isinstance(error, RetryableError):
-            self._breaker = self._breaker.failed()
+            breaker = self._breakers[call] = self._breakers[call].failed()
+            self._budget = self._budget.spent()
             self._retry_after_s = error.retry_after_s
-            if isinstance(error, UnreachableError) or self._breaker.is_open:
+            is_enough = breaker.is_open or self._budget.is_empty
+            if isinstance(error, UnreachableError) or is_enough:
                 self._set(LinkState.UNREACHABLE, str(error))
                 self._lost.notify()
 
@@ -156,7 +187,13 @@ class UpstreamLink:
                 if self.report.state is LinkState.UNREACHABLE:
                     await self._wait_backoff()
                 if await self._connect():
+                    connected_at_s = anyio.current_time()
                     await self._wait_lost()
+                    lived_s = anyio.current_time() - connected_at_s
+                    if lived_s >= self._config.backoff_s_max:
+                        self._backoff = self._backoff.succeeded()
+                    elif self.report.state is LinkState.CONNECTING:
+                        await self._wait_backoff()  # one that breaks at once is made less often
         finally:
             await self.upstream.aclose()
 
@@ -182,13 +219,14 @@ class UpstreamLink:
 
     async def _connect(self) -> bool:
         self.connection += 1
-        api_key = self._api_key
+        access = self._access
+        self.slots.total_tokens = 1 if self._is_suspicious else self._config.pushes_per_upstream_max
         try:
             with anyio.fail_after(3 * self._config.call_deadline_s):
-                self.info = await self.upstream.connect(api_key)
+                self.info = await self.upstream.connect(access)
         except RefusedError as error:
             # Another key may have come meanwhile: then that one is tried before anything is said.
-            is_current = api_key == self._api_key
+            is_current = access == self._access
             self._set(
                 LinkState.REFUSED if is_current else LinkState.CONNECTING,
                 str(error) if is_current else "",
@@ -198,27 +236,42 @@ class UpstreamLink:
             self._set(LinkState.UNREACHABLE, str(error))
         except TimeoutError:
             self._set(LinkState.UNREACHABLE, f"{self.url} does not answer in time.")
+        except Exception as error:  # whatever one upstream answers, the others go on
+            log.exception("upstream_failed", upstream=self.url)
+            reason = f"What {self.url} answers cannot be handled ({type(error).__name__})."
+            self._set(LinkState.UNREACHABLE, reason)
         else:
-            self._breaker = self._breaker.succeeded()
             self._set(LinkState.REACHABLE, "")
             return True
         return False
 
     def _set(self, state: LinkState, reason: str) -> None:
-        """One line in the log for a loss, and one for the recovery, however long it lasts."""
         before = self.report
-        if before.state is state:
-            if before.reason != reason:
-                self.report = LinkReport(state, reason, before.since)
-                self.changed.notify()
-            return
-        self.report = LinkReport(state, reason, self._now())
-        self._reported_at_s = anyio.current_time()
-        if state is LinkState.CONNECTING:
-            log.info("upstream_connecting", upstream=self.url)
+        if before.state is not state or before.reason != reason:
+            is_same = before.state is state
+            self.report = LinkReport(state, reason, before.since if is_same else self._now())
+            self._reported_at_s = self._reported_at_s if is_same else anyio.current_time()
+            self._tell(state, is_new=not is_same)
+            self.changed.notify()
+        elif state is LinkState.UNREACHABLE:
+            self._tell(state, is_new=False)
+
+    def _tell(self, state: LinkState, *, is_new: bool) -> None:
+        """One line for a loss and one for the recovery, however long or often it comes."""
+        notices = self._notices
+        if state is LinkState.REFUSED and is_new:
+            self._notices = replace(notices, is_told=True)
+            log.warning("upstream_refused", upstream=self.url, reason=self.report.reason)
+        elif state is LinkState.UNREACHABLE:
+            self._notices = notices.lost(now_s=anyio.current_time(), is_new=is_new)
+            if self._notices.is_told and not notices.is_told:
+                log.warning(
+                    "upstream_unreachable",
+                    upstream=self.url,
+                    reason=self.report.reason,
+                    losses=self._notices.untold,
+                )
         elif state is LinkState.REACHABLE:
-            log.info("upstream_reachable", upstream=self.url, backlog_records=self._backlog())
-        else:
-            event = f"upstream_{state.name.lower()}"
-            log.warning(event, upstream=self.url, reason=reason)
-        self.changed.notify()
+            self._notices = notices.recovered()
+            if notices.is_told or self.connection == 1:
+                log.info("upstream_reachable", upstream=self.url, backlog_records=self._backlog())

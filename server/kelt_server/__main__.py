@@ -54,6 +54,8 @@ def read_config(arguments: Sequence[str] | None, environment: Mapping[str, str])
             raise StartError(
                 f"{name} {port} is no port; choose one from 0 (any free) to {_PORT_MAX}"
             )
+    if (flags.tls_cert is None) != (flags.tls_key is None):
+        raise StartError("--tls-cert and --tls-key belong together; give both, or neither")
     if flags.lease_s <= 0:
         raise StartError(f"--lease-s {flags.lease_s} is not above 0")
     return ServerConfig(
@@ -65,6 +67,8 @@ def read_config(arguments: Sequence[str] | None, environment: Mapping[str, str])
         lease_s=flags.lease_s,
         api_key=_api_key(flags.api_key_file, environment),
         ready_file=flags.ready_file,
+        tls_cert=flags.tls_cert,
+        tls_key=flags.tls_key,
     )
 
 
@@ -107,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="file with the key that all must show (KELT_SERVER_API_KEY)",
     )
+    parser.add_argument(
+        "--tls-cert", type=Path, help="certificate chain (PEM): HTTPS, and gRPC over TLS"
+    )
+    parser.add_argument("--tls-key", type=Path, help="its private key (PEM)")
     parser.add_argument("--ready-file", type=Path, help="written as JSON once the server listens")
     return parser
 

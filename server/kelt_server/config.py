@@ -26,6 +26,13 @@ class ServerConfig:
     group_bytes_max: int = 64 * MEBIBYTE
     metrics_memory_bytes_max: int = 2048 * MEBIBYTE
     drain_s: float = 8.0
+    #: Both, or neither: then HTTP and gRPC are plain.
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    metadata_bytes_max: int = 8 * 1024
+    #: Calls and questions at a time; who comes beyond is told to come later.
+    calls_max: int = 1000
+    metric_names_max: int = 10_000
 
     @property
     def catalog_path(self) -> Path:

@@ -19,6 +19,10 @@ class BusyError(KeltServerError):
     """The queue in front of the committer is full, or the server is stopping."""
 
 
+class TooLargeError(KeltServerError):
+    """A push that is larger than the limit which Hello names."""
+
+
 class BadBatchError(KeltServerError):
     """A batch that did not arrive as it was sent; sending it again helps."""
 

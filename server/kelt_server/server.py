@@ -24,6 +24,7 @@ import structlog
 import uvicorn
 
 from kelt_proto.v1 import upstream_pb2_grpc
+from kelt_server import tls
 from kelt_server.api.app import build_app
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.config import ServerConfig
@@ -37,6 +38,7 @@ from kelt_server.stores import FolderLock, Stores, open_stores
 
 _START_S = 30.0
 _BACKLOG = 256
+_HTTP_HEAD_BYTES_MAX = 32 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,25 @@ class _HttpServer(uvicorn.Server):
         yield
 
 
-async def serve(config: ServerConfig, *, clock: Callable[[], float] = time.time) -> None:
+def steady_clock() -> Callable[[], float]:
+    """The time of day as it was at first, carried on by a clock that nobody sets.
+
+    Leases are judged by it: a clock that is set forward must not end runs, nor one that is set
+    back keep them. It counts on while the machine sleeps, where the system has such a clock.
+    """
+    kind = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    began = time.time() - time.clock_gettime(kind)
+    return lambda: began + time.clock_gettime(kind)
+
+
+async def serve(config: ServerConfig, *, clock: Callable[[], float] | None = None) -> None:
     """Runs a server until SIGTERM or SIGINT.
 
     Raises:
         StartError: it cannot start.
     """
     lock = FolderLock(config.folder)
+    clock = clock or steady_clock()
     try:
         http_socket = _listen(config.host, config.http_port)
         try:
@@ -89,6 +103,7 @@ async def _serve(
         clock=clock,
         default_entity=config.default_entity,
         counters=counters,
+        metric_names_max=config.metric_names_max,
     )
     committer = Committer(
         group,
@@ -112,6 +127,7 @@ async def _serve(
         default_entity=config.default_entity,
         api_key=config.api_key,
         push_bytes_max=config.push_bytes_max,
+        counters=counters,
     )
     grpc_server, grpc_port = _grpc_server(config, service)
     about = ServerFacts(
@@ -123,7 +139,8 @@ async def _serve(
     )
     http = _http_server(config, reader, about, counters)
     http_port = http_socket.getsockname()[1]
-    url = f"http://{_shown_host(config.host)}:{http_port}"
+    scheme = "http" if config.tls_cert is None else "https"
+    url = f"{scheme}://{_shown_host(config.host)}:{http_port}"
     ready = Ready(url, http_port, grpc_port, os.getpid())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(committer.run)
@@ -195,14 +212,23 @@ def _grpc_server(config: ServerConfig, service: UpstreamService) -> tuple[grpc.a
             ("grpc.so_reuseport", 0),  # else a second server would share the port unseen
             ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
             ("grpc.keepalive_permit_without_calls", 1),
-        ]
+            ("grpc.max_metadata_size", config.metadata_bytes_max),
+            ("grpc.absolute_max_metadata_size", config.metadata_bytes_max),
+            ("grpc.max_concurrent_streams", config.calls_max),
+        ],
+        maximum_concurrent_rpcs=config.calls_max,
     )
     upstream_pb2_grpc.add_UpstreamServicer_to_server(service, server)
     host = f"[{config.host}]" if ":" in config.host else config.host
     if config.grpc_port:
         _listen(config.host, config.grpc_port, flag="--grpc-port").close()  # gRPC would say less
     try:
-        port = server.add_insecure_port(f"{host}:{config.grpc_port}")
+        address = f"{host}:{config.grpc_port}"
+        credentials = tls.grpc_credentials(config)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError:
         port = 0
     if not port:
@@ -226,7 +252,12 @@ def _http_server(
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=max(1, int(config.drain_s / 2)),
+        limit_concurrency=config.calls_max,
+        h11_max_incomplete_event_size=_HTTP_HEAD_BYTES_MAX,
+        http="h11",
     )
+    settings.load()
+    settings.ssl = tls.http_context(config)
     return _HttpServer(settings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kelt_daemon.retry import Backoff, Breaker
+from kelt_daemon.retry import Backoff, Breaker, RetryBudget
 
 FIRST = Backoff(min_s=0.5, max_s=30.0)
 
@@ -32,10 +32,11 @@ def test_a_delay_is_a_share_of_the_bound(failures, chance):
     assert backoff.delay_s(chance=0.5) == backoff.bound_s / 2
 
 
-@given(st.floats(-10, 1e6))
-def test_what_the_upstream_asked_for_is_the_least_within_the_bound(asked_s):
-    delay_s = after(1).delay_s(chance=0.0, retry_after_s=asked_s)
-    assert delay_s == min(max(asked_s, 0.0), 30.0)
+@given(st.floats(-10, 1e6), st.floats(0, 1, exclude_max=True))
+def test_what_the_upstream_asked_for_is_the_least_up_to_ten_minutes(asked_s, chance):
+    asked_for_s = min(max(asked_s, 0.0), 600.0)
+    delay_s = after(1).delay_s(chance=chance, retry_after_s=asked_s)
+    assert asked_for_s <= delay_s <= asked_for_s + 0.5
 
 
 def test_a_breaker_opens_after_so_many_errors_in_a_row():
@@ -45,3 +46,23 @@ def test_a_breaker_opens_after_so_many_errors_in_a_row():
     assert not breaker.is_open
     assert not breaker.succeeded().failed().is_open
     assert breaker.failed().is_open
+
+
+@given(st.lists(st.booleans(), max_size=2000))
+def test_repetitions_are_a_tenth_of_what_works_after_the_reserve(calls_work):
+    budget = RetryBudget.full(share=0.1, reserve=10.0)
+    worked = repeated = 0
+    for works in calls_work:
+        if works:
+            budget, worked = budget.earned(), worked + 1
+        elif not budget.is_empty:
+            budget, repeated = budget.spent(), repeated + 1
+        assert repeated <= 10 + worked / 10 + 1e-6
+
+
+def test_a_budget_that_is_spent_comes_back_with_calls_that_work():
+    budget = RetryBudget.full(share=0.1, reserve=2.0).spent().spent()
+    assert budget.is_empty
+    for _ in range(11):
+        budget = budget.earned()
+    assert not budget.is_empty

@@ -124,6 +124,7 @@ def test_one_push_that_cannot_be_committed_does_not_hold_up_the_others(stand: St
     class Picky:
         def __init__(self, metrics: Any) -> None:
             self.inner, self.cursors = metrics, metrics.cursors
+            self.names_total = metrics.names_total
 
         def commit(self, blocks: Any, cursors: Any) -> None:
             if writer_id(2) in cursors:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from kelt_daemon.batch import Outgoing
@@ -20,6 +21,21 @@ class ServerInfo:
     push_bytes_max: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What an upstream is approached with. Kept in memory only.
+
+    Attributes:
+        api_key: or an empty text.
+        ca_file: authorities that are trusted beside the system's; read anew for each connection.
+        proxy: the way there, as the setting `proxy` says it; empty: as the environment does.
+    """
+
+    api_key: str = field(default="", repr=False)
+    ca_file: Path | None = None
+    proxy: str = field(default="", repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class PushedCursor:
     """How far a writer is committed; `gap` asks to go back to there."""
@@ -34,8 +50,8 @@ class Upstream(Protocol):
     Every call has a deadline and raises `UpstreamError`s only. A call is answered after commit.
     """
 
-    async def connect(self, api_key: str) -> ServerInfo:
-        """Makes the connection anew, with a key or an empty text."""
+    async def connect(self, access: Access) -> ServerInfo:
+        """Makes the connection anew."""
 
     async def push(self, batches: Sequence[Outgoing]) -> Mapping[bytes, PushedCursor]:
         """Sends batches, all of which have frames; records that the server has are skipped."""

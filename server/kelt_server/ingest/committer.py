@@ -14,6 +14,9 @@ from kelt_server.errors import BusyError, KeltServerError, StoreError
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.group import Counters, GroupCommitter, PushResult, WriterAck
 
+#: Signs of life between two commits; more are dropped and counted: the next ones come soon.
+_BEATS_MAX = 200_000
+
 
 @dataclass(eq=False)
 class _Push:
@@ -74,7 +77,11 @@ class Committer:
 
     def beat(self, signs: Iterable[LifeSign]) -> None:
         """Signs of life go along with the next commit."""
-        self._beats.update({sign.writer_id: sign for sign in signs})
+        for sign in signs:
+            if sign.writer_id in self._beats or len(self._beats) < _BEATS_MAX:
+                self._beats[sign.writer_id] = sign
+            else:
+                self._counters.beats_dropped += 1
         self._wake.set()
 
     async def committed_through(self, writer_ids: Iterable[bytes]) -> list[WriterAck]:

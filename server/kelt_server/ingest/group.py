@@ -25,11 +25,14 @@ from kelt_server.ingest.apply import (
     is_gap,
     whole_batch_lost,
 )
+from kelt_server.ingest.name_limits import NameLimits
 from kelt_server.ingest.writer_state import INT64_MAX, WriterState
-from kelt_server.metrics.store import MetricsStore
+from kelt_server.metrics.store import MetricsStore, Span
 
 #: Writers whose standing is kept in memory; past that it is read again.
 STATES_MAX = 50_000
+#: Different metrics of one branch.
+METRIC_NAMES_MAX = 10_000
 
 Batches = Sequence[record_pb2.Batch]
 
@@ -60,6 +63,8 @@ class Counters:
     commits: int = 0
     commits_failed: int = 0
     pushes_refused_busy: int = 0
+    pushes_too_large: int = 0
+    beats_dropped: int = 0
 
 
 @dataclass
@@ -72,6 +77,7 @@ class _Work:
     moved: set[bytes] = field(default_factory=set)
     errors: dict[int, KeltServerError] = field(default_factory=dict)
     deferred: list[tuple[int, record_pb2.Batch]] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
 
 
 class GroupCommitter:
@@ -85,7 +91,13 @@ class GroupCommitter:
         clock: Callable[[], float],
         default_entity: str,
         counters: Counters,
+        metric_names_max: int = METRIC_NAMES_MAX,
     ) -> None:
+        self._limits = NameLimits(
+            names_max=metric_names_max,
+            total=lambda: metrics.names_total(),  # noqa: PLW0108 # asked only when it matters
+            of_branch=lambda branch_id: metrics.metric_names([Span(branch_id, 0)]),
+        )
         self._catalog = catalog
         self._metrics = metrics
         self._clock = clock
@@ -139,6 +151,7 @@ class GroupCommitter:
         except BaseException:
             for writer_id in work.states:
                 self._states.pop(writer_id, None)
+            self._limits.forget()
             raise
         self._remember(work.states)
         gaps = {batch.writer_id for _, batch in work.deferred}
@@ -170,6 +183,12 @@ class GroupCommitter:
             self._log.exception("a batch could not be decoded", writer=batch.writer_id.hex())
             reason = f"the server could not decode it: {type(error).__name__}: {error}"
             effect = whole_batch_lost(batch, state, reason)
+        effect = self._limits.apply(
+            effect,
+            writer_id=batch.writer_id,
+            catalog_cursor=state.catalog_cursor,
+            pending_names=work.names,
+        )
         self._absorb(batch.writer_id, effect, work)
 
     def _absorb(self, writer_id: bytes, effect: BatchEffect, work: _Work) -> None:

@@ -23,10 +23,11 @@ from kelt_server.errors import (
     KeltServerError,
     NotFoundError,
     StoreError,
+    TooLargeError,
 )
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.committer import Committer
-from kelt_server.ingest.group import WriterAck
+from kelt_server.ingest.group import Counters, WriterAck
 from kelt_server.liveness import RUNNING
 from kelt_server.reader import RunReader
 from kelt_server.run_view import RunView
@@ -39,6 +40,7 @@ _STATUS: tuple[tuple[type[KeltServerError], grpc.StatusCode], ...] = (
     (BadBatchError, grpc.StatusCode.DATA_LOSS),
     (BadRequestError, grpc.StatusCode.INVALID_ARGUMENT),
     (BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (TooLargeError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NotFoundError, grpc.StatusCode.NOT_FOUND),
     (StoreError, grpc.StatusCode.UNAVAILABLE),
 )
@@ -64,7 +66,9 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         default_entity: str,
         api_key: str,
         push_bytes_max: int,
+        counters: Counters,
     ) -> None:
+        self._counters = counters
         self._committer = committer
         self._reader = reader
         self._clock = clock
@@ -101,8 +105,18 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
     ) -> upstream_pb2.PushReply:
         """Replies after commit."""
         await self._admit(context)
-        acks = await self._answer(context, self._committer.push(list(request.batches)))
+        acks = await self._answer(context, self._push(list(request.batches)))
         return upstream_pb2.PushReply(cursors=[_cursor(ack) for ack in acks])
+
+    async def _push(self, batches: list[record_pb2.Batch]) -> list[WriterAck]:
+        size_bytes = sum(len(batch.frames) for batch in batches)
+        if len(batches) > 1 and size_bytes > self._push_bytes_max:  # one record travels in any size
+            self._counters.pushes_too_large += 1
+            raise TooLargeError(
+                f"a push of {size_bytes} bytes is larger than max {self._push_bytes_max}; send "
+                "fewer batches at a time"
+            )
+        return await self._committer.push(batches)
 
     async def Cursors(  # noqa: N802
         self, request: upstream_pb2.CursorsRequest, context: Context
@@ -169,11 +183,17 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
 
 
 _ROW_FIELDS = ("_step", "_timestamp", "_runtime")
+#: When to ask again what may work then; in seconds.
+_LATER = (("retry-after", "1"),)
 
 
 async def _refuse(context: Context, error: KeltServerError) -> NoReturn:
     codes = [code for kind, code in _STATUS if isinstance(error, kind)]
-    await context.abort(codes[0] if codes else grpc.StatusCode.INTERNAL, str(error))
+    await context.abort(
+        codes[0] if codes else grpc.StatusCode.INTERNAL,
+        str(error),
+        trailing_metadata=_LATER if isinstance(error, BusyError | StoreError) else (),
+    )
     raise AssertionError  # abort raises
 
 

@@ -315,6 +315,10 @@ class DuckDBStore:
         found = self._read(lambda c: c.execute(sql, arguments).fetchall(), spans=table)
         return [Bucket(text_of(self._metrics.names[metric]), *rest) for metric, *rest in found]
 
+    def names_total(self) -> int:
+        """See MetricsStore."""
+        return len(self._metrics.numbers)
+
     def metric_names(self, spans: Sequence[Span]) -> list[str]:
         """See MetricsStore."""
         sql = f"SELECT DISTINCT t.metric FROM points t {duckdb_schema.JOIN_SPANS}"  # noqa: S608

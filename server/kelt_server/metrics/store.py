@@ -166,6 +166,9 @@ class MetricsStore(Protocol):
     ) -> list[Bucket]:
         """Numbers by equal ranges of steps from `start`, empty ranges left out."""
 
+    def names_total(self) -> int:
+        """How many different metrics there are, of all branches; without a scan."""
+
     def metric_names(self, spans: Sequence[Span]) -> list[str]:
         """Every metric that a history has, sorted."""
 
