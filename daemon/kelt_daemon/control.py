@@ -14,6 +14,7 @@ from kelt.run_folder import MANIFEST_NAME
 from kelt.state_dir import StateDir
 from kelt.version import __version__
 from kelt_daemon.config import DaemonConfig
+from kelt_daemon.dead_letters import DEAD_LETTERS_NAME
 from kelt_daemon.errors import FolderProblemError
 from kelt_daemon.ingest import upstream_state
 from kelt_daemon.links import LinkState, UpstreamLink
@@ -66,16 +67,40 @@ class Control:
     async def sync(self, request: sidecar_pb2.SyncRequest) -> AsyncIterator[sidecar_pb2.SyncReply]:
         """Sends what is asked for and reports until it is committed or cannot go on."""
         folders, errors = await self._adopt_all([Path(p) for p in request.paths])
-        for folder in folders:
+        if request.live:
+            for folder in folders:
+                folder.followers += 1
+        try:
+            errors += await self._release_all(folders, upstream=request.upstream.rstrip("/"))
+            async for reply in self._follow(request, folders, errors):
+                yield reply
+        finally:
+            if request.live:
+                for folder in folders:
+                    folder.followers -= 1
+
+    async def _release_all(
+        self, folders: list[RunFolder], *, upstream: str
+    ) -> list[sidecar_pb2.FolderProgress]:
+        """Lets go what is asked for; folders that cannot be are taken out and reported."""
+        errors = []
+        for folder in list(folders):
             try:
+                if upstream:
+                    await self._registry.send_to(folder, upstream)
                 self._registry.release(folder)
             except OSError as error:
-                errors.append(
-                    sidecar_pb2.FolderProgress(
-                        path=os.fsdecode(folder.path),
-                        error=f"{folder.path} cannot be written ({error.strerror}); mend that.",
-                    )
-                )
+                reason = f"{folder.path} cannot be written ({error.strerror}); mend that."
+                errors.append(_refusal(folder.path, reason))
+                folders.remove(folder)
+        return errors
+
+    async def _follow(
+        self,
+        request: sidecar_pb2.SyncRequest,
+        folders: list[RunFolder],
+        errors: list[sidecar_pb2.FolderProgress],
+    ) -> AsyncIterator[sidecar_pb2.SyncReply]:
         links = {folder.link.url: folder.link for folder in folders}
         if request.retry_now:
             for link in links.values():
@@ -83,19 +108,25 @@ class Control:
             await anyio.lowlevel.checkpoint()
         has_waited = False
         goals: dict[RunFolder, int] = {}
+        told: dict[RunFolder, sidecar_pb2.FolderProgress] = {}
         while True:
-            progress = [self._progress(folder, has_waited=has_waited) for folder in folders]
-            is_done = all(
-                p.error or _is_reached(folder, goals)
-                for folder, p in zip(folders, progress, strict=True)
-            )
+            is_done = True
+            changed = []
+            for folder in folders:
+                is_synced = _is_reached(folder, goals, is_live=request.live)
+                progress = self._progress(
+                    folder, is_synced=is_synced, has_waited=has_waited, is_live=request.live
+                )
+                is_done = is_done and (is_synced or bool(progress.error))
+                if told.get(folder) != progress:
+                    told[folder] = progress
+                    changed.append(progress)
             yield sidecar_pb2.SyncReply(
-                folders=[*errors, *progress],
-                done=is_done,
-                upstream_state=_worst(links.values()),
+                folders=[*errors, *changed], done=is_done, upstream_state=_worst(links.values())
             )
             if is_done:
                 return
+            errors = []
             for folder in folders:
                 if not folder.problem:
                     self._registry.activate_if_needed(folder)
@@ -133,33 +164,56 @@ class Control:
                     wanted[folder.path] = folder
         return list(wanted.values()), errors
 
-    def _progress(self, folder: RunFolder, *, has_waited: bool) -> sidecar_pb2.FolderProgress:
-        error = folder.problem or folder.journal_problem
-        link = folder.link
-        if _goes_on_offline(folder):
-            error = (
-                f"The run still goes on (process {folder.manifest.pid}); it is sent when it has "
-                "ended."
-            )
-        elif not error and has_waited and link.report.state is LinkState.REFUSED:
-            error = "" if folder.is_committed else link.report.reason
+    def _progress(
+        self, folder: RunFolder, *, is_synced: bool, has_waited: bool, is_live: bool
+    ) -> sidecar_pb2.FolderProgress:
+        cursor = folder.cursor(folder.writer_id)
+        committed = min(cursor.committed, cursor.durable)
+        is_known = not folder.is_unconfirmed
         return sidecar_pb2.FolderProgress(
             path=os.fsdecode(folder.path),
             entity=folder.manifest.entity,
             project=folder.manifest.project,
             run_id=folder.manifest.run_id,
-            records=folder.durable_records,
-            committed=folder.committed_records,
-            error=error,
+            records=cursor.durable,
+            # What another server, or this one before it was restored, has said counts for nothing.
+            committed=committed if is_known else 0,
+            error=self._error(folder, has_waited=has_waited, is_live=is_live),
+            bytes=folder.journal.used_bytes,
+            lost_rows=folder.lost_rows,
+            is_over=folder.is_over and folder.life.phase.is_ended,
+            skipped=min(folder.upstream_had, committed) if is_known else 0,
+            is_synced=is_synced,
+            upstream=folder.link.url,
         )
 
+    def _error(self, folder: RunFolder, *, has_waited: bool, is_live: bool) -> str:
+        error = folder.problem or folder.journal_problem
+        link = folder.link
+        if not is_live and _goes_on_offline(folder):
+            return (
+                f"The run still goes on (process {folder.manifest.pid}); it is sent when it has "
+                "ended, and with `--live` meanwhile."
+            )
+        if not error and folder.is_over and not is_live:
+            error = folder.incomplete
+        if not error and has_waited and link.report.state is LinkState.REFUSED:
+            is_there = folder.is_committed and not folder.is_unconfirmed
+            error = "" if is_there else link.report.reason
+        return error
 
-def _is_reached(folder: RunFolder, goals: dict[RunFolder, int]) -> bool:
-    """Whether what the folder held when it was asked for is committed.
 
-    The goal is set once nothing of it is still to be read: its writer lives, or all is in.
-    A live writer's offline run is refused before, unless it was closed and is about to be read.
+def _is_reached(folder: RunFolder, goals: dict[RunFolder, int], *, is_live: bool) -> bool:
+    """Whether the upstream said that it has what the folder held when it was asked for.
+
+    The goal is set once nothing of it is still to be read: its writer lives, or all is in. A run
+    that is followed is through when it has ended. A live writer's offline run is refused before,
+    unless it was closed and is about to be read.
     """
+    if folder.is_unconfirmed or folder.incomplete:
+        return False
+    if is_live:
+        return folder.is_over and folder.life.phase.is_ended and folder.is_committed
     is_online_live = folder.is_live and folder.manifest.mode != "offline"
     if not (folder.is_over or folder.is_closed or is_online_live):
         return False
@@ -199,13 +253,22 @@ def _worst(links: Iterable[UpstreamLink]) -> sidecar_pb2.UpstreamState:
     return upstream_state(ranked[0]) if ranked else sidecar_pb2.UpstreamState()
 
 
+def _refused(folder: RunFolder) -> str:
+    if not folder.refused_records:
+        return ""
+    return (
+        f"the server refused {folder.refused_records} records for good; they are in "
+        f"{folder.home / DEAD_LETTERS_NAME}"
+    )
+
+
 def _run_status(folder: RunFolder) -> sidecar_pb2.RunStatus:
     manifest, life = folder.manifest, folder.life
     state, reason = life.phase.value, life.reason
     if life.phase.value == "stalled":
         state = "running"
     if not folder.is_on_this_machine and not life.phase.is_ended:
-        reason = f"it ran, or runs, on {manifest.hostname}; only that host knows"
+        reason = f"a copy of a run of {manifest.hostname}; only there it is known whether it lives"
     if folder.is_held and not folder.is_live:
         state, reason = "waiting", f"an offline run; `kelt sync {folder.path}` sends it"
     return sidecar_pb2.RunStatus(
@@ -219,7 +282,8 @@ def _run_status(folder: RunFolder) -> sidecar_pb2.RunStatus:
         committed_records=folder.committed_records,
         bytes=folder.journal.used_bytes,
         state_at=life.at or manifest.started_at,
-        problem=folder.problem or folder.journal_problem,
+        problem=folder.problem or folder.journal_problem or folder.incomplete or _refused(folder),
         lost_rows=folder.lost_rows,
         upstream=folder.link.url,
+        label=manifest.label,
     )

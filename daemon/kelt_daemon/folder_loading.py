@@ -5,21 +5,30 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from kelt.run_folder import RunFolderError, RunManifest, read_manifest
+from kelt.run_folder import RunFolderError, RunManifest
 from kelt_daemon.config import DaemonConfig
-from kelt_daemon.cursors import is_released, read_cursors, take_witness_id
+from kelt_daemon.cursors import (
+    is_released,
+    keep_folder,
+    load_manifest,
+    read_cursors,
+    sweep,
+    take_witness_id,
+)
 from kelt_daemon.errors import FolderProblemError
 from kelt_daemon.filesystem import Filesystem
+from kelt_daemon.homes import make_home
 from kelt_daemon.host import Host
 from kelt_daemon.journal import Journal, new_journal_id
 from kelt_daemon.journal_reader import Recovered, recover
 from kelt_daemon.links import UpstreamLink
 from kelt_daemon.liveness import Life, Phase
+from kelt_daemon.quota import JournalUsage
 from kelt_daemon.run_folders import RunFolder
 from kelt_proto.v1.frames import WRITER_ID_BYTES
 from kelt_proto.v1.record_pb2 import Assertion
 
-_PHASES = {
+PHASES = {
     Assertion.RUNNING: Phase.RUNNING,
     Assertion.STALLED: Phase.STALLED,
     Assertion.FINISHED: Phase.FINISHED,
@@ -32,9 +41,11 @@ def load_folder(
     path: Path,
     manifest: RunManifest,
     *,
+    home: Path,
     host: Host,
     config: DaemonConfig,
     filesystem: Filesystem,
+    usage: JournalUsage,
     link: UpstreamLink,
 ) -> RunFolder:
     """The state of a run folder as its files tell it.
@@ -44,32 +55,44 @@ def load_folder(
     """
     writer_id = bytes.fromhex(manifest.writer_id)
     try:
-        witness_id = take_witness_id(path, machine_id=host.machine_id)
-        cursors = read_cursors(path)
-        found = recover(path, writer_id=writer_id)
+        if home != path:
+            make_home(home, path)
+        sweep(home, filesystem=filesystem)
+        found = recover(home, writer_id=writer_id, files=filesystem)
+        if not found.segments:
+            keep_folder(home, manifest if home == path else None, filesystem=filesystem)
+        witness_id = take_witness_id(home, machine_id=host.machine_id, filesystem=filesystem)
+        cursors = read_cursors(home, filesystem=filesystem)
         journal = Journal(
-            folder=path,
+            folder=home,
             filesystem=filesystem,
             first_segment_bytes=config.first_segment_bytes,
             segment_bytes_max=config.segment_bytes_max,
-            journal_id=new_journal_id(path),
+            journal_id=new_journal_id(home, files=filesystem),
             segments=found.segments,
+            usage=usage,
         )
+        journal.make_sure()
     except OSError as error:
         raise FolderProblemError(
-            f"{path} cannot be used ({error.strerror or error}); mend that, then run `kelt sync`."
+            f"{path} cannot be used now ({error.strerror or error}); mend that: it is tried again "
+            "by itself, or at once with `kelt sync`.",
+            is_temporary=True,
         ) from error
     folder = RunFolder(
         path=path,
+        home=home,
         manifest=manifest,
         writer_id=writer_id,
         witness_id=witness_id,
         journal=journal,
         link=link,
         cursors=cursors,
-        is_on_this_machine=manifest.machine_id == host.machine_id,
+        is_on_this_machine=home == path,
         is_released=is_released(path),
         lost_rows=max(found.lost_rows, cursors.lost_rows),
+        untold_losses_told=found.untold_losses_told,
+        told_losses=found.unknown_losses,
     )
     _restore(folder, found)
     return folder
@@ -86,12 +109,12 @@ def checked_manifest(path: Path) -> RunManifest:
             raise FolderProblemError(
                 f"{path} belongs to somebody else; copy it to a folder of yours."
             )
-        manifest = read_manifest(path)
+        manifest = load_manifest(path)
     except RunFolderError as error:
         raise FolderProblemError(f"{error}. Mend or remove it.") from error
     except OSError as error:
         raise FolderProblemError(
-            f"{path} cannot be read ({error.strerror}): not a run folder."
+            f"{path} cannot be read ({error.strerror}): not a run folder.", is_temporary=True
         ) from error
     try:
         is_sound = len(bytes.fromhex(manifest.writer_id)) == WRITER_ID_BYTES
@@ -113,18 +136,26 @@ def checked_manifest(path: Path) -> RunManifest:
 
 def _restore(folder: RunFolder, found: Recovered) -> None:
     cursors = folder.cursors
-    folder.is_damaged = bool(found.damages)
-    for writer_id in {*found.durable, *cursors.trimmed, folder.writer_id, folder.witness_id}:
+    writers = {*found.durable, *cursors.trimmed, *cursors.durable}
+    is_cut_short = False
+    for writer_id in {*writers, folder.writer_id, folder.witness_id}:
         cursor = folder.cursor(writer_id)
-        durable = max(found.durable.get(writer_id, 0), cursors.trimmed.get(writer_id, 0))
-        cursor.accepted = cursor.durable = durable
+        held = max(found.durable.get(writer_id, 0), cursors.trimmed.get(writer_id, 0))
+        # What was durable and is not there any more is looked for in the spool, or said to be lost.
+        cursor.accepted = cursor.durable = max(held, cursors.durable.get(writer_id, 0))
+        is_cut_short |= cursor.durable > held
         cursor.committed = cursors.committed.get(writer_id, 0)
+    folder.is_damaged = bool(found.damages) or is_cut_short
+    if found.tail_damage is not None and not is_cut_short:
+        # More may have followed than any number tells.
+        damage = found.tail_damage
+        folder.lost_tail = f"damage at the end of {damage.path.name}: {damage.reason}"
     if found.exit is not None:
         folder.take_exit(found.exit)
     assertion = found.assertion
-    if assertion is not None and assertion.state in _PHASES:
+    if assertion is not None and assertion.state in PHASES:
         folder.life = Life(
-            phase=_PHASES[assertion.state],
+            phase=PHASES[assertion.state],
             reason=assertion.reason,
             at=assertion.at,
             exit_code=assertion.exit_code,

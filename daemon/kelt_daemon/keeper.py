@@ -8,12 +8,12 @@ import structlog
 from kelt.journal.batches import CutBatch
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import MIB, DaemonConfig
-from kelt_daemon.cursors import spool_signature
 from kelt_daemon.host import Host, Probe
 from kelt_daemon.liveness import Facts, Phase, Process, judge
+from kelt_daemon.replayer import Replayer
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.shipper import save_cursors
-from kelt_daemon.spool_import import SpoolImport, UnknownLoss, has_spool
+from kelt_daemon.spool_import import SpoolImport, UnknownLoss, has_spool, untold_losses
 
 log = structlog.get_logger()
 _IMPORT_BYTES = 4 * MIB
@@ -27,6 +27,7 @@ class Keeper:
         committer: makes what is read durable.
         host: this machine.
         config: intervals.
+        reading: bounds how many spools and copies are read at a time.
     """
 
     def __init__(
@@ -36,11 +37,13 @@ class Keeper:
         committer: GroupCommitter,
         host: Host,
         config: DaemonConfig,
+        reading: anyio.CapacityLimiter,
     ) -> None:
         self._folder = folder
         self._committer = committer
         self._host = host
         self._config = config
+        self._reading = reading
         boot_id = folder.manifest.boot_id
         self._was_rebooted = folder.is_on_this_machine and boot_id not in {"", host.boot_id}
         self._is_spool_read = False
@@ -66,16 +69,16 @@ class Keeper:
         folder.changed.notify()
 
     async def _replay(self) -> None:
-        """A folder from another machine: read as it is, and nobody judged."""
+        """A copy of a folder: read as it is, and nobody judged."""
         folder = self._folder
-        signature = spool_signature(folder.path)
-        while True:
-            await anyio.sleep(self._config.settle_s)
-            now = spool_signature(folder.path)
-            if now == signature:
-                break
-            signature = now  # still being copied
-        await self._import_spool(is_removed=False)
+        replayer = Replayer(
+            folder=folder,
+            committer=self._committer,
+            host=self._host,
+            config=self._config,
+            reading=self._reading,
+        )
+        await replayer.run()
         self._judge(Facts(at=self._host.now(), monotonic_s=0.0, goodbye=folder.goodbye))
         if not folder.life.phase.is_ended:
             log.info("foreign_run_without_end", folder=str(folder.path))
@@ -90,6 +93,8 @@ class Keeper:
                 folder.is_closed = True
             else:
                 folder.is_closed = False
+                if self._must_follow():
+                    await self._import_spool(is_removed=False, is_live=True)
             await self._look(probe, process)
             is_ended = folder.life.phase.is_ended
             folder.is_live = not is_ended and process is not Process.GONE
@@ -97,6 +102,12 @@ class Keeper:
                 await self._import_spool(is_removed=True)
                 return
             await self._wait_for_news(probe if process is not Process.GONE else None)
+
+    def _must_follow(self) -> bool:
+        """Whether a living writer's records come by no stream: a forked child's, for example."""
+        if self._folder.manifest.mode == "offline":
+            return self._folder.followers > 0
+        return not self._has_streams()
 
     def _is_ended(self) -> bool:
         return self._folder.goodbye is not None or self._folder.life.phase.is_ended
@@ -176,42 +187,45 @@ class Keeper:
             await probe.wait_gone()
             group.cancel_scope.cancel()
 
-        with anyio.move_on_after(self._config.probe_interval_s):
+        config = self._config
+        is_followed = self._folder.followers > 0
+        interval_s = config.follow_interval_s if is_followed else config.probe_interval_s
+        with anyio.move_on_after(min(interval_s, config.probe_interval_s)):
             async with anyio.create_task_group() as group:
                 group.start_soon(wait_changed)
                 group.start_soon(wait_nudged)
                 if probe is not None:
                     group.start_soon(wait_gone, probe)
 
-    async def _import_spool(self, *, is_removed: bool) -> None:
+    async def _import_spool(self, *, is_removed: bool, is_live: bool = False) -> None:
         """Moves what the spool has beyond the journal into it.
 
         Args:
             is_removed: whether the segments are deleted afterwards: never under a living writer.
+            is_live: whether the writer may be writing at this moment.
         """
         folder = self._folder
         await self._committer.drain(folder)
-        if not has_spool(folder.path):
-            self._is_spool_read = True
-            return
         cursor = folder.cursor(folder.writer_id)
         before = cursor.accepted
+        if not has_spool(folder.path):
+            self._is_spool_read = True
+            self._tell_lost_tail()
+            return
         spool = SpoolImport(
-            folder=folder.path, writer_id=folder.writer_id, after_seq=cursor.accepted
+            folder=folder.path,
+            writer_id=folder.writer_id,
+            after_seq=cursor.accepted,
+            is_live=is_live,
         )
-        while True:
-            pieces = await self._host.in_thread(self._take, spool)
-            if not pieces:
-                break
-            for piece in pieces:
-                if isinstance(piece, CutBatch):
-                    folder.offer(folder.writer_id, piece.first_seq, piece.last_seq, piece.frames)
-                elif is_removed:
-                    folder.assert_unknown_loss(piece.reason)
-            self._committer.submit(folder)
-            await self._committer.wait_room(folder, folder.writer_id)
+        await self._offer_all(spool, is_removed=is_removed)
         await self._committer.drain(folder)
-        self._is_spool_read = True
+        self._is_spool_read = self._is_spool_read or not is_live
+        if cursor.accepted > before:
+            folder.lost_tail = ""  # the spool has mended it
+        if is_removed:
+            self._tell_lost_tail()
+            await self._tell_untold_losses()
         if is_removed and not folder.is_damaged:
             await self._host.in_thread(spool.remove_files)
         if cursor.accepted > before:
@@ -221,6 +235,39 @@ class Keeper:
                 folder=folder.path.name,
                 records=cursor.accepted - before,
             )
+
+    async def _offer_all(self, spool: SpoolImport, *, is_removed: bool) -> None:
+        folder = self._folder
+        while True:
+            async with self._reading:
+                pieces = await self._host.in_thread(self._take, spool)
+            if not pieces:
+                return
+            for piece in pieces:
+                if isinstance(piece, CutBatch):
+                    folder.offer(folder.writer_id, piece.first_seq, piece.last_seq, piece.frames)
+                elif is_removed:
+                    folder.assert_unknown_loss(piece.reason)
+            self._committer.submit(folder)
+            await self._committer.wait_room(folder, folder.writer_id)
+
+    async def _tell_untold_losses(self) -> None:
+        """A trainer killed while its disk was full counted losses and had no room to say so."""
+        folder = self._folder
+        rows = await self._host.in_thread(untold_losses, folder.path)
+        rows -= folder.untold_losses_told
+        if rows > 0:
+            folder.untold_losses_told += rows
+            folder.assert_loss(rows, "no room on the run's host, told after its end")
+            self._committer.submit(folder)
+            await self._committer.drain(folder)
+
+    def _tell_lost_tail(self) -> None:
+        folder = self._folder
+        reason, folder.lost_tail = folder.lost_tail, ""
+        if reason:
+            folder.assert_unknown_loss(reason)
+            self._committer.submit(folder)
 
     def _take(self, spool: SpoolImport) -> list[CutBatch | UnknownLoss]:
         return spool.take(bytes_max=_IMPORT_BYTES)

@@ -16,6 +16,7 @@ import anyio
 import anyio.abc
 import structlog
 
+from kelt.replays import REPLAYS_NAME, home_of, read_destination
 from kelt.run_folder import MANIFEST_NAME
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
@@ -24,13 +25,16 @@ from kelt_daemon.errors import DaemonError, FolderProblemError
 from kelt_daemon.filesystem import Filesystem
 from kelt_daemon.folder_loading import checked_manifest, load_folder
 from kelt_daemon.heartbeats import beat_for
+from kelt_daemon.homes import sweep, write_destination
 from kelt_daemon.host import Host
 from kelt_daemon.keeper import Keeper
-from kelt_daemon.links import LinkState, UpstreamLink
+from kelt_daemon.links import UpstreamLink
+from kelt_daemon.recheck import recheck_for
+from kelt_daemon.replay import newest_change
 from kelt_daemon.run_folders import RunFolder
-from kelt_daemon.shipper import Shipper
+from kelt_daemon.shipper import Shipper, save_cursors
 from kelt_daemon.spool_import import has_spool
-from kelt_daemon.upstream import Upstream
+from kelt_daemon.upstream import Access, Upstream
 
 log = structlog.get_logger()
 
@@ -74,7 +78,12 @@ class Registry:
         self._active: set[RunFolder] = set()
         self._signatures: dict[RunFolder, tuple[tuple[str, int, int], ...]] = {}
         self._loading: dict[Path, anyio.Event] = {}
-        self._keys: dict[str, str] = {}
+        #: Parked folders that time may mend, and when to look again.
+        self._retry_at_s: dict[Path, float] = {}
+        self._access: dict[str, Access] = {}
+        self._reading = anyio.CapacityLimiter(config.imports_max)
+        self._replays: dict[str, anyio.CapacityLimiter] = {}
+        self._is_swept = False
 
     # -- upstreams -------------------------------------------------------------------------------
 
@@ -89,13 +98,15 @@ class Registry:
                 now=self.host.now,
                 chance=self.host.chance,
             )
-            link.take_key(self._keys.get(url, ""))
+            access = self._access.get(url, Access())
+            link.take_way(ca_file=access.ca_file, proxy=access.proxy)
+            link.take_key(access.api_key)
             self.links[url] = link
         return self.links[url]
 
-    def keep_key(self, url: str, api_key: str) -> None:
-        """The key that is used for an upstream until a caller gives another."""
-        self._keys[url] = api_key
+    def keep_access(self, url: str, access: Access) -> None:
+        """The key and the way that are used for an upstream until a caller gives another."""
+        self._access[url] = access
 
     def connected_link(self, url: str) -> UpstreamLink:
         """As `link`, and its connection is kept from now on."""
@@ -103,26 +114,12 @@ class Registry:
         if url not in self._started:
             self._started.add(url)
             self._tasks.start_soon(link.run)
-            self._tasks.start_soon(self._notice_other_server, link)
+            folders, config = self.folders.values, self._config
+            self._tasks.start_soon(partial(beat_for, link, folders=folders, config=config))
             self._tasks.start_soon(
-                partial(beat_for, link, folders=self.folders.values, config=self._config)
+                partial(recheck_for, link, folders=folders, activate=self.activate, config=config)
             )
         return link
-
-    async def _notice_other_server(self, link: UpstreamLink) -> None:
-        while True:
-            await link.changed.wait()
-            info = link.info
-            if link.report.state is not LinkState.REACHABLE or info is None:
-                continue
-            for folder in list(self.folders.values()):
-                known = folder.cursors.server_id
-                if folder.link is not link or known in {"", info.server_id}:
-                    continue
-                if folder in self._active or folder.journal.segments:
-                    log.warning("other_server", folder=folder.path.name, upstream=link.url)
-                    folder.replace_committed("", {})
-                    self.activate(folder)
 
     def backlog_records(self, url: str) -> int:
         """Records on this host that an upstream lacks."""
@@ -158,21 +155,33 @@ class Registry:
     async def _load(self, resolved: Path) -> RunFolder:
         try:
             manifest = await self.host.in_thread(checked_manifest, resolved)
+            home = home_of(
+                resolved,
+                manifest,
+                machine_id=self.host.machine_id,
+                replays=self.runs.with_name(REPLAYS_NAME),
+            )
+            destination = await self.host.in_thread(read_destination, home)
             load = partial(
                 load_folder,
                 resolved,
                 manifest,
+                home=home,
                 host=self.host,
                 config=self._config,
                 filesystem=self._filesystem,
-                link=self.link(manifest.upstream.rstrip("/")),
+                usage=self._committer.quota.usage,
+                link=self.link((destination or manifest.upstream).rstrip("/")),
             )
             folder = await self.host.in_thread(load)
         except FolderProblemError as error:
             if (resolved / MANIFEST_NAME).exists():  # one look, on failure
                 self._park(resolved, str(error))
+                if error.is_temporary:
+                    self._retry_later(resolved)
             raise
         self.parked.pop(resolved, None)
+        self._retry_at_s.pop(resolved, None)
         self.folders[resolved] = folder
         return folder
 
@@ -204,37 +213,74 @@ class Registry:
 
     def activate_if_needed(self, folder: RunFolder) -> None:
         """Has a folder minded again that was released as its tasks were ending."""
-        if not (folder.is_over and folder.is_committed):
+        if not (folder.is_over and folder.is_committed) or folder.is_unconfirmed:
             self.activate(folder)
 
     async def _mind(self, folder: RunFolder) -> None:
         """The tasks of one folder; what fails in them parks the folder and nothing else."""
         keeper = Keeper(
-            folder=folder, committer=self._committer, host=self.host, config=self._config
+            folder=folder,
+            committer=self._committer,
+            host=self.host,
+            config=self._config,
+            reading=self._reading,
         )
-        shipper = Shipper(folder=folder, host=self.host, config=self._config)
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(keeper.run)
-                group.start_soon(self._ship, folder, shipper)
+                group.start_soon(self._ship, folder)
         except Exception as error:  # law 3: no folder harms another, whatever is wrong with it
             reason = _sentence_of(error, folder.path)
             log.exception("folder_failed", folder=str(folder.path), reason=reason)
             folder.problem = reason
             folder.is_live = False
+            if isinstance(_cause_of(error), OSError):
+                self._retry_later(folder.path)
             folder.changed.notify()
         finally:
             self._signatures[folder] = spool_signature(folder.path)
             self._active.discard(folder)
+        # What the upstream turned out to have lost as the tasks were ending is sent again.
+        if folder.has_unshipped and not (folder.problem or folder.is_held):
+            self.activate(folder)
 
-    async def _ship(self, folder: RunFolder, shipper: Shipper) -> None:
+    async def _ship(self, folder: RunFolder) -> None:
         while folder.is_held and not folder.is_over:
             await folder.changed.wait()
         if folder.is_held and not folder.pending:
             return
-        if not folder.is_over or not folder.is_committed:
-            self.connected_link(folder.link.url)
-        await shipper.run()
+        link = None
+        while link is not folder.link:
+            link = folder.link
+            if not folder.is_over or not folder.is_committed or folder.is_unconfirmed:
+                self.connected_link(link.url)
+            shipper = Shipper(
+                folder=folder,
+                host=self.host,
+                config=self._config,
+                replays=self._replays.setdefault(
+                    link.url, anyio.CapacityLimiter(self._config.replays_per_upstream_max)
+                ),
+            )
+            async with anyio.create_task_group() as group:
+                group.start_soon(_run_until_sent_elsewhere, folder, group.cancel_scope)
+                await shipper.run()
+                group.cancel_scope.cancel()
+
+    async def send_to(self, folder: RunFolder, url: str) -> None:
+        """Has a folder sent to another upstream from now on, from its first record on.
+
+        What the one before has committed says nothing of this one, which is asked.
+
+        Raises:
+            OSError: that cannot be remembered.
+        """
+        if url == folder.link.url:
+            return
+        folder.link = self.link(url)
+        folder.replace_committed("", {})
+        await self.host.in_thread(save_cursors, folder)
+        await self.host.in_thread(write_destination, folder.home, url)
 
     def release(self, folder: RunFolder) -> None:
         """Somebody asked for this folder: send it, and try what failed again.
@@ -246,6 +292,7 @@ class Registry:
             release(folder.path)
             folder.is_released = True
         folder.problem = ""
+        folder.is_unconfirmed = True
         folder.changed.notify()
         folder.nudged.notify()
         self.activate(folder)
@@ -254,9 +301,12 @@ class Registry:
 
     async def rescan(self) -> None:
         """Adopts new folders, and looks again at those that were thought finished."""
+        if not self._is_swept:
+            self._is_swept = True
+            await self.host.in_thread(sweep, self.runs.with_name(REPLAYS_NAME))
         found = await self.host.in_thread(self._list)
         for path in found:
-            if path in self.parked:
+            if path in self.parked and not self._is_due(path):
                 continue
             if (folder := self.folders.get(path)) is None:
                 try:
@@ -265,12 +315,32 @@ class Registry:
                     continue  # parked, with its reason
                 except Exception as error:  # noqa: BLE001 # law 3: whatever lies there
                     self._park(path, _sentence_of(error, path))
+            elif folder not in self._active and self._is_due(path):
+                folder.problem = ""
+                self.activate(folder)
             elif folder not in self._active and self._signatures.get(folder) is not None:
                 await self._look_again(folder)
 
+    def _is_due(self, path: Path) -> bool:
+        """Whether what time may mend is to be tried again now."""
+        at_s = self._retry_at_s.get(path)
+        if at_s is None or anyio.current_time() < at_s:
+            return False
+        del self._retry_at_s[path]
+        return True
+
+    def _retry_later(self, path: Path) -> None:
+        self._retry_at_s[path] = anyio.current_time() + self._config.broken_retry_s
+
     async def _look_again(self, folder: RunFolder) -> None:
         signature = await self.host.in_thread(spool_signature, folder.path)
-        if signature != self._signatures[folder] and has_spool(folder.path) and not folder.problem:
+        is_more = signature != self._signatures[folder]
+        if folder.is_on_this_machine:
+            is_more = is_more and has_spool(folder.path)
+        elif folder.incomplete:
+            changed_at = await self.host.in_thread(newest_change, folder.path)
+            is_more = is_more or self.host.now() - changed_at >= self._config.missing_settle_s
+        if is_more and not folder.problem:
             self.activate(folder)
 
     def _list(self) -> list[Path]:
@@ -308,9 +378,21 @@ class Registry:
         return (folder for folder in self.folders.values() if folder not in self._active)
 
 
-def _sentence_of(error: BaseException, path: Path) -> str:
-    while isinstance(error, BaseException) and getattr(error, "exceptions", None):
+async def _run_until_sent_elsewhere(folder: RunFolder, scope: anyio.CancelScope) -> None:
+    link = folder.link
+    while folder.link is link:
+        await folder.changed.wait()
+    scope.cancel()
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    while getattr(error, "exceptions", None):
         error = error.exceptions[0]  # type: ignore[attr-defined] # a group of task errors
+    return error
+
+
+def _sentence_of(error: BaseException, path: Path) -> str:
+    error = _cause_of(error)
     if isinstance(error, OSError):
         return (
             f"{path} cannot be used ({error.strerror or error}); mend that, then run `kelt sync`."

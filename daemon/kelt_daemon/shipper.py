@@ -2,24 +2,35 @@
 
 It reads on from where it stands and keeps a few pushes under way, in order. Whenever anything goes
 wrong, and when the upstream says that records are missing before those it got, it forgets where it
-stood, lets what is under way end, and starts again from the upstream's cursors.
+stood, lets what is under way end, and starts again from the upstream's cursors. What the upstream
+refuses for good is looked for and set aside (`batch`, `refusals`).
 """
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 
 import anyio
 import structlog
 
 from kelt.journal.entries import Entry
-from kelt_daemon.batch import Outgoing, Push, gather
+from kelt_daemon.batch import Outgoing, Push, PushBounds, gather, without_refused
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.cursors import Cursors, write_cursors
-from kelt_daemon.errors import RejectedDataError, RetryableError, UpstreamError
+from kelt_daemon.errors import (
+    RejectedDataError,
+    RetryableError,
+    RunGoneError,
+    TooSlowError,
+    UnreachableError,
+    UpstreamError,
+)
 from kelt_daemon.host import Host
 from kelt_daemon.journal_reader import Position, extents, read_entries, start_position
+from kelt_daemon.links import Call
 from kelt_daemon.records import encode_loss
+from kelt_daemon.refusals import Refusals
 from kelt_daemon.retry import Backoff
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.spool_import import read_range
@@ -34,13 +45,22 @@ class Shipper:
         folder: the run folder.
         host: chance and threads.
         config: windows and intervals.
+        replays: bounds how many runs to which nothing is added any more are sent at a time.
     """
 
-    def __init__(self, *, folder: RunFolder, host: Host, config: DaemonConfig) -> None:
+    def __init__(
+        self,
+        *,
+        folder: RunFolder,
+        host: Host,
+        config: DaemonConfig,
+        replays: anyio.CapacityLimiter,
+    ) -> None:
         self._folder = folder
         self._link = folder.link
         self._host = host
         self._config = config
+        self._replays = replays
         self._aligned_with = 0
         self._position = Position()
         self._sent: dict[bytes, int] = {}
@@ -48,7 +68,13 @@ class Shipper:
         self._in_flight = 0
         self._landed = anyio.Event()
         self._failure: UpstreamError | None = None
+        self._failed_push = Push()
         self._must_go_back = False
+        self._pushes = 0
+        self._bounds = PushBounds.widest(
+            bytes_limit=config.push_bytes_max, bytes_min=config.push_bytes_min
+        )
+        self._refusals = Refusals(folder=folder, host=host, config=config)
         self._saved_at_s = 0.0
         self._backoff = Backoff(min_s=config.backoff_s_min, max_s=config.backoff_s_max)
 
@@ -57,7 +83,10 @@ class Shipper:
         try:
             while not await self._is_done():
                 await self._link.wait_ready()
-                if not await self._try_round():
+                # Whole runs take turns, so that a thousand of them need no more memory than a few.
+                async with self._replays if self._folder.is_over else contextlib.nullcontext():
+                    is_well = await self._try_round()
+                if not is_well:
                     await self._rest()
         finally:
             self._save(is_forced=True)
@@ -66,38 +95,54 @@ class Shipper:
         """Waits for something to ship; true where nothing will come any more."""
         folder = self._folder
         while True:
-            is_wanted = folder.has_unshipped and not folder.is_held
+            is_wanted = (folder.has_unshipped or folder.is_unconfirmed) and not folder.is_held
             if is_wanted and not folder.problem:
                 return False
-            if folder.is_over and folder.is_committed and not folder.pending:
+            if folder.is_over and folder.is_committed and not folder.pending and not is_wanted:
                 return True
             await folder.changed.wait()
 
     async def _rest(self) -> None:
         failure, folder = self._failure, self._folder
         if isinstance(failure, RejectedDataError):
-            folder.problem = (
-                f"{failure} They stay on this host; `kelt sync` tries again, a newer kelt may help."
-            )
-            log.error("push_rejected", folder=str(folder.path), reason=str(failure))
-            folder.changed.notify()
+            await self._look_for_refused(str(failure))
+            return
+        if isinstance(failure, RunGoneError):
+            self._park(str(failure))
             return
         self._backoff = self._backoff.failed()
         after_s = failure.retry_after_s if isinstance(failure, RetryableError) else None
         delay_s = self._backoff.delay_s(chance=self._host.chance(), retry_after_s=after_s)
         await folder.nudged.wait_at_most(delay_s)
 
+    async def _look_for_refused(self, reason: str) -> None:
+        """Half of the push next time, or the one record that is left goes aside."""
+        push = self._failed_push
+        if push.records > 1 and self._bounds.records_max != 1:
+            self._bounds = self._bounds.refused(push.records)
+            return
+        if problem := await self._refusals.set_aside(push, reason):
+            self._park(problem)
+
+    def _park(self, problem: str) -> None:
+        folder = self._folder
+        log.error("folder_parked", folder=str(folder.path), reason=problem)
+        folder.problem = problem
+        folder.changed.notify()
+
     async def _try_round(self) -> bool:
         """Ships until nothing is left or something went wrong; returns whether all went well."""
-        self._failure, self._must_go_back = None, False
+        self._failure, self._must_go_back, self._pushes = None, False, 0
         connection = self._link.connection
         try:
-            if self._aligned_with != connection:
+            if self._aligned_with != connection or self._folder.is_unconfirmed:
                 await self._align()
                 self._aligned_with = connection
             self._start_from_cursors()
+            before = self._folder.committed_records
             async with anyio.create_task_group() as group:
                 while (push := await self._next_push()) is not None:
+                    self._in_flight += 1
                     group.start_soon(self._send, push, connection)
         except UpstreamError as error:
             self._failure = self._failure or error
@@ -106,6 +151,8 @@ class Shipper:
             self._aligned_with = 0
             # A lost link is waited for elsewhere; what is left to sit out here is an error reply.
             return not self._link.is_ready
+        if self._pushes and self._folder.committed_records <= before:
+            return False  # answers that lead nowhere are not asked for in a hurry
         self._backoff = self._backoff.succeeded()
         self._save(is_forced=False)
         return True
@@ -116,6 +163,9 @@ class Shipper:
         cursors = await self._link.upstream.cursors(list(folder.writers))
         self._link.succeeded()
         folder.replace_committed(info.server_id if info else "", dict(cursors))
+        await self._refusals.load(info.server_id if info else "")
+        limit = info.push_bytes_max if info else self._config.push_bytes_max
+        self._bounds = self._bounds.limited(limit)
 
     def _start_from_cursors(self) -> None:
         self._sent = {w: c.committed for w, c in self._folder.writers.items()}
@@ -124,17 +174,22 @@ class Shipper:
 
     async def _next_push(self) -> Push | None:
         """The next request, or None where the round ends."""
-        info, folder = self._link.info, self._folder
-        bytes_max = info.push_bytes_max if info else self._config.push_bytes_max
+        folder, config = self._folder, self._config
         while not self._failure and not self._must_go_back and self._link.is_ready:
-            if self._in_flight >= self._config.pushes_per_folder_max:
+            bounds = self._bounds
+            if self._in_flight >= (1 if bounds.is_careful else config.pushes_per_folder_max):
                 await self._landed.wait()
                 continue
             if not self._ahead:
                 parts = extents(folder.journal.segments)
-                read = partial(read_entries, parts, self._position, bytes_max=bytes_max)
+                read = partial(read_entries, parts, self._position, bytes_max=bounds.bytes_limit)
                 self._ahead, self._position = await self._host.in_thread(read)
-            push = gather(self._ahead, self._sent, bytes_max=bytes_max)
+            push = gather(
+                self._ahead,
+                self._sent,
+                bytes_max=bounds.bytes_max,
+                records_max=bounds.records_max,
+            )
             del self._ahead[: push.taken]
             if not push.batches and not self._ahead and not self._has_unread():
                 push = self._unreadable()
@@ -175,9 +230,10 @@ class Shipper:
     def _fill(self, batches: list[Outgoing]) -> list[Outgoing]:
         """In a thread: what the journal lacks comes from the spool, or is said to be lost."""
         filled: list[Outgoing] = []
+        markers = self._refusals.markers
         for batch in batches:
             if batch.frames is not None:
-                filled.append(batch)
+                filled += without_refused(batch, markers) if markers else [batch]
                 continue
             is_trainers = batch.writer_id == self._folder.writer_id
             found = (
@@ -216,22 +272,31 @@ class Shipper:
     async def _send(self, push: Push, connection: int) -> None:
         """One request. What it raises ends the round; requests behind it come to nothing."""
         folder, link = self._folder, self._link
-        self._in_flight += 1
         started_s = anyio.current_time()
         try:
             async with link.slots:
                 if self._failure or self._must_go_back:
                     return
+                if not link.is_ready or link.connection != connection:
+                    raise UnreachableError(f"The connection to {link.url} was lost.")
+                self._pushes += 1
                 cursors = await link.upstream.push(push.batches)
         except UpstreamError as error:
-            self._failure = self._failure or error
-            link.failed(error, connection=connection)
+            if self._failure is None:
+                self._failure, self._failed_push = error, push
+                if isinstance(error, TooSlowError):
+                    self._bounds = self._bounds.too_slow(push)
+            link.failed(error, connection=connection, call=Call.PUSH)
             return
         finally:
             self._in_flight -= 1
             landed, self._landed = self._landed, anyio.Event()
             landed.set()
-        link.succeeded()
+        link.succeeded(Call.PUSH)
+        self._bounds = self._bounds.accepted(push.records)
+        self._refusals.taken(push)
+        if folder.link is not link:
+            return  # it was sent elsewhere meanwhile: this is not what that upstream has
         for writer_id, cursor in cursors.items():
             folder.mark_committed(writer_id, cursor.committed_through)
             if cursor.gap:
@@ -267,11 +332,11 @@ def save_cursors(folder: RunFolder) -> None:
     cursors = Cursors(
         server_id=folder.cursors.server_id,
         committed=dict(folder.cursors.committed),
-        trimmed=dict(folder.cursors.trimmed),
+        durable={writer: cursor.durable for writer, cursor in tuple(folder.writers.items())},
         ended=folder.life if folder.is_over else None,
         lost_rows=folder.lost_rows,
     )
     try:
-        write_cursors(folder.path, cursors)
+        write_cursors(folder.home, cursors, filesystem=folder.journal.filesystem)
     except OSError as error:
         log.warning("cursors_not_saved", folder=str(folder.path), reason=str(error))

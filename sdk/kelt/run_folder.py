@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+
+from kelt.checked_json import decode_checked, encode_checked
+from kelt.journal.files import open_regular
 
 MANIFEST_NAME = "run.json"
 LOCK_NAME = "lock"
 FORMAT = 1
+#: Texts that earlier versions did not write.
+_ADDED = ("folder", "label")
+_MANIFEST_BYTES_MAX = 1024 * 1024
 
 
 class RunFolderError(ValueError):
@@ -37,6 +41,10 @@ class RunManifest:
     boot_id: str
     pid: int
     pid_start_ticks: int
+    #: Where the folder was made, links resolved: tells it from its copies on the same machine.
+    folder: str = ""
+    #: Of a shared run's writer.
+    label: str = ""
     format: int = FORMAT
 
 
@@ -48,31 +56,44 @@ def folder_name(run_id: str, writer_id: bytes, started_at: float, mode: str) -> 
 
 
 def write_manifest(folder: Path, manifest: RunManifest) -> None:
-    """Writes `run.json` so that it is there whole or not at all."""
+    """Writes `run.json` so that it is there whole or not at all, and with its place."""
+    manifest = replace(manifest, folder=os.fsdecode(folder.resolve()))
     partial = folder / f".{MANIFEST_NAME}.{os.getpid()}"
-    partial.write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
+    partial.write_bytes(encode_checked(asdict(manifest)))
     partial.replace(folder / MANIFEST_NAME)
 
 
-def read_manifest(folder: Path) -> RunManifest:
+def read_manifest(folder: Path, *, name: str = MANIFEST_NAME) -> RunManifest:
     """The manifest of a run folder.
+
+    Args:
+        folder: the run folder.
+        name: of a copy of it there.
 
     Raises:
         RunFolderError: there is none, or it cannot be read.
     """
-    path = folder / MANIFEST_NAME
+    path = folder / name
     try:
-        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            data = decode_checked(file.read(_MANIFEST_BYTES_MAX), is_required=False)
     except FileNotFoundError:
-        raise RunFolderError(f"{folder} holds no {MANIFEST_NAME}: not a run folder") from None
+        raise RunFolderError(f"{folder} holds no {name}: not a run folder") from None
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if data.get("format") != FORMAT:
         raise RunFolderError(f"{path} has a format that this version of kelt does not know")
     try:
-        return RunManifest(**{f.name: data[f.name] for f in fields(RunManifest)})
+        known = {f.name: data[f.name] for f in fields(RunManifest) if f.name not in _ADDED}
+        known |= {name: str(data.get(name, "")) for name in _ADDED}
+        return RunManifest(**known)
     except KeyError as error:
         raise RunFolderError(f"{path} lacks {error}") from error
+
+
+def is_original(folder: Path, manifest: RunManifest) -> bool:
+    """Whether a folder is no copy: it lies where it was made, as far as its manifest says."""
+    return manifest.folder in {"", os.fsdecode(folder.resolve())}
 
 
 def take_lock(folder: Path) -> int:

@@ -3,7 +3,7 @@
 gRPC is imported when the first client is made, because training pays for it otherwise. What gRPC
 raises is mapped here, once: `DaemonUnavailableError` for what may pass by itself,
 `DaemonRefusedError` for what the daemon means. Every call has a deadline, except the two streams,
-which live as long as somebody listens.
+which live as long as somebody listens. Each carries the token that the daemon gave at its door.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kelt.door import TOKEN_KEY, fetch_token
 from kelt.errors import DaemonError, DaemonRefusedError, DaemonUnavailableError
+from kelt.state_dir import door_of
 from kelt.version import __version__
 from kelt_proto.v1.protocol import OURS, said
 
@@ -47,6 +49,7 @@ class SidecarClient:
         from kelt_proto.v1 import sidecar_pb2_grpc  # noqa: PLC0415
 
         self.socket = socket
+        self._token: str | None = None
         self._channel = grpc.insecure_channel(
             f"unix:{os.fsdecode(socket)}",
             options=[
@@ -69,7 +72,13 @@ class SidecarClient:
         self._channel.close()
 
     def hello(
-        self, *, upstream: str, api_key: str | None, timeout_s: float = _CALL_TIMEOUT_S
+        self,
+        *,
+        upstream: str,
+        api_key: str | None,
+        ca_file: Path | None = None,
+        proxy: str | None = None,
+        timeout_s: float = _CALL_TIMEOUT_S,
     ) -> sidecar_pb2.SidecarHelloReply:
         """Who is there, and what it knows of the upstream.
 
@@ -84,9 +93,11 @@ class SidecarClient:
             protocol_min=OURS.oldest,
             upstream=upstream,
             api_key=api_key or "",
+            ca_file=os.fsdecode(ca_file) if ca_file else "",
+            proxy=proxy or "",
         )
         with mapped_errors():
-            reply: sidecar_pb2.SidecarHelloReply = self._stub.Hello(request, timeout=timeout_s)
+            reply: sidecar_pb2.SidecarHelloReply = self._ask(self._stub.Hello, request, timeout_s)
         theirs = said(reply.protocol, reply.protocol_min)
         if not OURS.common(theirs):
             raise DaemonRefusedError(
@@ -96,12 +107,17 @@ class SidecarClient:
         return reply
 
     def append(self, *, writer_id: bytes, run_folder: Path) -> AppendStream:
-        """Opens the stream of a writer."""
+        """Opens the stream of a writer.
+
+        Raises:
+            DaemonError: the daemon gives no token.
+        """
         from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415
 
         opening = sidecar_pb2.OpenWriter(writer_id=writer_id, run_folder=str(run_folder))
         stream = AppendStream()
-        stream.start(self._stub, sidecar_pb2.AppendRequest(open=opening))
+        metadata = self._credentials(is_new=True)
+        stream.start(self._stub, sidecar_pb2.AppendRequest(open=opening), metadata)
         return stream
 
     def describe_run(
@@ -127,21 +143,37 @@ class SidecarClient:
             run.step = step
         request = sidecar_pb2.SidecarDescribeRequest(upstream=upstream, run=run)
         with mapped_errors():
-            return self._stub.DescribeRun(request, timeout=timeout_s)
+            reply: upstream_pb2.DescribeRunReply = self._ask(
+                self._stub.DescribeRun, request, timeout_s
+            )
+        return reply
 
     def sync(
-        self, *, paths: list[Path], retry_now: bool = False
+        self,
+        *,
+        paths: list[Path],
+        retry_now: bool = False,
+        upstream: str = "",
+        live: bool = False,
     ) -> Iterator[sidecar_pb2.SyncReply]:
         """Has run folders sent and yields reports until all of them are committed.
+
+        Args:
+            paths: run folders, or folders of them; empty: all that wait.
+            retry_now: do not sit out a back-off or a refusal.
+            upstream: where to send them, whatever their run.json names.
+            live: follow runs that are still being written, until they end.
 
         Raises:
             DaemonError: as the module says.
         """
         from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415
 
-        request = sidecar_pb2.SyncRequest(paths=[str(p) for p in paths], retry_now=retry_now)
+        request = sidecar_pb2.SyncRequest(
+            paths=[str(p) for p in paths], retry_now=retry_now, upstream=upstream, live=live
+        )
         with mapped_errors():
-            yield from self._stub.Sync(request)
+            yield from self._stub.Sync(request, metadata=self._credentials(is_new=True))
 
     def status(self, *, timeout_s: float = _CALL_TIMEOUT_S) -> sidecar_pb2.StatusReply:
         """What the daemon is doing.
@@ -152,18 +184,51 @@ class SidecarClient:
         from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415
 
         with mapped_errors():
-            return self._stub.Status(sidecar_pb2.StatusRequest(), timeout=timeout_s)
+            reply: sidecar_pb2.StatusReply = self._ask(
+                self._stub.Status, sidecar_pb2.StatusRequest(), timeout_s
+            )
+        return reply
 
-    def stop(self, *, timeout_s: float = _CALL_TIMEOUT_S) -> None:
+    def stop(self, *, successor_version: str = "", timeout_s: float = _CALL_TIMEOUT_S) -> None:
         """Asks the daemon to drain and exit.
+
+        Args:
+            successor_version: of the kelt that takes over; a daemon that is not older refuses.
+            timeout_s: how long to wait for its answer.
 
         Raises:
             DaemonError: as the module says.
         """
         from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415
 
+        request = sidecar_pb2.StopRequest(successor_version=successor_version)
         with mapped_errors():
-            self._stub.Stop(sidecar_pb2.StopRequest(), timeout=timeout_s)
+            self._ask(self._stub.Stop, request, timeout_s)
+
+    def _ask(self, method: Any, request: Any, timeout_s: float) -> Any:
+        import grpc  # noqa: PLC0415
+
+        is_new = self._token is None
+        try:
+            return method(request, timeout=timeout_s, metadata=self._credentials())
+        except grpc.RpcError as error:
+            is_refused = isinstance(error, grpc.Call) and (
+                error.code() is grpc.StatusCode.UNAUTHENTICATED
+            )
+            if is_new or not is_refused:
+                raise
+        # The token was of the daemon before this one.
+        return method(request, timeout=timeout_s, metadata=self._credentials(is_new=True))
+
+    def _credentials(self, *, is_new: bool = False) -> tuple[tuple[str, str], ...]:
+        """The metadata of a call.
+
+        Raises:
+            DaemonError: the daemon gives no token.
+        """
+        if self._token is None or is_new:
+            self._token = fetch_token(door_of(self.socket))
+        return ((TOKEN_KEY, self._token),) if self._token else ()
 
 
 class AppendStream:
@@ -181,10 +246,12 @@ class AppendStream:
         self._ended = threading.Event()
         self._call: Any = None
 
-    def start(self, stub: Any, opening: sidecar_pb2.AppendRequest) -> None:
+    def start(
+        self, stub: Any, opening: sidecar_pb2.AppendRequest, metadata: tuple[tuple[str, str], ...]
+    ) -> None:
         """Begins the call with its first message."""
         self._outgoing.put(opening)
-        self._call = stub.Append(iter(self._outgoing.get, None))
+        self._call = stub.Append(iter(self._outgoing.get, None), metadata=metadata)
         reader = threading.Thread(target=self._read, name="kelt-replies", daemon=True)
         reader.start()
 

@@ -14,7 +14,7 @@ import anyio
 import grpc
 import pytest
 
-from harness.daemon_process import DaemonProcess, await_ready, daemon_of, eventually
+from harness.daemon_process import DaemonProcess, await_ready, daemon_of, eventually, last_reports
 from harness.memory_upstream import EXIT, RUN_OPENED, MemoryUpstream
 from kelt.errors import DaemonRefusedError, DaemonUnavailableError
 from kelt_proto.v1 import sidecar_pb2
@@ -251,7 +251,7 @@ async def test_an_offline_run_waits_until_sync_names_it_even_over_a_restart(daem
                 lambda: list(client.sync(paths=[daemon.state_dir.runs / "r1"]))
             )
         assert replies[-1].done
-        assert [(f.records, f.committed, f.error) for f in replies[-1].folders] == [(402, 402, "")]
+        assert [(f.records, f.committed, f.error) for f in last_reports(replies)] == [(402, 402, "")]
         has_all(upstream, daemon, "r1", 400)
         assert daemon.run_status("r1").state == "finished"
 
@@ -264,7 +264,7 @@ async def test_sync_of_a_live_offline_run_says_that_it_still_goes_on(daemon):
         await eventually(lambda: daemon.run_status("r1").path, "known")
         with daemon.client() as client:
             replies = await to_thread(lambda: list(client.sync(paths=[])))
-        assert "still goes on" in replies[-1].folders[0].error
+        assert "still goes on" in last_reports(replies)[0].error
         assert upstream.cursors == {}
 
 
@@ -280,7 +280,7 @@ async def test_sync_adopts_a_folder_that_lies_elsewhere_and_refuses_what_is_none
             replies = await to_thread(
                 lambda: list(client.sync(paths=[tmp_path / "elsewhere", tmp_path / "nothing"]))
             )
-        errors = {f.path: f.error for f in replies[-1].folders}
+        errors = {f.path: f.error for f in last_reports(replies)}
         assert errors[str(folder)] == ""
         assert "holds no run folder" in errors[str(tmp_path / "nothing")]
         has_all(upstream, daemon, "r1", 40)
@@ -300,7 +300,7 @@ async def test_a_refused_key_pauses_without_trying_and_a_new_key_resumes(daemon)
             await eventually(lambda: daemon.run_status("r1").durable_records == 102, "durable")
             assert upstream.refusals == refusals
             replies = await to_thread(lambda: list(client.sync(paths=[])))
-            assert "KELT_API_KEY" in replies[-1].folders[0].error
+            assert "KELT_API_KEY" in last_reports(replies)[0].error
             client.hello(upstream=upstream.url, api_key="right-key")
             await eventually(lambda: daemon.run_status("r1").committed_records == 102, "committed")
         has_all(upstream, daemon, "r1", 100)
@@ -313,7 +313,7 @@ async def test_another_protocol_pauses_with_a_sentence_that_says_what_to_upgrade
         with daemon.client() as client:
             client.hello(upstream=upstream.url, api_key="")
             await eventually(lambda: client.status().upstreams[0].state == 4, "refused")
-            assert "upgrade the kelt on this host" in client.status().upstreams[0].reason
+            assert "upgrade kelt on this host" in client.status().upstreams[0].reason
 
 
 async def test_an_unreadable_folder_is_parked_and_the_others_go_on(daemon):
@@ -517,7 +517,7 @@ async def test_an_offline_run_that_was_finished_is_sent_while_its_process_lives(
         with daemon.client() as client:
             replies = await to_thread(lambda: list(client.sync(paths=[])))
         assert trainer.poll() is None
-        (progress,) = replies[-1].folders
+        (progress,) = last_reports(replies)
         assert (progress.error, progress.committed) == ("", progress.records)
         (folder,) = daemon.state_dir.runs.iterdir()
         writer_id = daemon.writer_id(folder.name)

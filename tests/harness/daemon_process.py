@@ -111,6 +111,11 @@ def daemon_of(root: Path, **options) -> Iterator[DaemonProcess]:
                     pipe.close()
 
 
+def last_reports(replies):
+    """What a sync said last of each folder: a reply tells only of those that have changed."""
+    return list({f.path: f for reply in replies for f in reply.folders}.values())
+
+
 def await_ready(trainer: subprocess.Popen[str]) -> None:
     assert trainer.stdout is not None
     assert trainer.stdout.readline() == "ready\n"

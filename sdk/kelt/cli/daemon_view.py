@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kelt.cli.sync_watch import upstream_sentence
 from kelt.cli.terminal import Column
 from kelt.cli.wording import age, count
+from kelt.syncing.watch import upstream_sentence
 from kelt_proto.v1 import sidecar_pb2
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def _run_dict(run: sidecar_pb2.RunStatus) -> dict[str, Any]:
         "entity": run.entity,
         "project": run.project,
         "run_id": run.run_id,
+        "label": run.label,
         "upstream": run.upstream,
         "state": run.state,
         "reason": run.reason,
@@ -67,19 +68,6 @@ def _run_dict(run: sidecar_pb2.RunStatus) -> dict[str, Any]:
         "bytes": run.bytes,
         "lost_rows": run.lost_rows,
         "problem": run.problem,
-    }
-
-
-def folder_dict(folder: sidecar_pb2.FolderProgress) -> dict[str, Any]:
-    """How far a run folder has been synced."""
-    return {
-        "path": folder.path,
-        "entity": folder.entity,
-        "project": folder.project,
-        "run_id": folder.run_id,
-        "records": folder.records,
-        "committed": folder.committed,
-        "error": folder.error,
     }
 
 
@@ -113,7 +101,7 @@ def run_rows(runs: Sequence[dict[str, Any]], *, now: float) -> list[list[str]]:
     """Cells for `RUN_COLUMNS`."""
     return [
         [
-            run_name(run),
+            f"{run_name(run)} ({run['label']})" if run["label"] else run_name(run),
             run["state"],
             str(waiting_records(run)),
             str(run["committed_records"]),

@@ -1,13 +1,11 @@
-"""`kelt sync`: have run folders sent, and see them arrive."""
+"""`kelt sync`: what waits, have it sent, and see it arrive."""
 
 from __future__ import annotations
 
 import contextlib
-import queue
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,24 +14,31 @@ import typer
 from kelt.cli.daemon_commands import settings
 from kelt.cli.exit_codes import CliError, ExitCode
 from kelt.cli.options import AsJson
-from kelt.cli.sync_watch import SyncWatch
-from kelt.cli.terminal import console, note, say, say_json
-from kelt.cli.wording import count, plain
+from kelt.cli.sync_view import (
+    COLUMNS,
+    result_dict,
+    run_dict,
+    run_sentence,
+    table_rows,
+    totals,
+    waiting_totals,
+)
+from kelt.cli.terminal import console, print_table, say, say_json
+from kelt.cli.wording import plain
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from kelt.sidecar_client import SidecarClient
-    from kelt_proto.v1.sidecar_pb2 import SyncReply
+    from kelt.settings import Settings
+    from kelt.syncing.engine import OnProgress, SyncPlan
+    from kelt.syncing.outcome import SyncedRun, SyncResult
 
-#: How long to wait for an upstream that cannot be reached.
-UPSTREAM_WAIT_S = 15.0
-_TICK_S = 0.25
 #: More bars than that do not fit on a screen; the report at the end names all runs.
 _BARS_MAX = 20
+_WAIT_S = 15.0
 
 
-def sync(
+def sync(  # the options
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -42,6 +47,32 @@ def sync(
         ),
     ] = None,
     *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Only say what would be sent.")
+    ] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Follow runs that are still being written, until they end or Ctrl-C."
+        ),
+    ] = False,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            "--upstream",
+            metavar="URL",
+            help="Send them to this server, and from now on, whatever they were logged for.",
+        ),
+    ] = None,
+    include_synced: Annotated[
+        bool | None,
+        typer.Option(
+            "--include-synced/--skip-synced",
+            help="Also those that are known to be upstream; by default those that are named.",
+            show_default=False,
+        ),
+    ] = None,
     wait_s: Annotated[
         float,
         typer.Option(
@@ -50,27 +81,55 @@ def sync(
             min=0,
             help="How long to wait while the upstream cannot be reached.",
         ),
-    ] = UPSTREAM_WAIT_S,
+    ] = _WAIT_S,
     as_json: AsJson = False,
 ) -> None:
     """Send runs that wait, such as offline ones.
 
-    Ends when the upstream has committed them. Repeating it is safe: what is already there is not
-    sent again. --json prints a run a line.
+    Lists what waits, asks on a terminal, and ends when the upstream has committed it. Repeating it
+    is safe, and so is interrupting it: what is already there is not sent again. --json prints a
+    run a line, and a line with the totals.
     """
-    from kelt.launcher import ensure_daemon  # noqa: PLC0415 # only here
-    from kelt.sidecar_client import SidecarClient  # noqa: PLC0415 # loads gRPC
+    from kelt.syncing.engine import plan_sync, run_sync  # noqa: PLC0415 # loads protobuf
 
-    folders = [_folder(path) for path in paths or []]
-    chosen = settings()
-    place = ensure_daemon(chosen)
-    with SidecarClient(socket=place.socket) as client:
-        client.hello(upstream=chosen.upstream, api_key=chosen.api_key)
-        if not folders and not as_json:
-            _say_waiting(client)
-        watch = SyncWatch(wait_s=wait_s, now=time.monotonic())
-        _follow(client, folders, watch=watch, is_quiet=as_json)
-    _report(watch, as_json=as_json)
+    chosen = _settings(upstream)
+    plan = plan_sync(
+        [_folder(path) for path in paths] if paths else None,
+        settings=chosen,
+        upstream=chosen.upstream.rstrip("/") if upstream else "",
+        live=live,
+        include_synced=include_synced,
+        wait_s=wait_s,
+    )
+    if not plan.runs and not plan.missing:
+        if as_json:
+            say_json(result_dict(plan.dry_result()))
+        else:
+            say("Nothing waits to be sent.")
+        return
+    if not as_json:
+        _list(plan, chosen)
+    if dry_run:
+        _end(plan.dry_result(), as_json=as_json)
+        return
+    if not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty():
+        typer.confirm("Send them?", default=True, abort=True)
+    told = _Told()
+    with _shown(told, is_quiet=as_json) as show:
+        result = run_sync(plan, settings=chosen, on_progress=show)
+    for run in () if as_json else result.runs:
+        told.tell(run)
+    _end(result, as_json=as_json)
+
+
+def _settings(upstream: str | None) -> Settings:
+    if not upstream:
+        return settings()
+    import os  # noqa: PLC0415 # here alone
+
+    from kelt.settings import load_settings  # noqa: PLC0415 # as above
+
+    return load_settings({"upstream": upstream}, os.environ)
 
 
 def _folder(path: Path) -> Path:
@@ -82,112 +141,81 @@ def _folder(path: Path) -> Path:
     return path.absolute()
 
 
-def _say_waiting(client: SidecarClient) -> None:
-    from kelt.cli.daemon_view import (  # noqa: PLC0415 # loads protobuf
-        run_name,
-        status_dict,
-        waiting_records,
-    )
+def _list(plan: SyncPlan, chosen: Settings) -> None:
+    from kelt.cli.daemon_commands import fetch_status  # noqa: PLC0415 # may load gRPC
+    from kelt.errors import KeltError  # noqa: PLC0415 # as above
 
-    for run in status_dict(client.status())["runs"]:
-        if run["state"] == "waiting":
-            note(f"{run_name(run)} waits in {run['path']}.")
-        elif waiting := waiting_records(run):
-            note(f"{run_name(run)}: {count(waiting, 'record')} to send.")
-
-
-def _follow(
-    client: SidecarClient, folders: list[Path], *, watch: SyncWatch, is_quiet: bool
-) -> None:
-    """Takes the daemon's reports until all is sent, or waiting is of no more use."""
-    from kelt.cli.daemon_view import folder_dict, upstream_dict  # noqa: PLC0415 # loads protobuf
-
-    with _bars(is_quiet=is_quiet) as show:
-        for reply in _replies(client, folders):
-            if reply is not None:
-                watch.take(
-                    folders=[folder_dict(folder) for folder in reply.folders],
-                    upstream=upstream_dict(reply.upstream_state),
-                    is_done=reply.done,
-                    now=time.monotonic(),
-                )
-                show(watch.folders)
-            if watch.is_over(now=time.monotonic()):
-                return
-
-
-def _replies(client: SidecarClient, folders: list[Path]) -> Iterator[SyncReply | None]:
-    """The daemon's reports, and None now and then while there is none."""
-    arrived: queue.Queue[SyncReply | Exception | None] = queue.Queue(maxsize=8)
-
-    def read() -> None:
-        try:
-            for reply in client.sync(paths=folders, retry_now=True):
-                arrived.put(reply)
-            arrived.put(None)
-        except Exception as error:  # noqa: BLE001 # raised again by who reads the queue
-            arrived.put(error)
-
-    # gRPC's blocking stream knows no deadline for the next message.
-    threading.Thread(target=read, name="kelt-sync", daemon=True).start()
-    while True:
-        try:
-            item = arrived.get(timeout=_TICK_S)
-        except queue.Empty:
-            yield None
-            continue
-        if item is None:
-            return
-        if isinstance(item, Exception):
-            raise item
-        yield item
+    status: dict[str, Any] | None = None
+    with contextlib.suppress(KeltError):
+        status = fetch_status(chosen.state_dir)
+    print_table(COLUMNS, table_rows(plan, status=status, now=time.time()))
+    for path in plan.missing:
+        say(plain(f"{path}: holds no run folder (a folder with run.json)."))
+    say(waiting_totals(plan))
 
 
 @contextlib.contextmanager
-def _bars(*, is_quiet: bool) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
-    """A bar a run on a terminal; nothing elsewhere."""
-    if is_quiet or not sys.stderr.isatty():
-        yield lambda _: None
+def _shown(told: _Told, *, is_quiet: bool) -> Iterator[OnProgress]:
+    """Bars on a terminal, elsewhere a line a run as soon as it is through."""
+    if is_quiet or not sys.stdout.isatty():
+        yield (lambda _: None) if is_quiet else told.tell_ended
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+    with _bars() as show:
+        yield show
 
-    from kelt.cli.daemon_view import run_name  # noqa: PLC0415 # loads protobuf
+
+class _Told:
+    """A line a run, as soon as it is through."""
+
+    def __init__(self) -> None:
+        self._paths: set[Path] = set()
+
+    def tell_ended(self, runs: Sequence[SyncedRun]) -> None:
+        """Those that are through and were not told of yet."""
+        for run in runs:
+            if run.is_synced or run.error:
+                self.tell(run)
+
+    def tell(self, run: SyncedRun) -> None:
+        """Once."""
+        if run.path not in self._paths:
+            self._paths.add(run.path)
+            say(plain(run_sentence(run)))
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[OnProgress]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
 
     progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        console=console(sys.stderr),
+        console=console(sys.stdout),
         transient=True,
     )
-    tasks: dict[str, TaskID] = {}
+    tasks: dict[Path, TaskID] = {}
 
-    def show(folders: list[dict[str, Any]]) -> None:
-        for folder in folders[:_BARS_MAX]:
-            path = folder["path"]
-            if path not in tasks:
-                tasks[path] = progress.add_task(plain(run_name(folder)), total=None)
-            progress.update(tasks[path], total=folder["records"], completed=folder["committed"])
+    def show(runs: Sequence[SyncedRun]) -> None:
+        for run in runs[:_BARS_MAX]:
+            if run.path not in tasks:
+                tasks[run.path] = progress.add_task(plain(run.name), total=None)
+            progress.update(tasks[run.path], total=run.records, completed=run.committed)
 
     with progress:
         yield show
 
 
-def _report(watch: SyncWatch, *, as_json: bool) -> None:
-    from kelt.cli.daemon_view import run_name  # noqa: PLC0415 # loads protobuf
-
-    for folder in watch.folders:
-        if as_json:
-            say_json(folder)
-            continue
-        name = plain(run_name(folder))
-        if folder["error"]:
-            say(f"{name}: {plain(folder['error'])}")
-        elif folder["committed"] < folder["records"]:
-            say(f"{name}: {folder['committed']:,} of {count(folder['records'], 'record')} upstream")
-        else:
-            say(f"{name}: {count(folder['records'], 'record')} upstream")
-    if not watch.folders and not as_json:
-        say("Nothing waits to be sent.")
-    if (failure := watch.failure()) is not None:
-        raise failure
+def _end(result: SyncResult, *, as_json: bool) -> None:
+    if as_json:
+        for run in result.runs:
+            say_json(run_dict(run))
+        say_json(result_dict(result))
+    else:
+        for line in totals(result):
+            say(line)
+    if result.is_interrupted:
+        raise CliError(result.error, code=ExitCode.INTERRUPTED)
+    if result.error:
+        code = ExitCode.UNREACHABLE if result.is_unreachable else ExitCode.FAILED
+        raise CliError(result.error, code=code)

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from kelt.cli.exit_codes import ExitCode
-from kelt.cli.sync_watch import SILENCE_S_MAX, SyncWatch, upstream_sentence
+from kelt.syncing.watch import SILENCE_S_MAX, SyncWatch, upstream_sentence
 
 REACHABLE = {"state": "reachable", "reason": "", "url": "http://up"}
 AWAY = {"state": "unreachable", "reason": "connection refused.", "url": "http://up"}
 REFUSED = {"state": "refused", "reason": "the key is wrong.", "url": "http://up"}
 
 
-def folder(*, records, committed, error=""):
-    return {"path": "/r", "records": records, "committed": committed, "error": error}
+def folder(*, records, committed, error="", path="/r", skipped=0):
+    is_synced = not error and committed == records
+    return {
+        "path": path, "records": records, "committed": committed, "error": error,
+        "skipped": skipped, "is_synced": is_synced,
+    }  # fmt: skip
 
 
 def watch_after(*reports, wait_s=10.0, is_done=False):
@@ -35,10 +38,10 @@ def test_nothing_to_send_is_a_success():
     "bad", [folder(records=5, committed=4), folder(records=5, committed=5, error="no run.json")]
 )
 def test_one_run_that_failed_fails_the_command_and_the_others_count(bad):
-    good = folder(records=1, committed=1)
+    good = folder(records=1, committed=1, path="/good")
     failure = watch_after((1, REACHABLE, [good, bad]), is_done=True).failure()
-    assert failure.code is ExitCode.FAILED
-    assert "1 run of 2" in str(failure)
+    assert not failure.is_unreachable
+    assert "1 run of 2" in failure.sentence
 
 
 def test_an_upstream_out_of_reach_is_waited_for_and_then_reported_as_unreachable():
@@ -46,8 +49,8 @@ def test_an_upstream_out_of_reach_is_waited_for_and_then_reported_as_unreachable
     watch = watch_after((1, AWAY, some), (5, AWAY, some))
     assert not watch.is_over(now=10.9)
     assert watch.is_over(now=11)
-    assert watch.failure().code is ExitCode.UNREACHABLE
-    assert "connection refused" in str(watch.failure())
+    assert watch.failure().is_unreachable
+    assert "connection refused" in watch.failure().sentence
 
 
 def test_an_upstream_is_named_once_whether_or_not_the_daemon_names_it():
@@ -68,12 +71,35 @@ def test_a_refusal_that_lasts_is_a_failure_and_not_an_outage():
     watch = watch_after((1, REFUSED, some))
     assert not watch.is_over(now=10.9)
     assert watch.is_over(now=11)
-    assert watch.failure().code is ExitCode.FAILED
-    assert "the key is wrong" in str(watch.failure())
+    assert not watch.failure().is_unreachable
+    assert "the key is wrong" in watch.failure().sentence
 
 
 def test_a_daemon_that_falls_silent_is_not_waited_for():
     watch = watch_after((1, REACHABLE, []), wait_s=1e9)
     assert not watch.is_over(now=SILENCE_S_MAX)
     assert watch.is_over(now=1 + SILENCE_S_MAX)
-    assert watch.failure().code is ExitCode.UNREACHABLE
+    assert watch.failure().is_unreachable
+
+
+def test_a_reply_names_only_what_changed_and_the_rest_stays():
+    watch = watch_after(
+        (1, REACHABLE, [folder(records=5, committed=0), folder(records=2, committed=2, path="/s")]),
+        (2, REACHABLE, [folder(records=5, committed=5)]),
+        is_done=True,
+    )
+    assert [f["committed"] for f in watch.folders] == [5, 2]
+    assert watch.failure() is None
+
+
+def test_committed_without_the_upstreams_word_is_not_synced():
+    said = folder(records=5, committed=5) | {"is_synced": False}
+    assert watch_after((1, REACHABLE, [said]), is_done=True).failure() is not None
+
+
+def test_what_was_sent_before_a_daemon_died_still_counts_as_sent():
+    watch = watch_after(
+        (1, REACHABLE, [folder(records=9, committed=4, skipped=1)]),
+        (2, REACHABLE, [folder(records=9, committed=9, skipped=4)]),
+    )
+    assert watch.folders[0]["skipped"] == 1

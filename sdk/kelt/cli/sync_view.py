@@ -1,0 +1,140 @@
+"""What `kelt sync` shows: what waits, and what came of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from kelt.cli.terminal import Column
+from kelt.cli.wording import age, count, size
+
+if TYPE_CHECKING:
+    from kelt.syncing.engine import SyncPlan
+    from kelt.syncing.outcome import SyncedRun, SyncResult
+    from kelt.syncing.survey import RunOnDisk
+
+COLUMNS = (
+    Column("RUN"),
+    Column("STATE", is_kept=True),
+    Column("AGE", is_number=True, is_kept=True),
+    Column("ROWS", is_number=True, is_kept=True),
+    Column("RECORDS", is_number=True, is_kept=True),
+    Column("SIZE", is_number=True, is_kept=True),
+    Column("UPSTREAM"),
+    Column("WHY IT WAITS"),
+)
+
+
+def table_rows(plan: SyncPlan, *, status: Mapping[str, Any] | None, now: float) -> list[list[str]]:
+    """Cells for `COLUMNS`: a run that waits each."""
+    return [
+        [
+            run.name,
+            run.state,
+            age(now - run.started_at) if run.started_at else "-",
+            f"{run.waiting.rows:,}",
+            f"{run.waiting.records:,}",
+            size(run.size_bytes),
+            plan.upstream or run.upstream,
+            _reason(run, status),
+        ]
+        for run in plan.runs
+    ]
+
+
+def _reason(run: RunOnDisk, status: Mapping[str, Any] | None) -> str:
+    lost = f"{count(run.waiting.lost_rows, 'row')} lost; " if run.waiting.lost_rows else ""
+    return lost + (run.problem or _waits_for(run, status))
+
+
+def _waits_for(run: RunOnDisk, status: Mapping[str, Any] | None) -> str:
+    if not run.is_waiting:
+        return "is upstream, as far as is known here"
+    if run.reason.startswith("an offline"):
+        return run.reason
+    if status is None:
+        return "no daemon runs"
+    for known in status["runs"]:
+        if known["path"] == str(run.path) and known["problem"]:
+            return str(known["problem"])
+    for upstream in status["upstreams"]:
+        if upstream["url"] == run.upstream and upstream["state"] != "reachable":
+            return f"the upstream is {upstream['state']}"
+    return "being sent" if run.state == "running" else run.reason
+
+
+def waiting_totals(plan: SyncPlan) -> str:
+    """The sum of what waits."""
+    rows = sum(run.waiting.rows for run in plan.runs)
+    records = sum(run.waiting.records for run in plan.runs)
+    size_bytes = sum(run.size_bytes for run in plan.runs)
+    return (
+        f"{count(len(plan.runs), 'run')}: {count(rows, 'row')} in {count(records, 'record')}, "
+        f"{size(size_bytes)} on disk."
+    )
+
+
+def run_sentence(run: SyncedRun) -> str:
+    """What came of a run, in a line."""
+    numbers = (
+        f"{count(run.sent, 'record')} sent ({count(run.rows, 'row')}), {run.skipped:,} skipped"
+    )
+    if run.lost_rows:
+        numbers += f", {count(run.lost_rows, 'row')} lost"
+    if run.is_synced:
+        return f"{run.name}: synced to {run.upstream}: {numbers}"
+    if run.error:
+        return f"{run.name}: NOT synced: {run.error}"
+    return f"{run.name}: NOT synced: {run.committed:,} of {count(run.records, 'record')} upstream"
+
+
+def totals(result: SyncResult) -> list[str]:
+    """The last lines: exact sums."""
+    sent = (
+        f"{count(result.records_sent, 'record')} ({count(result.rows_sent, 'row')})"
+        f", {result.records_skipped:,} skipped because they are there already"
+    )
+    if result.is_dry_run:
+        lines = [f"Would send {sent}. Nothing was sent."]
+    else:
+        of_all = f" of {len(result.runs):,}" if result.synced < len(result.runs) else ""
+        noun = "run" if len(result.runs) == 1 else "runs"
+        lines = [f"Synced {result.synced:,}{of_all} {noun}: sent {sent}."]
+    if result.lost_rows:
+        lines.append(
+            f"{count(result.lost_rows, 'row')} had been lost before; their runs show where."
+        )
+    return lines
+
+
+def run_dict(run: SyncedRun) -> dict[str, Any]:
+    """A run for scripts."""
+    return {
+        "path": str(run.path),
+        "entity": run.entity,
+        "project": run.project,
+        "run_id": run.run_id,
+        "upstream": run.upstream,
+        "is_synced": run.is_synced,
+        "records": run.records,
+        "committed": run.committed,
+        "sent": run.sent,
+        "skipped": run.skipped,
+        "rows": run.rows,
+        "lost_rows": run.lost_rows,
+        "error": run.error,
+    }
+
+
+def result_dict(result: SyncResult) -> dict[str, Any]:
+    """The totals for scripts."""
+    return {
+        "runs": len(result.runs),
+        "synced": result.synced,
+        "records_sent": result.records_sent,
+        "records_skipped": result.records_skipped,
+        "rows_sent": result.rows_sent,
+        "lost_rows": result.lost_rows,
+        "is_dry_run": result.is_dry_run,
+        "error": result.error,
+    }

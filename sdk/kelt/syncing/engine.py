@@ -1,0 +1,300 @@
+"""Having run folders sent: surveys them, asks the daemon, follows its reports, adds up."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kelt.errors import DaemonUnavailableError, KeltError
+from kelt.settings import Settings
+from kelt.syncing.outcome import SyncedRun, SyncResult
+from kelt.syncing.survey import RunOnDisk, count, find_run_folders, survey, survey_all
+from kelt.syncing.watch import SyncWatch
+
+if TYPE_CHECKING:
+    from kelt.sidecar_client import SidecarClient
+    from kelt_proto.v1.sidecar_pb2 import FolderProgress, SyncReply
+
+#: How long to wait for an upstream that cannot be reached.
+UPSTREAM_WAIT_S = 15.0
+_TICK_S = 0.25
+#: So many daemons may die in the middle of one sync.
+_DAEMONS_MAX = 5
+
+OnProgress = Callable[[Sequence[SyncedRun]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncPlan:
+    """What is to be sent, and how.
+
+    Attributes:
+        upstream: where to, whatever the folders name; empty: as they say.
+        live: follow runs that are still being written, until they end.
+        wait_s: how long an upstream may stay out of reach without any progress.
+    """
+
+    runs: tuple[RunOnDisk, ...]
+    missing: tuple[Path, ...] = ()
+    upstream: str = ""
+    live: bool = False
+    wait_s: float = UPSTREAM_WAIT_S
+
+    def dry_result(self) -> SyncResult:
+        """What would be sent, by the files alone."""
+        runs = [
+            SyncedRun(
+                path=run.path,
+                entity=run.entity,
+                project=run.project,
+                run_id=run.run_id,
+                upstream=self.upstream or run.upstream,
+                records=run.committed + run.waiting.records,
+                committed=run.committed,
+                sent=run.waiting.records,
+                skipped=run.committed,
+                rows=run.waiting.rows,
+                lost_rows=run.waiting.lost_rows,
+                error=run.problem,
+            )
+            for run in self.runs
+        ]
+        return SyncResult(
+            runs=(*runs, *map(_nothing_in, self.missing)),
+            error=_failed_sentence([*runs, *map(_nothing_in, self.missing)]),
+            is_dry_run=True,
+        )
+
+
+def plan_sync(
+    paths: Sequence[Path] | None,
+    *,
+    settings: Settings,
+    upstream: str = "",
+    live: bool = False,
+    include_synced: bool | None = None,
+    wait_s: float = UPSTREAM_WAIT_S,
+) -> SyncPlan:
+    """Looks at what lies there. Reads only.
+
+    Args:
+        paths: run folders, or folders of them; None: all that wait on this host.
+        settings: the state folder.
+        upstream: see `SyncPlan`.
+        live: see `SyncPlan`.
+        include_synced: whether runs are asked for that the upstream is known to have; by default
+            those that are named.
+        wait_s: see `SyncPlan`.
+    """
+    missing: list[Path] = []
+    if paths is None:
+        found = survey_all(settings.state_dir)
+    else:
+        folders: dict[Path, None] = {}
+        for path in paths:
+            inside = find_run_folders(path)
+            folders |= dict.fromkeys(inside)
+            if not inside:
+                missing.append(path)
+        found = [survey(path, state_dir=settings.state_dir) for path in folders]
+    takes_all = paths is not None if include_synced is None else include_synced
+    # Another upstream than the one that is known to have them may have none of them.
+    runs = [
+        run
+        for run in found
+        if takes_all
+        or run.is_waiting
+        or run.problem
+        or (live and run.state in {"running", "unknown"})
+        or (upstream and upstream != run.upstream)
+    ]
+    return SyncPlan(
+        runs=tuple(runs), missing=tuple(missing), upstream=upstream, live=live, wait_s=wait_s
+    )
+
+
+def run_sync(
+    plan: SyncPlan, *, settings: Settings, on_progress: OnProgress | None = None
+) -> SyncResult:
+    """Has it sent, and returns when the upstream has committed it or that is of no more use.
+
+    Raises:
+        KeltError: no daemon can be started, or it refuses.
+    """
+    if not plan.runs:
+        lost = [_nothing_in(path) for path in plan.missing]
+        return SyncResult(runs=tuple(lost), error=_failed_sentence(lost))
+    from kelt.launcher import ensure_daemon  # noqa: PLC0415 # starts processes
+    from kelt.sidecar_client import SidecarClient  # noqa: PLC0415 # loads gRPC
+
+    watch = SyncWatch(wait_s=plan.wait_s, now=time.monotonic())
+    counted = _RowCounts(plan)
+    is_interrupted = False
+    broken: KeltError | None = None
+    for _ in range(_DAEMONS_MAX):
+        broken = None
+        place = ensure_daemon(settings)
+        try:
+            with SidecarClient(socket=place.socket) as client:
+                client.hello(upstream=plan.upstream or settings.upstream, api_key=settings.api_key)
+                for _ in _follow(client, plan, watch):
+                    if on_progress is not None:
+                        on_progress([counted(run) for run in _runs_of(plan, watch)])
+        except KeyboardInterrupt:
+            is_interrupted = True
+        except DaemonUnavailableError as killed:
+            broken = killed  # killed in the middle: another one goes on where it stood
+            continue
+        break
+    runs = tuple(counted(run) for run in _runs_of(plan, watch))
+    failure = watch.failure()
+    error = failure.sentence if failure is not None else _failed_sentence(runs)
+    if broken is not None:
+        error = f"{broken} Nothing is lost by it; run `kelt sync` again."
+    if is_interrupted:
+        error = "Interrupted; the daemon goes on with what it was asked to send."
+    return SyncResult(
+        runs=runs,
+        error=error,
+        is_unreachable=broken is not None or (failure is not None and failure.is_unreachable),
+        is_interrupted=is_interrupted,
+    )
+
+
+def _follow(client: SidecarClient, plan: SyncPlan, watch: SyncWatch) -> Iterator[None]:
+    """Takes the daemon's reports until all is sent, or waiting is of no more use."""
+    for reply in _replies(client, plan):
+        if reply is not None:
+            watch.take(
+                folders=[_folder(folder) for folder in reply.folders],
+                upstream=_upstream(reply),
+                is_done=reply.done,
+                now=time.monotonic(),
+            )
+            yield
+        # What is followed may pause for as long as it likes.
+        if not plan.live and watch.is_over(now=time.monotonic()):
+            return
+
+
+def _replies(client: SidecarClient, plan: SyncPlan) -> Iterator[SyncReply | None]:
+    """The daemon's reports, and None now and then while there is none."""
+    arrived: queue.Queue[SyncReply | Exception | None] = queue.Queue(maxsize=8)
+    paths = [run.path for run in plan.runs]
+
+    def read() -> None:
+        try:
+            for reply in client.sync(
+                paths=paths, retry_now=True, upstream=plan.upstream, live=plan.live
+            ):
+                arrived.put(reply)
+            arrived.put(None)
+        except Exception as error:  # noqa: BLE001 # raised again by who reads the queue
+            arrived.put(error)
+
+    # gRPC's blocking stream knows no deadline for the next message.
+    threading.Thread(target=read, name="kelt-sync", daemon=True).start()
+    while True:
+        try:
+            item = arrived.get(timeout=_TICK_S)
+        except queue.Empty:
+            yield None
+            continue
+        if item is None:
+            return
+        if isinstance(item, Exception):
+            raise item
+        yield item
+
+
+def _folder(folder: FolderProgress) -> dict[str, Any]:
+    return {
+        "path": folder.path,
+        "entity": folder.entity,
+        "project": folder.project,
+        "run_id": folder.run_id,
+        "upstream": folder.upstream,
+        "records": folder.records,
+        "committed": folder.committed,
+        "skipped": folder.skipped,
+        "lost_rows": folder.lost_rows,
+        "is_synced": folder.is_synced,
+        "error": folder.error,
+    }
+
+
+def _upstream(reply: SyncReply) -> dict[str, Any]:
+    from kelt_proto.v1.sidecar_pb2 import UpstreamState  # noqa: PLC0415 # loads protobuf
+
+    state = reply.upstream_state
+    name = UpstreamState.State.Name(state.state).lower()
+    return {"url": state.url, "state": name, "reason": state.reason}
+
+
+def _runs_of(plan: SyncPlan, watch: SyncWatch) -> list[SyncedRun]:
+    runs = [
+        SyncedRun(
+            path=Path(folder["path"]),
+            entity=folder["entity"],
+            project=folder["project"],
+            run_id=folder["run_id"],
+            upstream=folder["upstream"],
+            is_synced=folder["is_synced"],
+            records=folder["records"],
+            committed=folder["committed"],
+            sent=folder["committed"] - folder["skipped"],
+            skipped=folder["skipped"],
+            lost_rows=folder["lost_rows"],
+            error=folder["error"],
+        )
+        for folder in watch.folders
+    ]
+    return [*runs, *map(_nothing_in, plan.missing)]
+
+
+class _RowCounts:
+    """How many rows there are among what was sent, as the files tell.
+
+    Counted where it was not known before it was sent, and once a run is through.
+    """
+
+    def __init__(self, plan: SyncPlan) -> None:
+        self._surveyed = {run.path: run for run in plan.runs}
+        self._counted: dict[tuple[Path, int, int], int] = {}
+
+    def __call__(self, run: SyncedRun) -> SyncedRun:
+        """The run with its rows."""
+        known = self._surveyed.get(run.path)
+        if not run.sent or known is None:
+            return run
+        through = known.committed + known.waiting.records
+        if (known.committed, through) == (run.skipped, run.committed):
+            return replace(run, rows=known.waiting.rows)
+        return replace(run, rows=self._count(run)) if run.is_synced or run.error else run
+
+    def _count(self, run: SyncedRun) -> int:
+        key = (run.path, run.skipped, run.committed)
+        if key not in self._counted:
+            try:
+                found = count(run.path, after_seq=run.skipped, through_seq=run.committed)
+            except (KeltError, OSError, ValueError):
+                return 0
+            self._counted[key] = found.rows
+        return self._counted[key]
+
+
+def _nothing_in(path: Path) -> SyncedRun:
+    return SyncedRun(path=path, error=f"{path} holds no run folder (a folder with run.json).")
+
+
+def _failed_sentence(runs: Sequence[SyncedRun]) -> str:
+    failed = sum(bool(run.error) for run in runs)
+    if not failed:
+        return ""
+    counted = "1 run" if failed == 1 else f"{failed:,} runs"
+    return f"{counted} of {len(runs):,} could not be sent; the lines above say why."
