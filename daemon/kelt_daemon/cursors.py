@@ -154,6 +154,9 @@ def keep_folder(
         filesystem.sync_file(folder / MANIFEST_NAME)
         _replace(folder / MANIFEST_COPY_NAME, asdict(manifest), filesystem, is_synced=True)
     filesystem.sync_folder(folder.parent)
+    with contextlib.suppress(OSError):  # the state folder may be new as well
+        filesystem.sync_folder(folder.parent.parent)
+        filesystem.sync_folder(folder.parent.parent.parent)
 
 
 def sweep(folder: Path, *, filesystem: Filesystem = REAL) -> None:

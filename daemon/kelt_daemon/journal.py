@@ -126,6 +126,32 @@ class Journal:
         self._next_number = segments[-1].number + 1 if segments else 1
         self._open: _Open | None = None
 
+    def make_sure(self) -> None:
+        """Syncs what was found at start: a daemon that was killed may have written and not synced.
+
+        Where that fails, it is written again into a new segment, like everything whose sync fails.
+
+        Raises:
+            OSError: that failed too.
+        """
+        written = [segment for segment in self.segments if segment.entries]
+        if not written:
+            return
+        try:
+            self.filesystem.sync_file(written[-1].path)
+        except OSError:
+            self._rewrite(written[-1])
+
+    def _rewrite(self, segment: Segment) -> None:
+        raw = self.filesystem.read(segment.path, 0, segment.end_bytes)
+        self._take_back(segment, raw)
+        try:
+            while self._rescued:
+                del self._rescued[: self._commit_once(self._rescued)]
+        finally:
+            self._finish_segment()
+        self.filesystem.unlink(segment.path)
+
     def commit(self, entries: Sequence[NewEntry]) -> int:
         """Writes and syncs as many of the entries as go into one segment, at least one.
 
@@ -210,20 +236,24 @@ class Journal:
 
         What it does not yield is a gap in the numbers, which is told when they are read.
         """
-        segment, self._open = opened.segment, None
+        self._open = None
         self.segments_rescued += 1
+        raw = b""
+        with contextlib.suppress(OSError):
+            raw = self.filesystem.read_open(opened.fd, opened.segment.end_bytes)
+        self._take_back(opened.segment, raw)
+        with contextlib.suppress(OSError):
+            self.filesystem.close(opened.fd)
+
+    def _take_back(self, segment: Segment, raw: bytes) -> None:
         if segment in self.segments:
             self.segments.remove(segment)
             self.usage.add(-segment.end_bytes)
-        with contextlib.suppress(OSError):
-            raw = self.filesystem.read_open(opened.fd, segment.end_bytes)
-            self._rescued = [
-                NewEntry(item.writer_id, item.first_seq, item.last_seq, item.payload)
-                for item in read_journal_bytes(raw, segment.path, is_whole=False)
-                if not isinstance(item, Damage)
-            ] + self._rescued
-        with contextlib.suppress(OSError):
-            self.filesystem.close(opened.fd)
+        self._rescued = [
+            NewEntry(item.writer_id, item.first_seq, item.last_seq, item.payload)
+            for item in read_journal_bytes(raw, segment.path, is_whole=False)
+            if not isinstance(item, Damage)
+        ] + self._rescued
 
     def _room(self) -> int:
         if self._open is None:
@@ -263,6 +293,8 @@ class Journal:
         )
         try:
             self.filesystem.write_at(fd, encode_journal_header(header), 0)
+            # Before any entry: where there are entries, a header that cannot be read is damage.
+            self.filesystem.sync(fd)
             self.filesystem.sync_folder(self.folder)
         except OSError:
             with contextlib.suppress(OSError):

@@ -231,7 +231,8 @@ def read_journal_bytes(raw: bytes, path: Path, *, is_whole: bool) -> Iterator[En
     try:
         seed = decode_journal_header(buffer, path).crc_seed
     except DamagedSegmentError as error:
-        if any(buffer[:JOURNAL_HEADER_BYTES]):
+        # Of a segment that was being made when the power failed nothing but the header is there.
+        if any(buffer[JOURNAL_HEADER_BYTES:]):
             yield Damage(path, 0, len(buffer), error.reason)
         return
     offset = JOURNAL_HEADER_BYTES
