@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check proto bench clean help
+.PHONY: demo test check proto bench torture mutants clean help
 
 help:
 	@echo "make demo    the main job: train, crash, fork, rewind, and compare every row"
@@ -12,6 +12,8 @@ help:
 	@echo "make check   formatting, lint, types, who imports whom, generated code, the wheel"
 	@echo "make proto   regenerate the protobuf modules"
 	@echo "make bench   measure, beside wandb"
+	@echo "make torture the same tests with many more seeds: bounded (TORTURE_MINUTES), resumable"
+	@echo "make mutants plant faults and check that the tests notice them"
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -52,6 +54,14 @@ proto:
 bench: .venv-bench/.done
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
 	.venv-bench/bin/python bench/run.py $(BENCH_ARGS)
+	.venv-bench/bin/python bench/outage.py $(OUTAGE_ARGS)
+
+TORTURE_MINUTES ?= 120
+torture: $(VENV)/.test
+	$(BIN)/python scripts/torture.py --minutes $(TORTURE_MINUTES) --workers $(WORKERS) $(TORTURE_ARGS)
+
+mutants: $(VENV)/.test
+	$(BIN)/python scripts/mutants.py --workers $(WORKERS) $(MUTANTS_ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-bench .venv-proto build dist

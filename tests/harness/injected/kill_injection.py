@@ -200,8 +200,12 @@ def taken_by_grpc(module, kill):
     module.AppendStream.__init__ = init
 
 
-def is_entries(_self, _fd, data, _offset_bytes):
-    return len(data) > 64  # a segment's header is a write of its own
+def is_journal(_self, fd):
+    return Path(f"/proc/self/fd/{fd}").readlink().name.startswith("journal-")
+
+
+def is_entries(self, fd, _data, offset_bytes):
+    return offset_bytes >= 64 and is_journal(self, fd)  # the header is a write of its own
 
 
 def half_written(module, kill):
@@ -221,7 +225,7 @@ def while_syncing(module, kill):
     original = module.RealFilesystem.sync
 
     def sync(self, fd):
-        if kill.is_due():
+        if is_journal(self, fd) and kill.is_due():
             delay_s = kill.random.random() * 0.002 if kill.seed else 0
             threading.Timer(delay_s, kill.fire).start()
             original(self, fd)
@@ -231,30 +235,22 @@ def while_syncing(module, kill):
     module.RealFilesystem.sync = sync
 
 
-class _Context:
-    """A gRPC context whose first acknowledgement of something durable is the last."""
-
-    def __init__(self, context, kill, moment):
-        self._context, self._kill, self._moment = context, kill, moment
-
-    def __getattr__(self, name):
-        return getattr(self._context, name)
-
-    async def write(self, reply):
-        is_due = reply.durable_through > 0 and self._kill.is_due()
-        if is_due and self._moment == "inside":
-            self._kill.fire()
-        await self._context.write(reply)
-        if is_due:
-            self._kill.fire()
-
-
 def at_reply(moment):
+    """The acknowledgement of something durable is never, or just, handed to gRPC."""
+
     def plant(module, kill):
         original = module._AppendStream.serve
 
-        def serve(self, requests, context):
-            return original(self, requests, _Context(context, kill, moment))
+        def serve(self, requests, write):
+            async def write_and_die(reply):
+                is_due = reply.durable_through > 0 and kill.is_due()
+                if is_due and moment == "inside":
+                    kill.fire()
+                await write(reply)
+                if is_due:
+                    kill.fire()
+
+            return original(self, requests, write_and_die)
 
         module._AppendStream.serve = serve
 
@@ -276,11 +272,11 @@ def while_pushing(module, kill):
 def in_recovery(moment):
     """The daemon that looks at what a killed one left dies too."""
     wrap = {
-        "before": before("load_folder", when=lambda path, **_: has_journal(path)),
+        "before": before("load_folder", when=lambda path, *_, **__: has_journal(path)),
         "inside": at_line(
-            "load_folder", "_restore(folder", when=lambda path, **_: has_journal(path)
+            "load_folder", "_restore(folder", when=lambda path, *_, **__: has_journal(path)
         ),
-        "after": after("load_folder", when=lambda path, **_: has_journal(path)),
+        "after": after("load_folder", when=lambda path, *_, **__: has_journal(path)),
     }[moment]
 
     def plant(module, kill):
@@ -410,9 +406,9 @@ POINTS = {
     "journal_append:after": Point(
         "daemon", _FS, after("RealFilesystem.write_at", when=is_entries), 4
     ),
-    "fdatasync:before": Point("daemon", _FS, before("RealFilesystem.sync"), 4),
+    "fdatasync:before": Point("daemon", _FS, before("RealFilesystem.sync", when=is_journal), 4),
     "fdatasync:inside": Point("daemon", _FS, while_syncing, 4),
-    "fdatasync:after": Point("daemon", _FS, after("RealFilesystem.sync"), 4),
+    "fdatasync:after": Point("daemon", _FS, after("RealFilesystem.sync", when=is_journal), 4),
     "ack:before": Point("daemon", _COMMIT, before("GroupCommitter._settle", when=has_durable), 4),
     "ack:inside": Point("daemon", "kelt_daemon.ingest", at_reply("inside"), 4),
     "ack:after": Point("daemon", "kelt_daemon.ingest", at_reply("after"), 4),
@@ -445,7 +441,7 @@ POINTS = {
     ),
     "cursor_save:before": Point("daemon", _CURSORS, before("_replace", when=is_cursors), 3),
     "cursor_save:inside": Point(
-        "daemon", _CURSORS, at_line("_replace", "partial.replace(path)", when=is_cursors), 3
+        "daemon", _CURSORS, at_line("_replace", "rename(partial, path)", when=is_cursors), 3
     ),
     "cursor_save:after": Point("daemon", _CURSORS, after("_replace", when=is_cursors), 3),
     "gc:before": Point("daemon", "kelt_daemon.retention", before("_drop"), 1),

@@ -1,0 +1,220 @@
+"""The long tier: the same tests as `make test` with many more seeds, for a bounded time.
+
+    python scripts/torture.py [--minutes 120] [--tiers kills,simulation,…] [--workers 2] [--afresh]
+
+Work is cut into units, each with its own seeds, taken from the tiers in turn, so that a short run
+touches all of them and the next one goes on behind it: what is done stands in
+build/torture/state.json. Counts by phase and fault are appended to build/torture/results.jsonl. A
+unit that fails prints the command that repeats it, stays undone and makes the exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build" / "torture"
+STATE, RESULTS = BUILD / "state.json", BUILD / "results.jsonl"
+UNIT_LIMIT_S = 3600.0
+_KILLED = "no end in time"
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Tests that take their seeds from the environment.
+
+    Attributes:
+        name: what people choose it by.
+        paths: what to run; the tier is left out where the first is not there.
+        units: into how many pieces the whole is cut.
+        environment: of a unit; `{seed}` is where its seeds begin.
+        seeds: how many each unit takes, so that `{seed}` goes on behind the unit before.
+        workers: how many processes at most; tests of time and load want 1.
+        is_script: the first path is a program and the others its arguments.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    units: int = 1
+    environment: dict[str, str] = field(default_factory=dict)
+    seeds: int = 1
+    workers: int = 8
+    is_script: bool = False
+
+    @property
+    def is_there(self) -> bool:
+        """Whether its tests are in this tree."""
+        return (ROOT / self.paths[0].partition("::")[0]).exists()
+
+
+TIERS = (
+    Tier(
+        "kills",
+        ("tests/kill_points/test_kill_points.py",),
+        units=25,
+        environment={"KELT_TORTURE_FIRST_SEED": "{seed}", "KELT_TORTURE_KILL_ROUNDS": "1"},
+    ),
+    Tier("stores", ("tests/kill_points/test_store_kills.py",), workers=1),
+    Tier(
+        "simulation",
+        ("tests/simulation",),
+        units=40,
+        seeds=500,
+        environment={"KELT_TORTURE_FIRST_SEED": "{seed}", "KELT_TORTURE_SEEDS": "500"},
+    ),
+    Tier(
+        "crashes",
+        ("tests/daemon/test_journal_crashes.py",),
+        units=10,
+        seeds=1,
+        environment={"KELT_TORTURE_FIRST_SEED": "{seed}", "KELT_TORTURE_CRASH_POINTS": "200000"},
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of a tier."""
+
+    tier: Tier
+    number: int
+
+    @property
+    def name(self) -> str:
+        """As in the state file."""
+        return f"{self.tier.name}:{self.number}"
+
+    @property
+    def seed(self) -> int:
+        """Where its seeds begin; the commit tier has those before."""
+        return (self.number + 1) * self.tier.seeds
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes it this unit."""
+        return {k: v.format(seed=self.seed) for k, v in self.tier.environment.items()}
+
+    def command(self, *, workers: int) -> list[str]:
+        """What runs it."""
+        if self.tier.is_script:
+            arguments = [part.format(seed=self.seed) for part in self.tier.paths]
+            return [sys.executable, *arguments]
+        count = min(workers, self.tier.workers)
+        spread = ["-n", str(count), "--dist", "worksteal"] if count > 1 else []
+        timeout = ["-o", f"timeout={UNIT_LIMIT_S:.0f}"]
+        return [sys.executable, "-m", "pytest", "-q", *timeout, *spread, *self.tier.paths]
+
+    def as_typed(self, *, workers: int) -> str:
+        """For people who repeat it."""
+        settings = [f"{key}={value}" for key, value in self.environment.items()]
+        python = os.path.relpath(sys.executable, ROOT)
+        return shlex.join([*settings, python, *self.command(workers=workers)[1:]])
+
+
+def units_in_turn(tiers: list[Tier]) -> Iterator[Unit]:
+    """The first of each tier, then the second of each, and so on."""
+    for number in range(max((tier.units for tier in tiers), default=0)):
+        for tier in tiers:
+            if number < tier.units:
+                yield Unit(tier, number)
+
+
+def run_unit(unit: Unit, *, workers: int, limit_s: float) -> tuple[bool, str]:
+    """Runs a unit; (whether all was well, the last lines of what it said)."""
+    counts = BUILD / f"counts-{unit.name.replace(':', '-')}.jsonl"
+    counts.unlink(missing_ok=True)
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("KELT_")}
+    environ |= unit.environment | {"KELT_FAULT_COUNTS": str(counts)}
+    try:
+        done = subprocess.run(
+            unit.command(workers=workers), cwd=ROOT, env=environ, check=False, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s,
+        )  # fmt: skip
+        is_good, said = done.returncode == 0, done.stdout
+    except subprocess.TimeoutExpired as error:
+        is_good, said = False, f"{_decoded(error.stdout)}\n{_KILLED}"
+    if counts.exists():
+        with RESULTS.open("a", encoding="utf-8") as results:
+            for line in counts.read_text(encoding="utf-8").splitlines():
+                told = json.loads(line) | {"unit": unit.name, "seed": unit.seed}
+                results.write(json.dumps(told) + "\n")
+        counts.unlink()
+    return is_good, said
+
+
+def _decoded(said: bytes | str | None) -> str:
+    return said.decode(errors="replace") if isinstance(said, bytes) else said or ""
+
+
+def read_state() -> dict[str, float]:
+    """What is done: unit → seconds it took."""
+    try:
+        return dict(json.loads(STATE.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def chosen_tiers(names: str) -> list[Tier]:
+    """The tiers named, or all, as far as they are there."""
+    wanted = [name for name in names.split(",") if name]
+    unknown = set(wanted) - {tier.name for tier in TIERS}
+    if unknown:
+        known = ", ".join(tier.name for tier in TIERS)
+        sys.exit(f"There is no tier {', '.join(sorted(unknown))}; choose from {known}.")
+    tiers = [tier for tier in TIERS if not wanted or tier.name in wanted]
+    for tier in tiers:
+        if not tier.is_there:
+            print(f"left out: {tier.name} ({tier.paths[0]} is not there)")
+    return [tier for tier in tiers if tier.is_there]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=120.0)
+    parser.add_argument("--tiers", default="", help="comma-separated; all without it")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--afresh", action="store_true", help="forget what is done")
+    chosen = parser.parse_args()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    if chosen.afresh:
+        STATE.unlink(missing_ok=True)
+        RESULTS.unlink(missing_ok=True)
+    state, failures = read_state(), 0
+    end_s = time.monotonic() + chosen.minutes * 60
+    for unit in units_in_turn(chosen_tiers(chosen.tiers)):
+        left_s = end_s - time.monotonic()
+        if unit.name in state:
+            continue
+        if left_s <= 0:
+            print("The time is over; `make torture` goes on from here.")
+            break
+        started_s = time.monotonic()
+        is_good, said = run_unit(unit, workers=chosen.workers, limit_s=min(left_s, UNIT_LIMIT_S))
+        took_s = time.monotonic() - started_s
+        if not is_good and _KILLED in said and took_s >= left_s - 1:
+            print(f"cut off  {unit.name}: the time is over; it is repeated next time")
+            break
+        word = "well    " if is_good else "FAILED  "
+        print(f"{word} {unit.name:<16} seeds from {unit.seed:<6} {took_s:6.0f} s", flush=True)
+        if is_good:
+            state[unit.name] = round(took_s, 1)
+            STATE.write_text(json.dumps(state, indent=1), encoding="utf-8")
+        else:
+            failures += 1
+            print(said[-4000:])
+            print(f"again: {unit.as_typed(workers=chosen.workers)}", flush=True)
+    print(f"{len(state)} units done, {failures} failed now; counts in {RESULTS.relative_to(ROOT)}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
