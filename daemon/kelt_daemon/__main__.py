@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import sys
 from pathlib import Path
 
 from kelt.state_dir import StateDir
 
 EXIT_UNUSABLE = 1
+_NO_LISTENING = (
+    "The daemon cannot listen on {!r}: it serves its own user over a Unix socket alone. Unset "
+    "KELT_DAEMON_LISTEN, and let programs on other machines or in other containers use a daemon of "
+    "their own."
+)
 EXIT_ALREADY_RUNNING = 3
 
 
@@ -30,6 +36,11 @@ def main(arguments: list[str]) -> int:
     from kelt_daemon.errors import AlreadyRunningError  # noqa: PLC0415
 
     os.umask(0o077)
+    # Keys are held in memory: no image of it on a disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if listen := os.environ.get("KELT_DAEMON_LISTEN"):
+        print(_NO_LISTENING.format(listen[:100]), file=sys.stderr)  # noqa: T201 # as below
+        return EXIT_UNUSABLE
     try:
         run_daemon(
             StateDir(chosen.state_dir.expanduser().absolute()),

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import anyio.abc
 import structlog
 
+from kelt.door import HAS_PEER_CREDENTIALS
 from kelt.errors import SettingsError
 from kelt.settings import load_settings
-from kelt.state_dir import StateDir
+from kelt.state_dir import StateDir, door_of
 from kelt.version import __version__
 from kelt_daemon import instance
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.control import Control
+from kelt_daemon.door import TokenGate, Tokens, serve_door
 from kelt_daemon.filesystem import RealFilesystem
 from kelt_daemon.host import this_host
 from kelt_daemon.ingest import Ingest
@@ -29,10 +32,12 @@ from kelt_daemon.retention import Retention
 from kelt_daemon.service import SidecarService, start_server
 from kelt_daemon.shipper import save_cursors
 from kelt_daemon.spools import Discovery
+from kelt_daemon.upstream import Access
 from kelt_daemon.upstream.kelt_server import KeltServer
 
 log = structlog.get_logger()
 _IDLE_LOOK_S = 1.0
+_EXIT_SLACK_S = 1.5
 EXIT_FOLDER_GONE = 1
 
 
@@ -42,6 +47,7 @@ def run_daemon(
     idle_exit_s: float | None,
     ready_fd: int | None,
     environ: Mapping[str, str],
+    config: DaemonConfig | None = None,
 ) -> None:
     """Serves a state folder until it is told to stop or nobody needs it any more.
 
@@ -49,14 +55,26 @@ def run_daemon(
         AlreadyRunningError: another daemon does.
         OSError: the folder cannot be used.
     """
-    config = DaemonConfig()
+    config = config or DaemonConfig()
     if idle_exit_s is not None:
         config = replace(config, idle_exit_s=idle_exit_s)
     state_dir.create()
     with instance.only_instance(state_dir) as lock:
         redactor = configure_logs(state_dir.logs, config)
-        daemon = Daemon(state_dir=state_dir, config=config, redactor=redactor, lock=lock)
+        daemon = Daemon(
+            state_dir=state_dir,
+            config=config,
+            redactor=redactor,
+            lock=lock,
+            on_stopping=partial(_end_for_certain, config.exit_s + _EXIT_SLACK_S),
+        )
         anyio.run(daemon.run, environ, ready_fd)
+
+
+def _end_for_certain(after_s: float) -> None:
+    """Has the kernel end this process, should the end hang: in a disk that does not answer, say."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, after_s)
 
 
 class Daemon:
@@ -67,6 +85,7 @@ class Daemon:
         config: bounds and intervals.
         redactor: learns which keys must not be logged.
         lock: that lock.
+        on_stopping: called as the end begins.
     """
 
     def __init__(
@@ -76,7 +95,9 @@ class Daemon:
         config: DaemonConfig,
         redactor: Redactor,
         lock: instance.HeldLock,
+        on_stopping: Callable[[], None],
     ) -> None:
+        self._on_stopping = on_stopping
         self._state_dir = state_dir
         self._lock = lock
         self._config = config
@@ -118,7 +139,13 @@ class Daemon:
             )
             tasks.start_soon(committer.run)
             await tasks.start(self._stop_on_signal, control)
-            server = await start_server(service, socket=self._state_dir.socket, config=config)
+            tokens, socket = Tokens(), self._state_dir.socket
+            if HAS_PEER_CREDENTIALS:
+                await tasks.start(
+                    partial(serve_door, door_of(socket), tokens=tokens, uid=os.getuid())
+                )
+            gate = TokenGate(tokens=tokens, folder=socket.parent)
+            server = await start_server(service, socket=socket, gate=gate, config=config)
             instance.sweep(self._state_dir)
             instance.write_record(self._state_dir, started_at=self._started_at)
             instance.say_ready(ready_fd)
@@ -129,6 +156,7 @@ class Daemon:
             try:
                 await control.stop_asked.wait()
             finally:
+                self._on_stopping()
                 with anyio.CancelScope(shield=True), anyio.move_on_after(config.exit_s):
                     discovery.stop()
                     ingest.stop()
@@ -142,7 +170,7 @@ class Daemon:
             tasks.cancel_scope.cancel()
 
     def _take_key(self, registry: Registry, environ: Mapping[str, str]) -> None:
-        """The key of the environment or the config file, for the upstream that is named there.
+        """Key and way of the environment or the config file, for the upstream named there.
 
         For that one alone: a run folder that somebody dropped in must not choose who is told it.
         """
@@ -151,9 +179,11 @@ class Daemon:
         except SettingsError as error:
             log.warning("settings_ignored", reason=str(error))
             return
-        if settings.api_key:
-            self._redactor.add(settings.api_key)
-            registry.keep_key(settings.upstream.rstrip("/"), settings.api_key)
+        access = Access(
+            api_key=settings.api_key or "", ca_file=settings.ca_file, proxy=settings.proxy or ""
+        )
+        self._redactor.add(access.api_key)
+        registry.keep_access(settings.upstream.rstrip("/"), access)
 
     async def _stop_on_signal(
         self,
@@ -166,7 +196,8 @@ class Daemon:
             async for number in signals:
                 if control.stop_asked.is_set():
                     # What is not on disk yet is still in the trainers' spools.
-                    self._state_dir.socket.unlink(missing_ok=True)
+                    if self._lock.is_in_place():
+                        self._state_dir.socket.unlink(missing_ok=True)
                     os._exit(128 + number)
                 log.info("daemon_stopping", signal=number.name)
                 control.stop_asked.set()

@@ -9,10 +9,12 @@ import os
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import anyio
 import structlog
 
+from kelt.addresses import without_user
 from kelt.version import __version__
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
@@ -53,8 +55,9 @@ class Ingest:
         self._config = config
         self._keep_secret = keep_secret
         self._stopping = anyio.Event()
-        #: Streams that are open now.
+        #: Streams that are open now, and how many were refused because there were too many.
         self.streams = 0
+        self.streams_refused = 0
 
     def stop(self) -> None:
         """Nothing more is taken from streams; each is told what became durable, and ended."""
@@ -82,8 +85,12 @@ class Ingest:
             pid=os.getpid(),
         )
         if request.upstream.startswith(("http://", "https://")):
-            link = self._registry.connected_link(request.upstream.rstrip("/"))
+            link = self._registry.connected_link(without_user(request.upstream).rstrip("/"))
             self._keep_secret(request.api_key)
+            self._keep_secret(_password_of(request.proxy))
+            link.take_way(
+                ca_file=Path(request.ca_file) if request.ca_file else None, proxy=request.proxy
+            )
             link.take_key(request.api_key)
             reply.default_entity = link.default_entity
             reply.upstream_state.CopyFrom(upstream_state(link))
@@ -97,7 +104,9 @@ class Ingest:
         Raises:
             CallRefusedError: there is no answer.
         """
-        link = self._registry.connected_link(request.upstream.rstrip("/"))
+        if not request.upstream.startswith(("http://", "https://")):
+            raise CallRefusedError(Refusal.MISTAKE, "The upstream must be an HTTP address.")
+        link = self._registry.connected_link(without_user(request.upstream).rstrip("/"))
         deadline_s = _DESCRIBE_DEADLINE_S if remaining_s is None else remaining_s
         try:
             with anyio.fail_after(deadline_s):
@@ -121,6 +130,13 @@ class Ingest:
         first = await anext(aiter(requests), None)
         if first is None or first.WhichOneof("message") != "open":
             raise CallRefusedError(Refusal.MISTAKE, "A stream begins with OpenWriter.")
+        if self.streams >= self._config.streams_max:
+            self.streams_refused += 1
+            raise CallRefusedError(
+                Refusal.TOO_MANY,
+                f"{self.streams} writers are open, and more are not taken at a time; rows wait in "
+                "their spools until some have ended.",
+            )
         folder = await self._open(first.open)
         stream = _AppendStream(
             folder=folder,
@@ -257,6 +273,10 @@ class _AppendStream:
 async def _cancel_after(event: anyio.Event, scope: anyio.CancelScope) -> None:
     await event.wait()
     scope.cancel()
+
+
+def _password_of(proxy: str) -> str:
+    return urlsplit(proxy).password or ""
 
 
 def upstream_state(link: UpstreamLink) -> sidecar_pb2.UpstreamState:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,16 +49,20 @@ def only_instance(state_dir: StateDir) -> Iterator[HeldLock]:
     try:
         _take(fd, state_dir)
         # Left by a daemon that was killed: nobody else can be listening there.
-        state_dir.socket.unlink(missing_ok=True)
+        _remove_traces(state_dir)
         lock = HeldLock(path=state_dir.daemon_lock, inode=os.fstat(fd).st_ino)
         try:
             yield lock
         finally:
             if lock.is_in_place():
-                state_dir.socket.unlink(missing_ok=True)
-                state_dir.daemon_record.unlink(missing_ok=True)
+                _remove_traces(state_dir)
     finally:
         os.close(fd)
+
+
+def _remove_traces(state_dir: StateDir) -> None:
+    for path in (state_dir.socket, state_dir.door, state_dir.daemon_record):
+        path.unlink(missing_ok=True)
 
 
 def _take(fd: int, state_dir: StateDir) -> None:
@@ -86,13 +91,17 @@ def write_record(state_dir: StateDir, *, started_at: float) -> None:
         "pid": pid,
         "pid_start_ticks": pid_start_ticks(pid),
         "boot_id": boot_id(),
+        "nonce": secrets.token_hex(16),
         "socket": os.fsdecode(state_dir.socket),
         "version": __version__,
         "protocol": OURS.newest,
         "started_at": started_at,
     }
     partial = state_dir.daemon_record.with_name(f".daemon.json.{pid}")
-    partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    partial.unlink(missing_ok=True)
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(json.dumps(record, indent=1) + "\n")
     partial.replace(state_dir.daemon_record)
 
 

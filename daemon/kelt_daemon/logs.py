@@ -1,16 +1,24 @@
-"""The daemon's log: JSON lines in a rotated file, sentences on a terminal, keys in neither."""
+"""The daemon's log: JSON lines in a rotated file, sentences on a terminal, keys in neither.
+
+What is not logged but printed, the report of a crash, passes the same redactor.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
+import os
 import sys
+import threading
+import traceback
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from kelt.addresses import hide_users
 from kelt_daemon.config import DaemonConfig
 
 LOG_NAME = "daemon.log"
@@ -33,16 +41,23 @@ class Redactor:
         self, _logger: Any, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         for key, value in event.items():
-            if any(word in key.lower() for word in _SECRET_WORDS):
-                event[key] = _HIDDEN
-            elif isinstance(value, str):
-                event[key] = self._clean(value)
+            if key.startswith("_"):
+                continue  # structlog's own, not shown
+            is_secret = any(word in key.lower() for word in _SECRET_WORDS)
+            event[key] = _HIDDEN if is_secret else self._cleaned(value)
         return event
 
-    def _clean(self, text: str) -> str:
-        for secret in self._secrets:
+    def _cleaned(self, value: Any) -> Any:
+        """Plain values as they are, and all others as they would be rendered, without secrets."""
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        return self.clean(value if isinstance(value, str) else repr(value))
+
+    def clean(self, text: str) -> str:
+        """A text without secrets: known keys, and whoever stands in an address."""
+        for secret in tuple(self._secrets):
             text = text.replace(secret, _HIDDEN)
-        return text
+        return hide_users(text, hidden=_HIDDEN)
 
 
 def configure_logs(logs: Path, config: DaemonConfig) -> Redactor:
@@ -54,7 +69,7 @@ def configure_logs(logs: Path, config: DaemonConfig) -> Redactor:
         structlog.processors.format_exc_info,
         redactor,
     ]
-    file = logging.handlers.RotatingFileHandler(
+    file = _PrivateFile(
         logs / LOG_NAME,
         maxBytes=config.log_bytes_max,
         backupCount=config.log_files_max - 1,
@@ -80,7 +95,24 @@ def configure_logs(logs: Path, config: DaemonConfig) -> Redactor:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    _report_crashes(redactor)
     return redactor
+
+
+def _report_crashes(redactor: Redactor) -> None:
+    """What ends the daemon, or one of its threads, is logged and printed without secrets."""
+
+    def report(error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            return
+        text = redactor.clean("".join(traceback.format_exception(error)))
+        with contextlib.suppress(OSError, ValueError):
+            print(text, file=sys.stderr, end="", flush=True)  # noqa: T201 # where crashes go
+        structlog.get_logger().critical("daemon_crashed", report=text)
+
+    sys.excepthook = lambda _kind, error, _trace: report(error)
+    threading.excepthook = lambda said: report(said.exc_value) if said.exc_value else None
+    sys.unraisablehook = lambda said: report(said.exc_value) if said.exc_value else None
 
 
 def _formatter(shared: list[Any], renderer: Any) -> structlog.stdlib.ProcessorFormatter:
@@ -88,6 +120,14 @@ def _formatter(shared: list[Any], renderer: Any) -> structlog.stdlib.ProcessorFo
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
+
+
+class _PrivateFile(logging.handlers.RotatingFileHandler):
+    """A log that is its owner's alone, whatever the umask; nobody's link is followed."""
+
+    def _open(self) -> Any:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.fdopen(os.open(self.baseFilename, flags, 0o600), "a", encoding=self.encoding)
 
 
 class _KeltLoggers:

@@ -10,20 +10,25 @@ from typing import Any
 import anyio.to_thread
 import grpc
 import grpc.aio
+import structlog
 
+from kelt.version import __version__, is_newer
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.control import Control
+from kelt_daemon.door import TokenGate
 from kelt_daemon.errors import CallRefusedError, Refusal
 from kelt_daemon.ingest import Ingest
 from kelt_proto.v1 import sidecar_pb2
 from kelt_proto.v1.sidecar_pb2_grpc import SidecarServicer, add_SidecarServicer_to_server
 from kelt_proto.v1.upstream_pb2 import DescribeRunReply
 
+log = structlog.get_logger()
 _STATUS = {
     Refusal.MISTAKE: grpc.StatusCode.INVALID_ARGUMENT,
     Refusal.UNUSABLE: grpc.StatusCode.FAILED_PRECONDITION,
     Refusal.CHANGED: grpc.StatusCode.DATA_LOSS,
     Refusal.AWAY: grpc.StatusCode.UNAVAILABLE,
+    Refusal.TOO_MANY: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 
@@ -96,15 +101,24 @@ class SidecarService(SidecarServicer):
         return self._control.status()
 
     async def Stop(  # noqa: N802
-        self, _request: sidecar_pb2.StopRequest, _context: Any
+        self, request: sidecar_pb2.StopRequest, context: Any
     ) -> sidecar_pb2.StopReply:
         """See sidecar.proto."""
+        successor = request.successor_version
+        if successor and not is_newer(successor, __version__):
+            # Two versions on one host must not take turns.
+            await context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"This daemon (kelt {__version__}) hands over only to a newer version, and "
+                f"{successor[:64]} is not newer: use this daemon, or run `kelt daemon stop`.",
+            )
+        log.info("stop_asked", successor=successor[:64] or None)
         self._control.stop_asked.set()
         return sidecar_pb2.StopReply()
 
 
 async def start_server(
-    service: SidecarService, *, socket: Path, config: DaemonConfig
+    service: SidecarService, *, socket: Path, gate: TokenGate, config: DaemonConfig
 ) -> grpc.aio.Server:
     """Listens on the socket, for this user alone.
 
@@ -112,11 +126,16 @@ async def start_server(
         OSError: the socket cannot be made there.
     """
     server = grpc.aio.server(
+        interceptors=[gate],
         options=[
             ("grpc.max_send_message_length", config.message_bytes_max),
+            # Of what a compressed message becomes, too: a bomb ends here.
             ("grpc.max_receive_message_length", config.message_bytes_max),
+            ("grpc.max_metadata_size", config.metadata_bytes_max),
+            ("grpc.absolute_max_metadata_size", config.metadata_bytes_max),
+            ("grpc.max_concurrent_streams", config.calls_per_connection_max),
             ("grpc.so_reuseport", 0),
-        ]
+        ],
     )
     add_SidecarServicer_to_server(service, server)  # type: ignore[no-untyped-call,unused-ignore] # generated
     try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from kelt.console import Console
 from kelt.errors import DaemonError, DaemonRefusedError, DaemonUnavailableError
 from kelt.launcher import RespawnDelay, ensure_daemon
+from kelt.notices import Notices
 from kelt.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 OPEN_TIMEOUT_S = 5.0
 _TOPIC = "daemon"
+#: Losses of the upstream within this time after one that was told are not told.
+_UPSTREAM_QUIET_S = 60.0
 
 
 @dataclass
@@ -82,6 +85,8 @@ class DaemonLink:
         self._delay = RespawnDelay()
         self._next_try = 0.0
         self._was_lost = False
+        self._upstream_notices = Notices(quiet_s=_UPSTREAM_QUIET_S)
+        self._is_upstream_lost = False
 
     def poll(self) -> bool:
         """Takes in what the daemon said, or tries to reach it when it is time.
@@ -139,7 +144,12 @@ class DaemonLink:
         place = ensure_daemon(self._settings)
         client = SidecarClient(socket=place.socket)
         try:
-            hello = client.hello(upstream=self._settings.upstream, api_key=self._settings.api_key)
+            hello = client.hello(
+                upstream=self._settings.upstream,
+                api_key=self._settings.api_key,
+                ca_file=self._settings.ca_file,
+                proxy=self._settings.proxy,
+            )
             self.state.default_entity = hello.default_entity
             self._take_upstream(hello.upstream_state)
             stream = client.append(writer_id=self._writer_id, run_folder=self._folder)
@@ -157,7 +167,7 @@ class DaemonLink:
         # The daemon's word counts, also where it had to fall back (a damaged journal).
         self.state.durable_through = reply.durable_through
         self._take(reply)
-        self._delay.reset()
+        self._delay.succeeded()
         if self._was_lost:
             self._was_lost = False
             self._console.forget(_TOPIC)
@@ -180,8 +190,28 @@ class DaemonLink:
         self.state.upstream_reason = upstream.reason
         if self.state.upstream == "REFUSED":
             self._console.warn_once("upstream", f"the upstream refuses: {upstream.reason}")
+        elif self.state.upstream == "UNREACHABLE":
+            self._say_upstream_lost(upstream.reason)
         elif self.state.upstream == "REACHABLE":
             self._console.forget("upstream")
+            self._say_upstream_back()
+
+    def _say_upstream_lost(self, reason: str) -> None:
+        before = self._upstream_notices
+        is_new = not self._is_upstream_lost
+        self._upstream_notices = before.lost(now_s=time.monotonic(), is_new=is_new)
+        self._is_upstream_lost = True
+        if self._upstream_notices.is_told and not before.is_told:
+            self._console.warn(f"{reason.rstrip('.')}; training goes on")
+
+    def _say_upstream_back(self) -> None:
+        was_told = self._upstream_notices.is_told
+        self._upstream_notices = self._upstream_notices.recovered()
+        self._is_upstream_lost = False
+        if was_told:
+            state = self.state
+            waiting = self._backlog() + state.durable_through - state.committed_through
+            self._console.say(f"the upstream is back; {waiting} records are on their way to it")
 
     def _lose(self, error: Exception) -> None:
         delay_s = self._delay.next_s()

@@ -76,6 +76,8 @@ def _by_silence(  # noqa: PLR0917
 ) -> SessionState:
     heard_at = None if sign is None else sign.at
     known_at = session.started_at if heard_at is None else heard_at
+    if known_at > now:  # heard before the server's clock was set back
+        known_at = server_started_at
     silent_s = now - max(known_at, server_started_at)
     if silent_s > lease_s:
         since = datetime.fromtimestamp(known_at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
