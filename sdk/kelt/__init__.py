@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kelt.active import active as _active
-from kelt.errors import KeltError, UsageError
+from kelt.errors import KeltError, SpoolFullError, UsageError
 from kelt.version import __version__
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from kelt.active_run import Run
     from kelt.api_client import Api
+    from kelt.given_settings import Settings
     from kelt.metric_definitions import MetricDefinition
     from kelt.run_config import RunConfig
     from kelt.run_summary import RunSummary
-    from kelt.settings import Settings
     from kelt.starting import RunStarter
 
     run: Run | None
@@ -42,6 +42,7 @@ __all__ = [
     "KeltError",
     "Run",
     "Settings",
+    "SpoolFullError",
     "UsageError",
     "__version__",
     "config",
@@ -54,7 +55,7 @@ __all__ = [
 ]
 
 _NO_RUN = "kelt.{what}: no run is open; call kelt.init() first."
-_LAZY = {"Api": "kelt.api_client", "Run": "kelt.active_run", "Settings": "kelt.settings"}
+_LAZY = {"Api": "kelt.api_client", "Run": "kelt.active_run", "Settings": "kelt.given_settings"}
 _starters: list[RunStarter] = []
 
 
@@ -71,6 +72,8 @@ def init(
     job_type: str | None = None,
     dir: str | Path | None = None,  # noqa: A002 # the public name
     mode: str | None = None,
+    label: str | None = None,
+    primary: bool | None = None,
     resume: str | bool | None = None,
     fork_from: str | None = None,
     resume_from: str | None = None,
@@ -94,7 +97,12 @@ def init(
         group: runs that belong together.
         job_type: what the run does in its group.
         dir: where this run's folder lies, instead of the state folder.
-        mode: "online" (the default), "offline" (kept until `kelt sync`) or "disabled".
+        mode: "online" (the default), "offline" (kept until `kelt sync`), "disabled", or "shared":
+            this is one of several processes, on any hosts, that write the run `id` at once.
+        label: in a shared run, tells this writer's rows and its end from the others'; "rank_<n>" by
+            RANK or SLURM_PROCID, or host and process id, without one.
+        primary: in a shared run, whether it lives and ends with this writer; without it that is
+            rank 0, or, where no rank is known, whoever comes first on a host.
         resume: with `id`, go on with that run: "allow" starts it if it does not exist, "must"
             demands that it does, "never" that it does not; "auto" (or True) goes on with the run
             of this project that was last started in this folder with "auto" and did not finish.
@@ -108,17 +116,17 @@ def init(
     Raises:
         UsageError: an argument that cannot be; the message says what would do.
     """
-    from kelt.starting import RunStarter  # noqa: PLC0415 # see the package's description
+    from kelt.given_settings import by_our_names  # noqa: PLC0415 # see the package's description
+    from kelt.starting import RunStarter  # noqa: PLC0415
 
     if settings is not None and not isinstance(settings, Mapping):
         raise UsageError(
-            f"kelt.init: settings is {settings!r}; pass a dict of settings by name, such as "
-            "{'finish_timeout_s': 10}."
+            f"kelt.init: settings is {settings!r}; pass kelt.Settings(finish_timeout_s=10), or a "
+            "dict of settings by name."
         )
     if not _starters:
         _starters.append(RunStarter(active=_active, environ=os.environ))
-    overrides: dict[str, object] = {
-        **(settings or {}),
+    arguments: dict[str, object] = {
         "project": project,
         "entity": entity,
         "name": name,
@@ -129,9 +137,13 @@ def init(
         "job_type": job_type,
         "run_dir": dir,
         "mode": mode,
+        "label": label,
+        "primary": primary,
         "resume": resume,
         "reinit": reinit,
     }
+    overrides = by_our_names(settings or {})
+    overrides |= {name: value for name, value in arguments.items() if value is not None}
     return _starters[0].init(overrides, config=config, fork_from=fork_from, resume_from=resume_from)
 
 
@@ -140,6 +152,7 @@ def log(data: dict[str, Any], step: int | None = None, commit: bool | None = Tru
 
     Raises:
         UsageError: no run is open, or a key, value or step that cannot be logged.
+        SpoolFullError: there is no room for the row, and `spool_policy` is "raise".
     """
     current = _active.current
     if current is None:

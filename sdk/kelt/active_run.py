@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from kelt.run_summary import RunSummary
 from kelt.sender import SendingEnd
 from kelt.session import NoSink, RecordSink, Session, open_session, send_rest
 from kelt.settings import Settings
+from kelt.shared_mode import require_alone
 from kelt.summary_keeper import SummaryKeeper
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import Value
@@ -70,6 +72,7 @@ class Run(RunIdentity, FactsOfRun):
         self._session = session
         self._lifecycle = lifecycle
         self._branch = origin.branch
+        self._shared = origin.opening.shared
         self._is_disabled = session is None
         self._is_finished = False
         self._finish_lock = threading.RLock()  # a signal handler may finish too
@@ -108,6 +111,7 @@ class Run(RunIdentity, FactsOfRun):
 
         Raises:
             UsageError: a key, value or step that cannot be logged.
+            SpoolFullError: there is no room for the row, and `spool_policy` is "raise".
         """
         self._rows.log(data, step, commit)
 
@@ -191,11 +195,16 @@ class Run(RunIdentity, FactsOfRun):
         The run keeps its id and its config. The next automatic step is `step + 1`, and the summary
         is that of the history that stays.
 
+        A shared run is rewound by its primary alone, once no other writer is live; where the run
+        is online, the server is asked for that, at most `init_timeout_s`.
+
         Raises:
-            BranchPointError: the run has no such step.
+            BranchPointError: the run has no such step, or others write it.
         """
         self._require_open("rewind")
         self._check_point(step, "run.rewind")
+        if self._shared is not None:
+            require_alone(f"run.rewind({step})", self._shared, self._lifecycle.other_writers(self))
         old, now = self._branch, time.time()
         point, highest = self._point_of(step), self._rows.highest_step
         self._branch = replace(
@@ -372,6 +381,8 @@ class Run(RunIdentity, FactsOfRun):
             return
         # Kept, so that nothing of gRPC in it is ever torn down in this process.
         self._parents_session = self._session
+        if self._shared is not None:
+            self._shared = self._shared.forked(os.getpid())
         self._session.abandon()
         self._session = None
         steps = StepCount(highest=self._rows.highest_step, is_relative=self._rows.is_relative)
@@ -386,7 +397,9 @@ class Run(RunIdentity, FactsOfRun):
 
     def _open_in_child(self) -> RecordSink:
         highest = self._rows.highest_step
-        opening = Opening(kind="resumed", last_step=highest, resume_mode="allow")
+        opening = Opening(
+            kind="resumed", last_step=highest, resume_mode="allow", shared=self._shared
+        )
         session = open_session(
             settings=self._settings,
             branch=self._branch,

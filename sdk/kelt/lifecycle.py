@@ -28,5 +28,8 @@ class Lifecycle(Protocol):
     def fork(self, parent: Run, step: int, init: Mapping[str, Any]) -> Run:
         """Opens a run that leaves `parent` at `step`."""
 
+    def other_writers(self, run: Run) -> list[str]:
+        """Who else writes a shared run at this time, for people."""
+
     def finished(self, run: Run) -> None:
         """A run has ended."""

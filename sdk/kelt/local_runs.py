@@ -8,7 +8,6 @@ one lock. A file that cannot be read is passed over: what it knew is then unknow
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -17,12 +16,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kelt.file_locks import file_lock
 from kelt.metric_definitions import DefinitionTable, MetricDefinition
 from kelt.records import PointRef
 from kelt.state_dir import StateDir
 
 #: A lineage is followed no further; a deeper one is damage.
 LINEAGE_MAX = 10_000
+_LOCK_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +113,19 @@ class LocalRuns:
         return sum(1 for _ in self._state_dir.names.glob("*.json"))
 
     def add_branch(self, record: BranchRecord) -> None:
-        """Adds a branch and points its run id at it."""
+        """Adds a branch and points its run id at it.
+
+        Several writers of a shared run may: what is known of its sessions stays.
+        """
         with self._locked():
+            if (known := self.branch(record.branch_id)) is not None:
+                record = replace(
+                    record,
+                    created_at=min(known.created_at, record.created_at),
+                    sessions=known.sessions,
+                    definitions=known.definitions or record.definitions,
+                    elsewhere=record.elsewhere or known.elsewhere,
+                )
             _write(self._branch_path(record.branch_id), asdict(record))
             name = {
                 "entity": record.entity,
@@ -194,14 +206,8 @@ class LocalRuns:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        path = self._state_dir.branches / ".lock"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        with file_lock(self._state_dir.branches / ".lock", timeout_s=_LOCK_TIMEOUT_S):
             yield
-        finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)  # a forked child may hold a copy of the descriptor
-            os.close(fd)
 
 
 def _sha(*parts: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 
 RUN_ID_CHARS = 8
@@ -32,6 +34,17 @@ def new_run_id() -> str:
 def new_branch_id() -> str:
     """An immutable id: long enough that two hosts never draw the same."""
     return _random(BRANCH_ID_CHARS)
+
+
+def shared_branch_id(entity: str, project: str, run_id: str) -> str:
+    """The immutable id of a shared run: the same on every host, though none knows the others."""
+    text = json.dumps(["kelt shared run", entity, project, run_id])
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    digits = ""
+    while len(digits) < BRANCH_ID_CHARS:
+        number, digit = divmod(number, len(_ALPHABET))
+        digits += _ALPHABET[digit]
+    return digits
 
 
 def new_writer_id() -> bytes:

@@ -8,6 +8,7 @@ from an end that the server knows.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ from kelt.records import Opening, PointRef, RunFacts
 from kelt.row_packing import StepCount
 from kelt.run_summary import SummaryState
 from kelt.settings import Settings
+from kelt.shared_mode import is_shared, live_writers
 from kelt_proto.v1.rows import STEP_MAX
 
 
@@ -36,6 +38,8 @@ class RemoteRun:
     name: str
     state: ElsewhereState
     definitions: tuple[MetricDefinition, ...] = ()
+    #: Of a shared run: writer id, and label and host.
+    live_writers: tuple[tuple[str, str], ...] = ()
 
 
 class Describe(Protocol):
@@ -126,8 +130,13 @@ class OriginFinder:
         )
 
     def _warning_of_use(self, run_id: str | None) -> str:
-        if not run_id or (earlier := self._named(run_id)) is None:
+        if not run_id or (earlier := self._named(run_id)) is None or self._settings.shared:
             return ""
+        if others := live_writers(earlier, self._local, None):
+            raise RunIdInUseError(
+                f"run {run_id!r} is being written by others at this time ({', '.join(others)}); "
+                "pass mode='shared' to join them, or choose another id."
+            )
         return (
             f"run id {run_id!r} was used before: its earlier history is archived as "
             f"{earlier.branch_id}; to go on with it instead, pass resume='allow'"
@@ -160,7 +169,9 @@ class OriginFinder:
 
     def _leave(self, point: Point, what: str, kind: str, run_id: str | None) -> Origin:
         known = self._local.find(self._entity, self._settings.project, point.run)
-        if known is not None and not _lies_elsewhere(known, point.step):
+        if known is not None and not (
+            _lies_elsewhere(known, point.step) or self._may_have_more(known)
+        ):
             return self._leave_known(known, point.step, what, kind, run_id)
         try:
             remote = self._ask(point.run, point.step)
@@ -168,6 +179,8 @@ class OriginFinder:
             if known is not None:
                 return self._leave_known(known, point.step, what, kind, run_id)
             return self._leave_unknown(point, kind, run_id, error)
+        if known is not None and (remote is None or remote.state.last_step < point.step):
+            return self._leave_known(known, point.step, what, kind, run_id)
         if remote is None:
             raise BranchPointError(
                 f"{what}: there is no run {point.run!r} in project "
@@ -194,7 +207,7 @@ class OriginFinder:
                 f"{what}: that run belongs to project {known.project!r}; "
                 f"pass project={known.project!r}."
             )
-        if not known.is_relative:
+        if not known.is_relative and not is_shared(known):
             check_within(step, self._history.last_step(known), what)
         parent = PointRef(
             entity=known.entity,
@@ -250,7 +263,7 @@ class OriginFinder:
         if mode == "never":
             return self._never(run_id, known)
         if known is not None:
-            return self._resume_known(known, mode)
+            return self._resume_here(known, mode)
         try:
             remote = self._ask(run_id, None)
         except DaemonError as error:
@@ -283,6 +296,34 @@ class OriginFinder:
             warning=warning,
         )
 
+    def _resume_here(self, known: BranchRecord, mode: str) -> Origin:
+        """A run of this host. Of a shared one others may have written more."""
+        remote = None
+        if self._may_have_more(known):
+            with contextlib.suppress(DaemonError):
+                remote = self._ask(known.run_id, None)
+        if remote is not None and remote.branch_id != known.branch_id:
+            return self._resume_remote(remote, mode)
+        origin = self._resume_known(known, mode)
+        if remote is not None and remote.state.last_step > origin.steps.highest:
+            found = self._resume_remote(remote, mode)
+            origin = replace(found, branch=replace(known, elsewhere=remote.state))
+        others = [] if self._settings.shared else live_writers(known, self._local, remote)
+        if not others:
+            return origin
+        return replace(
+            origin,
+            warning=(
+                f"run {known.run_id!r} is being written by others at this time "
+                f"({', '.join(others)}); this session now holds its state: pass mode='shared' "
+                "to be one of them"
+            ),
+        )
+
+    def _may_have_more(self, known: BranchRecord) -> bool:
+        """Whether other hosts may have written on a branch, and the upstream can be asked."""
+        return self._describe is not None and is_shared(known)
+
     def _resume_known(self, known: BranchRecord, mode: str) -> Origin:
         last_step = self._history.last_step(known)
         return Origin(
@@ -297,20 +338,10 @@ class OriginFinder:
         )
 
     def _resume_remote(self, remote: RemoteRun, mode: str) -> Origin:
-        branch = BranchRecord(
-            branch_id=remote.branch_id,
-            entity=self._entity,
-            project=self._settings.project,
-            run_id=remote.run_id,
-            name=remote.name,
-            created_at=time.time(),
-            elsewhere=remote.state,
-            definitions=remote.definitions,
-        )
         last_step = remote.state.last_step
         return Origin(
             opening=Opening(kind="resumed", last_step=last_step, resume_mode=mode),
-            branch=branch,
+            branch=self.record_of(remote),
             is_new_branch=True,
             steps=StepCount(highest=last_step),
             runtime=remote.state.runtime,
@@ -333,6 +364,19 @@ class OriginFinder:
         )
 
     # -- parts -----------------------------------------------------------------------------------
+
+    def record_of(self, remote: RemoteRun) -> BranchRecord:
+        """A branch that lies elsewhere, as this host will know it."""
+        return BranchRecord(
+            branch_id=remote.branch_id,
+            entity=self._entity,
+            project=self._settings.project,
+            run_id=remote.run_id,
+            name=remote.name,
+            created_at=time.time(),
+            elsewhere=remote.state,
+            definitions=remote.definitions,
+        )
 
     def _ask(self, reference: str, step: int | None) -> RemoteRun | None:
         if self._describe is None:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from kelt.metric_definitions import MetricDefinition
 from kelt.run_folder import RunManifest
@@ -13,6 +14,9 @@ from kelt.values import encode_json
 from kelt.version import __version__
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.rows import Value
+
+if TYPE_CHECKING:
+    from kelt.shared_mode import SharedWriter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +72,7 @@ class Opening:
         point_unknown: as in the Resumed record.
         last_step: as in the Resumed record.
         resume_mode: as in the Resumed record.
+        shared: who this writer is among those of a shared run.
     """
 
     kind: str
@@ -75,6 +80,7 @@ class Opening:
     point_unknown: bool = False
     last_step: int = -1
     resume_mode: str = ""
+    shared: SharedWriter | None = None
 
 
 def run_opened(
@@ -109,6 +115,9 @@ def run_opened(
         message.forked.CopyFrom(opening.point.to_proto())
     else:
         message.rewound.CopyFrom(opening.point.to_proto())
+    if opening.shared is not None:
+        message.shared.label = opening.shared.label
+        message.shared.is_primary = opening.shared.is_primary
     return message.SerializeToString()
 
 

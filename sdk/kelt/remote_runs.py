@@ -27,7 +27,11 @@ def asking(settings: Settings) -> Describe:
 
         with SidecarClient(socket=place.socket) as client:
             client.hello(
-                upstream=settings.upstream, api_key=settings.api_key, timeout_s=_left_s(deadline)
+                upstream=settings.upstream,
+                api_key=settings.api_key,
+                ca_file=settings.ca_file,
+                proxy=settings.proxy,
+                timeout_s=_left_s(deadline),
             )
             reply = client.describe_run(
                 upstream=settings.upstream,
@@ -58,6 +62,10 @@ def _remote_run(reply: upstream_pb2.DescribeRunReply, reference: str) -> RemoteR
             summary=_decoded(reply.summary_json),
         ),
         definitions=tuple(definition_of(said) for said in reply.definitions),
+        live_writers=tuple(
+            (writer.writer_id.hex(), f"{writer.label} on {writer.hostname}")
+            for writer in reply.live_writers
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from kelt.origins import Origin
 from kelt.records import RunFacts
 from kelt.session import Session
 from kelt.settings import Settings
+from kelt.shared_mode import SharedWriter
 
 
 class RunIdentity:
@@ -23,6 +24,7 @@ class RunIdentity:
     _facts: RunFacts
     _started_at: float
     _is_disabled: bool
+    _shared: SharedWriter | None
 
     @property
     def id(self) -> str:
@@ -63,6 +65,26 @@ class RunIdentity:
     def mode(self) -> str:
         """online, offline or disabled."""
         return "disabled" if self._is_disabled else self._settings.mode
+
+    @property
+    def shared(self) -> bool:
+        """Whether this is one of several writers of the run at the same time."""
+        return self._shared is not None
+
+    @property
+    def writer_label(self) -> str:
+        """What tells this writer of a shared run from the others; empty in an ordinary run."""
+        return "" if self._shared is None else self._shared.label
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether the run lives and ends with this process."""
+        return self._shared is None or self._shared.is_primary
+
+    @property
+    def writer_id(self) -> str:
+        """This process's hold on the run, in hex; empty where nothing is recorded (yet)."""
+        return "" if self._session is None else self._session.manifest.writer_id
 
     @property
     def disabled(self) -> bool:

@@ -34,6 +34,8 @@ from kelt.run_folder import (
 )
 from kelt.sender import Sender, SendingEnd
 from kelt.settings import Settings
+from kelt.shared_mode import SharedWriter, let_go
+from kelt.spool_policy import room_policy
 from kelt_proto.v1.frames import Kind
 
 
@@ -87,6 +89,8 @@ class Session:
     lock_fd: int
     sender: Sender
     sample: HistorySample | None
+    #: The lock of a shared run's primary on this host; -1 without one.
+    hold_fd: int = -1
 
     def close(self) -> None:
         """Ends the background thread, the spool and the lock; the files stay."""
@@ -96,12 +100,15 @@ class Session:
         with contextlib.suppress(OSError):
             fcntl.flock(self.lock_fd, fcntl.LOCK_UN)  # a forked child may hold a copy
             os.close(self.lock_fd)
+        with contextlib.suppress(OSError):
+            let_go(self.hold_fd)
 
     def abandon(self) -> None:
         """Lets go in a forked child, without touching what is its parent's."""
         self.spool.abandon()
-        with contextlib.suppress(OSError):
-            os.close(self.lock_fd)
+        for fd in (self.lock_fd, self.hold_fd):
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
 
 def open_session(
@@ -115,6 +122,7 @@ def open_session(
     console: Console,
     started_at: float,
     sends: bool = True,
+    hold_fd: int = -1,
 ) -> Session:
     """Makes a run folder and writes the first records; the background thread is not yet started.
 
@@ -128,6 +136,7 @@ def open_session(
         console: told what goes wrong later.
         started_at: orders the sessions of a run.
         sends: whether this process hands records to the daemon itself.
+        hold_fd: the lock of a shared run's primary, to keep with the session.
 
     Raises:
         StorageError: the folder or the spool cannot be made.
@@ -149,10 +158,13 @@ def open_session(
     lock_fd = -1
     try:
         lock_fd = take_lock(folder)
-        manifest = _manifest(settings, branch, writer_id, now)
+        manifest = _manifest(settings, branch, writer_id, now, opening.shared)
         write_manifest(folder, manifest)
         spool = SpoolWriter(
-            folder=folder, writer_id=writer_id, quota_bytes=settings.spool_bytes_max
+            folder=folder,
+            writer_id=writer_id,
+            quota_bytes=settings.spool_bytes_max,
+            policy=room_policy(settings.spool_policy, block_max_ms=settings.spool_block_max_ms),
         )
     except (OSError, NoSpaceError) as error:
         if lock_fd >= 0:
@@ -184,6 +196,7 @@ def open_session(
         lock_fd=lock_fd,
         sender=sender,
         sample=sample,
+        hold_fd=hold_fd,
     )
 
 
@@ -202,7 +215,11 @@ def send_rest(
 
 
 def _manifest(
-    settings: Settings, branch: BranchRecord, writer_id: bytes, now: float
+    settings: Settings,
+    branch: BranchRecord,
+    writer_id: bytes,
+    now: float,
+    shared: SharedWriter | None,
 ) -> RunManifest:
     return RunManifest(
         writer_id=writer_id.hex(),
@@ -218,4 +235,5 @@ def _manifest(
         boot_id=boot_id(),
         pid=os.getpid(),
         pid_start_ticks=pid_start_ticks(os.getpid()),
+        label="" if shared is None else shared.label,
     )

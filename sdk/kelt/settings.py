@@ -6,6 +6,9 @@ it is written as it is (`finish_timeout_s`), in the environment in capitals with
 
 The config file is TOML, at `KELT_CONFIG` or `$XDG_CONFIG_HOME/kelt/config.toml`; one that holds
 `api_key` must be readable by its owner alone.
+
+`mode="shared"` says how a run is written (by many at a time) and not how it travels: it leaves
+`online`, `offline` or `disabled` as the environment or the config file has it.
 """
 
 from __future__ import annotations
@@ -16,19 +19,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
+from kelt.addresses import has_user
 from kelt.errors import SettingsError
+from kelt.spool_policy import DROP_COUNTED, checked_block_ms, checked_policy
 from kelt.state_dir import StateDir, default_state_dir
 
 DEFAULT_UPSTREAM = "http://127.0.0.1:8470"
 DEFAULT_PROJECT = "Uncategorized"
 MODES = ("online", "offline", "disabled")
+SHARED = "shared"
 RESUME_MODES = ("allow", "must", "never", "auto")
 REINIT_MODES = ("default", "return_previous", "finish_previous", "create_new")
 NAME_CHARS_MAX = 128
 #: What cannot stand in a project's name or a run's id, because both are part of paths and URLs.
 FORBIDDEN_IN_NAMES = '/\\#?%:"<>|*'
 
+#: As in `kelt.proxies`, which `import kelt` does not load.
+_NO_PROXY = "none"
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
 
@@ -43,10 +52,20 @@ class Settings:
     upstream: str = DEFAULT_UPSTREAM
     #: Sent to the daemon, which keeps it in memory; written nowhere.
     api_key: str | None = field(default=None, repr=False)
+    #: Certificate authorities (PEM) that are trusted beside the system's, for an https upstream.
+    ca_file: Path | None = None
+    #: The HTTP proxy to the upstream, or "none"; None: as HTTPS_PROXY and the like say.
+    proxy: str | None = field(default=None, repr=False)
     #: None: the server's default entity.
     entity: str | None = None
     project: str = DEFAULT_PROJECT
     mode: str = "online"
+    #: One of several writers of a run at the same time: what `mode="shared"` sets.
+    shared: bool = False
+    #: Tells a shared run's writers apart, for people; None: by rank, else by host and process.
+    label: str | None = None
+    #: Whether the run lives as long as this writer of it; None: see `kelt.shared_mode`.
+    primary: bool | None = None
     run_id: str | None = None
     name: str | None = None
     notes: str | None = None
@@ -65,8 +84,13 @@ class Settings:
     finish_timeout_s: float = 30.0
     #: No messages on standard error.
     silent: bool = False
-    #: How much spool may wait for the daemon on this host's disk; rows beyond it are lost, counted.
+    #: How much spool may wait for the daemon on this host's disk.
     spool_bytes_max: int = 1024 * 1024 * 1024
+    #: What becomes of a row beyond that, or on a full disk: "drop_counted" (lost, counted, told),
+    #: "block" (it waits for room at most `spool_block_max_ms`, also written "block(250)", and is
+    #: then lost, counted, told) or "raise" (`kelt.SpoolFullError`, and the row is not logged).
+    spool_policy: str = DROP_COUNTED
+    spool_block_max_ms: float = 1000.0
 
 
 def _text(value: object) -> str:
@@ -89,7 +113,25 @@ def _url(value: object) -> str:
     text = _text(value)
     if not text.startswith(("http://", "https://")) or not text.partition("://")[2].strip("/"):
         raise ValueError(f"an address such as {DEFAULT_UPSTREAM}")
+    if has_user(text):
+        raise ValueError("an address without a user or key in it; a key belongs in KELT_API_KEY")
     return text.rstrip("/")
+
+
+def _proxy(value: object) -> str:
+    text = _text(value)
+    if text == _NO_PROXY:
+        return text
+    if not text.startswith("http://") or not urlsplit(text).hostname:
+        raise ValueError(f"an address such as http://proxy:3128, or {_NO_PROXY!r}")
+    return text.rstrip("/")
+
+
+def _label(value: object) -> str:
+    text = _text(value)
+    if not text.isprintable() or text != text.strip() or len(text) > NAME_CHARS_MAX:
+        raise ValueError(f"at most {NAME_CHARS_MAX} printable characters")
+    return text
 
 
 def _choice(allowed: tuple[str, ...]) -> Callable[[object], str]:
@@ -170,9 +212,13 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "state_dir": _state_dir,
     "upstream": _url,
     "api_key": _text,
+    "ca_file": _path,
+    "proxy": _proxy,
     "entity": _name,
     "project": _name,
-    "mode": _choice(MODES),
+    "mode": _choice((*MODES, SHARED)),
+    "label": _label,
+    "primary": _flag,
     "run_id": _name,
     "name": _text,
     "notes": _text,
@@ -186,12 +232,19 @@ _PARSERS: Mapping[str, Callable[[object], object]] = {
     "finish_timeout_s": _seconds,
     "silent": _flag,
     "spool_bytes_max": _bytes,
+    "spool_policy": checked_policy,
+    "spool_block_max_ms": checked_block_ms,
 }
 
 
 def variable_of(setting: str) -> str:
     """The environment variable of a setting."""
     return "KELT_DIR" if setting == "state_dir" else f"KELT_{setting.upper()}"
+
+
+def known_variables() -> list[str]:
+    """Every environment variable that a run reads."""
+    return ["KELT_CONFIG", *map(variable_of, _PARSERS)]
 
 
 def config_file_path(environ: Mapping[str, str]) -> Path:
@@ -215,26 +268,34 @@ def load_settings(overrides: Mapping[str, object], environ: Mapping[str, str]) -
     chosen: dict[str, object] = {"state_dir": default_state_dir(environ)}
     path = config_file_path(environ)
     for name, value in _read_config_file(path).items():
-        chosen[name] = _parsed(name, value, f"'{name}' in {path}")
+        _choose(chosen, name, _parsed(name, value, f"'{name}' in {path}"))
     for name in _PARSERS:
         variable = variable_of(name)
         if value := environ.get(variable):
-            chosen[name] = _parsed(name, value, variable)
+            _choose(chosen, name, _parsed(name, value, variable))
     for name, value in overrides.items():
         if name not in _PARSERS:
             raise SettingsError(
                 f"There is no setting '{name}'; the settings are {', '.join(_PARSERS)}."
             )
         if value is not None:
-            chosen[name] = _parsed(name, value, f"'{name}'")
+            _choose(chosen, name, _parsed(name, value, f"'{name}'"))
     return Settings(**cast("dict[str, Any]", chosen))
+
+
+def _choose(chosen: dict[str, object], name: str, value: object) -> None:
+    if name == "mode":
+        chosen["shared"] = value == SHARED
+    if (name, value) != ("mode", SHARED):
+        chosen[name] = value
 
 
 def _parsed(name: str, value: object, source: str) -> object:
     try:
         return _PARSERS[name](value)
     except ValueError as error:
-        shown = "this value" if name == "api_key" else repr(value)
+        is_secret = name in {"api_key", "proxy"} or "@" in str(value)
+        shown = "this value" if is_secret else repr(value)
         raise SettingsError(f"{source} cannot be {shown}: it must be {error}.") from None
 
 
@@ -276,4 +337,5 @@ def _parse_toml(text: str) -> dict[str, object]:
     return data
 
 
-assert set(_PARSERS) == {f.name for f in fields(Settings)}  # noqa: S101 # one parser a setting
+# One parser a setting; `shared` is said by the mode.
+assert {*_PARSERS, "shared"} == {f.name for f in fields(Settings)}  # noqa: S101

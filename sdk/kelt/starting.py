@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,24 +15,37 @@ from kelt.active import ActiveRuns
 from kelt.active_run import Run
 from kelt.branching import check_exclusive, parse_point
 from kelt.console import Console
-from kelt.errors import StorageError, UsageError
+from kelt.errors import DaemonError, StorageError, UsageError
 from kelt.exit_hooks import Ending, ExitHooks
 from kelt.local_history import LocalHistory
 from kelt.local_runs import BranchRecord, LocalRuns
 from kelt.names import display_name, new_branch_id, new_run_id
-from kelt.origins import Origin, OriginFinder
+from kelt.origins import Describe, Origin, OriginFinder
 from kelt.records import Opening, RunFacts
 from kelt.remote_runs import asking
 from kelt.row_packing import StepCount
 from kelt.run_config import checked_config
 from kelt.run_facts import merged_facts
 from kelt.session import open_session
-from kelt.settings import Settings, load_settings
+from kelt.settings import Settings, known_variables, load_settings
+from kelt.shared_mode import SharedWriter, let_go, live_writers, writer_of
+from kelt.shared_origins import SharedOriginFinder
 from kelt.state_dir import StateDirError
+from kelt.unknown_variables import unknown_variables
 
 #: Arguments of `kelt.init` whose setting has another name.
 SETTING_OF = {"id": "run_id", "dir": "run_dir"}
-_NOT_FOR_FORKS = ("fork_from", "resume_from", "resume", "reinit", "project", "entity", "mode")
+_NOT_FOR_FORKS = (
+    "fork_from",
+    "resume_from",
+    "resume",
+    "reinit",
+    "project",
+    "entity",
+    "mode",
+    "label",
+    "primary",
+)
 _SETTLE_S = 2.0
 _HOW = {"created": "run", "forked": "fork", "rewound": "rewound run", "resumed": "resumed run"}
 
@@ -56,6 +71,16 @@ class OpenedIn:
         """Opens a run that leaves `parent` at `step`."""
         return self._starter.fork(parent, step, init)
 
+    def other_writers(self, run: Run) -> list[str]:
+        """Who else writes a shared run at this time, as far as this host or the upstream knows."""
+        if self.local is None or (branch := self.local.branch(run.immutable_id)) is None:
+            return []
+        ask = self._starter.asking(run.settings)
+        remote = None
+        with contextlib.suppress(DaemonError):
+            remote = None if ask is None else ask(run.id, None)
+        return live_writers(branch, self.local, remote, but=run.writer_id)
+
     def finished(self, run: Run) -> None:
         """A run has ended."""
         self._starter.finished(run)
@@ -72,6 +97,10 @@ class RunStarter:
     def __init__(self, *, active: ActiveRuns, environ: Mapping[str, str]) -> None:
         self._active = active
         self._environ = environ
+        self._has_checked_environ = False
+        self._inherited: list[Run] = []
+        #: gRPC was loaded before this process was forked: what uses it here may fail or hang.
+        self._is_without_grpc = False
         self._hooks = ExitHooks(finish_all=self._finish_all, settle=self._settle)
         os.register_at_fork(after_in_child=self._after_fork)
 
@@ -90,6 +119,8 @@ class RunStarter:
         """
         settings = load_settings(overrides, self._environ)
         current = self._active.current
+        if settings.reinit == "default" and any(run is current for run in self._inherited):
+            current = None  # a forked child that calls `init` wants a run of its own
         if current is not None:
             if settings.reinit in {"default", "return_previous"}:
                 return self._returned(current, config)
@@ -127,7 +158,7 @@ class RunStarter:
         for key in _NOT_FOR_FORKS:
             if named.pop(key, None) is not None:
                 raise UsageError(f"run.fork does not take {key}: a fork has it from its parent.")
-        own = {"name": None, "run_id": None, "resume": None}
+        own = {"name": None, "run_id": None, "resume": None, "shared": False}
         settings = replace(parent.settings, **own)  # type: ignore[arg-type] # plain fields
         chosen = load_settings(named, {"KELT_CONFIG": os.devnull})
         given = {key: getattr(chosen, key) for key, value in named.items() if value is not None}
@@ -149,15 +180,23 @@ class RunStarter:
         make_current: bool,
     ) -> Run:
         console = Console(silent=settings.silent)
+        self._check_environ(console)
         started_at = time.time()
         try:
             if settings.mode != "disabled":
                 settings.state_dir.create()
         except StateDirError as error:
             settings = _unrecorded(settings, console, error)
-        shared = OpenedIn(settings=settings, starter=self)
-        origin = self._origin(settings, shared, fork_from=fork_from, resume_from=resume_from)
-        facts = _facts(settings, origin, shared.local)
+        opened_in = OpenedIn(settings=settings, starter=self)
+        writer, primacy = writer_of(settings, self._environ)
+        try:
+            origin = self._origin(
+                settings, opened_in, writer, fork_from=fork_from, resume_from=resume_from
+            )
+        except BaseException:
+            let_go(primacy.hold_fd)
+            raise
+        facts = _facts(settings, origin, opened_in.local)
         origin = replace(origin, branch=replace(origin.branch, name=facts.name or ""))
         session = None
         if settings.mode != "disabled":
@@ -171,8 +210,11 @@ class RunStarter:
                     highest_step=origin.steps.highest,
                     console=console,
                     started_at=started_at,
+                    sends=not self._is_without_grpc,
+                    hold_fd=primacy.hold_fd,
                 )
             except StorageError as error:
+                let_go(primacy.hold_fd)
                 settings = _unrecorded(settings, console, error)
         run = Run(
             settings=settings,
@@ -180,40 +222,59 @@ class RunStarter:
             origin=origin,
             facts=facts,
             session=session,
-            lifecycle=shared,
+            lifecycle=opened_in,
             config=config,
             started_at=started_at,
         )
         if session is not None:
             run.register(is_new_branch=origin.is_new_branch)
             session.sender.start()
-            console.started(
-                run.label, how=_HOW[origin.opening.kind], offline=settings.mode == "offline"
-            )
-        if origin.warning:
-            console.warn(origin.warning)
+            console.started(run.label, how=_how(origin), offline=settings.mode == "offline")
+        for warning in filter(None, (origin.warning, primacy.warning)):
+            console.warn(warning)
         self._active.add(run, make_current=make_current)
         self._hooks.install()
         return run
 
+    def _check_environ(self, console: Console) -> None:
+        """Says once which variables look like settings and are none."""
+        if not self._has_checked_environ:
+            self._has_checked_environ = True
+            for sentence in unknown_variables(self._environ, known_variables()):
+                console.warn(sentence)
+
     def _origin(
         self,
         settings: Settings,
-        shared: OpenedIn,
+        opened_in: OpenedIn,
+        writer: SharedWriter | None,
         *,
         fork_from: object | None,
         resume_from: object | None,
     ) -> Origin:
-        if shared.local is None or shared.history is None:
+        if opened_in.local is None or opened_in.history is None:
             return disabled_origin(settings, fork_from=fork_from, resume_from=resume_from)
         finder = OriginFinder(
             settings=settings,
-            local=shared.local,
-            history=shared.history,
-            describe=asking(settings) if settings.mode == "online" else None,
-            place=shared.place,
+            local=opened_in.local,
+            history=opened_in.history,
+            describe=self.asking(settings),
+            place=opened_in.place,
         )
-        return finder.find(fork_from=fork_from, resume_from=resume_from)
+        if writer is None:
+            return finder.find(fork_from=fork_from, resume_from=resume_from)
+        shared = SharedOriginFinder(
+            settings=settings,
+            local=opened_in.local,
+            finder=finder,
+            describe=self.asking(settings),
+        )
+        return shared.find(writer, fork_from=fork_from, resume_from=resume_from)
+
+    def asking(self, settings: Settings) -> Describe | None:
+        """What asks the upstream; None where it cannot be asked."""
+        is_able = settings.mode == "online" and not self._is_without_grpc
+        return asking(settings) if is_able else None
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -234,6 +295,8 @@ class RunStarter:
             run.settle(timeout_s=_SETTLE_S)
 
     def _after_fork(self) -> None:
+        self._inherited = self._active.all
+        self._is_without_grpc = "grpc" in sys.modules
         for run in self._active.all:
             run.after_fork()
 
@@ -268,10 +331,18 @@ def _facts(settings: Settings, origin: Origin, local: LocalRuns | None) -> RunFa
         tags=settings.tags,
     )
     facts = merged_facts(origin.facts, given)
-    if facts.name or origin.opening.kind == "resumed":
-        return facts
+    if facts.name or origin.opening.kind == "resumed" or settings.shared:
+        return facts  # many writers would each make up a name
     number = 1 if local is None else local.runs_count() + 1
     return replace(facts, name=display_name(number))
+
+
+def _how(origin: Origin) -> str:
+    """What was opened, to people."""
+    writer = origin.opening.shared
+    if writer is None:
+        return _HOW[origin.opening.kind]
+    return f"{'primary' if writer.is_primary else 'writer'} {writer.label} of shared run"
 
 
 def _unrecorded(settings: Settings, console: Console, error: Exception) -> Settings:

@@ -20,7 +20,7 @@ from kelt.api_client.errors import (
     ServerFaultError,
     UnreachableError,
 )
-from kelt.api_client.records import Ancestor, Bucket, Loss, Project
+from kelt.api_client.records import Ancestor, Bucket, Loss, Project, Writer
 from kelt.api_client.run import Run
 from kelt.api_client.runs import Runs
 
@@ -36,4 +36,5 @@ __all__ = [
     "Runs",
     "ServerFaultError",
     "UnreachableError",
+    "Writer",
 ]

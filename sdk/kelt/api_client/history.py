@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from kelt.api_client.errors import QueryError
@@ -34,6 +34,7 @@ class HistoryQuery:
     min_step: int | None = None
     max_step: int | None = None
     samples: int | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.page_rows <= PAGE_ROWS_MAX:
@@ -54,6 +55,7 @@ class HistoryQuery:
             ("min_step", self.min_step),
             ("max_step", self.max_step),
             ("samples", self.samples),
+            ("label", self.label),
             ("after", after),
         ):
             if value is not None:
@@ -81,11 +83,67 @@ def chosen_keys(keys: Sequence[str] | None) -> tuple[str, ...] | None:
 
 def read_rows(getter: Getter, route: str, query: HistoryQuery) -> Iterator[dict[str, Any]]:
     """The rows of a history. Nothing is asked before the first is wanted."""
+    return (query.row(item) for item in _items(getter, route, query))
+
+
+def read_joined_rows(getter: Getter, route: str, query: HistoryQuery) -> Iterator[dict[str, Any]]:
+    """The rows of a shared run, those of its writers at one step joined where no key is in both.
+
+    A row that shares a key with what stands there at its step stays a row of its own, so nothing
+    hides anything. Keys and samples are chosen after joining.
+    """
+    if len([key for key in query.keys or () if key not in ROW_FACTS]) == 1:
+        return read_rows(getter, route, query)  # joining brings no key together with another
+    whole = replace(query, keys=None, samples=None)
+    found = (
+        query.row(item)
+        for item in _joined(_items(getter, route, whole))
+        if _has_all(item, query.keys)
+    )
+    return found if query.samples is None else _sampled(list(found), query.samples)
+
+
+def _items(getter: Getter, route: str, query: HistoryQuery) -> Iterator[Mapping[str, Any]]:
     after: str | None = None
     while True:
         page = getter.get(f"{route}/history", query.arguments(after))
-        for item in page["rows"]:
-            yield query.row(item)
+        yield from page["rows"]
         after = page["next"]
         if after is None:
             return
+
+
+def _joined(items: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Rows come in order of step; time and runtime of joined ones are the latest."""
+    at_step: list[dict[str, Any]] = []
+    for item in items:
+        if at_step and at_step[0]["step"] != item["step"]:
+            yield from at_step
+            at_step = []
+        into = next((row for row in at_step if _can_join(row, item)), None)
+        if into is None:
+            at_step.append({**item, "values": dict(item["values"])})
+            continue
+        into["values"] |= item["values"]
+        for field in ("timestamp", "runtime"):
+            into[field] = max(into[field], item[field])
+    yield from at_step
+
+
+def _can_join(row: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
+    is_shared = bool(row["label"] and item["label"])
+    return is_shared and row["values"].keys().isdisjoint(item["values"])
+
+
+def _has_all(item: Mapping[str, Any], keys: tuple[str, ...] | None) -> bool:
+    return all(key in item["values"] or key in ROW_FACTS for key in keys or ())
+
+
+def _sampled(rows: list[dict[str, Any]], samples: int) -> Iterator[dict[str, Any]]:
+    """Evenly, the first and the last among them, as the server does it."""
+    last = len(rows) - 1
+    if last < samples:
+        return iter(rows)
+    if samples == 1:
+        return iter(rows[last:])
+    return (rows[number * last // (samples - 1)] for number in range(samples))

@@ -42,6 +42,37 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True)
+class Writer:
+    """One of the processes that write a shared run at the same time.
+
+    Args:
+        label: what it was called.
+        is_primary: the run lives and ends with it.
+        writer_id: of the process's hold on the run.
+        host: where it runs or ran.
+        pid: as there.
+        state: running, finished, failed or crashed: its own, not the run's.
+        state_reason: why, or nothing for a plain finish.
+        offline_since: since when a running one has been silent (Unix seconds), or None.
+        rows: what it logged of the run's history.
+        last_step: of those rows; -1 without one.
+        last_row_at: Unix seconds; None without a row.
+    """
+
+    label: str
+    is_primary: bool
+    writer_id: str
+    host: str
+    pid: int
+    state: str
+    state_reason: str
+    offline_since: float | None
+    rows: int
+    last_step: int
+    last_row_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Bucket:
     """The numbers of one metric in a range of steps; `min`, `max`, `mean` without NaN."""
 
@@ -81,6 +112,23 @@ def loss(data: Mapping[str, Any]) -> Loss:
     """One element of a reply's `losses`."""
     return Loss(
         data["writer_id"], data["first_seq"], data["last_seq"], data["rows"], data["reason"]
+    )
+
+
+def writer(data: Mapping[str, Any]) -> Writer:
+    """One element of a reply's `sessions` that is shared."""
+    return Writer(
+        data["label"],
+        data["is_primary"],
+        data["writer_id"],
+        data["hostname"],
+        data["pid"],
+        data["state"],
+        data["reason"],
+        data["offline_since"],
+        data["rows"],
+        data["last_step"],
+        data["last_row_at"],
     )
 
 

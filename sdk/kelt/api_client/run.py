@@ -8,9 +8,18 @@ from urllib.parse import quote
 
 from kelt.api_client.connection import Connection
 from kelt.api_client.filters import iso_time
-from kelt.api_client.history import HistoryQuery, chosen_keys, read_rows
+from kelt.api_client.history import HistoryQuery, chosen_keys, read_joined_rows, read_rows
 from kelt.api_client.paths import RunPath
-from kelt.api_client.records import Ancestor, Bucket, Loss, ancestor, bucket, loss
+from kelt.api_client.records import (
+    Ancestor,
+    Bucket,
+    Loss,
+    Writer,
+    ancestor,
+    bucket,
+    loss,
+    writer,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,6 +195,16 @@ class Run:
         return str(self._data["host"])
 
     @property
+    def labels(self) -> list[str]:
+        """The labels of the writers that share its history; none where nobody shared it."""
+        return list(self._data.get("labels", ()))
+
+    @property
+    def writers(self) -> list[Writer]:
+        """The processes that shared this run, newest first, each with its own state."""
+        return [writer(item) for item in self._data["sessions"] if item.get("is_shared")]
+
+    @property
     def url(self) -> str:
         """The address of its page."""
         return f"{self._connection.upstream}/{quote(self.entity)}/{quote(self.project)}/runs/" + (
@@ -197,9 +216,11 @@ class Run:
         """The server's reply, as it came."""
         return self._data
 
-    def keys(self) -> list[str]:
-        """The names of all that the history holds, sorted."""
-        return list(self._connection.get(f"{self._route(self.immutable_id)}/keys")["keys"])
+    def keys(self, label: str | None = None) -> list[str]:
+        """The names of all that the history holds, sorted; with a label, of what it logged."""
+        arguments: list[tuple[str, str | int]] = [("label", label)] if label else []
+        route = f"{self._route(self.immutable_id)}/keys"
+        return list(self._connection.get(route, arguments)["keys"])
 
     def scan_history(
         self,
@@ -207,8 +228,13 @@ class Run:
         page_size: int = 1000,
         min_step: int | None = None,
         max_step: int | None = None,
+        *,
+        label: str | None = None,
     ) -> Iterator[dict[str, Any]]:
         """All rows, one plain dict each, page by page, with the values exactly as they were logged.
+
+        In a shared run, rows of several writers at one step come as one, except where they have a
+        key in common: these come one after the other.
 
         Args:
             keys: keep the rows that have all of these, and of each row only these; by default
@@ -216,37 +242,46 @@ class Run:
             page_size: rows a request, at most 10000.
             min_step: the first step to give.
             max_step: the last step to give (inclusive, like every "up to" in kelt).
+            label: only the rows of the writers of a shared run that have this label.
         """
         query = HistoryQuery(
             keys=chosen_keys(keys),
             page_rows=page_size,
             min_step=min_step,
             max_step=max_step,
+            label=label,
         )
-        return read_rows(self._connection, self._route(self.immutable_id), query)
+        return self._rows(query)
 
     def history(
-        self, keys: Sequence[str] | None = None, samples: int = 500, *, pandas: bool = True
+        self,
+        keys: Sequence[str] | None = None,
+        samples: int = 500,
+        *,
+        pandas: bool = True,
+        label: str | None = None,
     ) -> pd.DataFrame | list[dict[str, Any]]:
         """At most `samples` rows, evenly chosen, to look at; `scan_history()` gives all.
 
         Args:
             keys: as for `scan_history()`; `_step` is always there.
             samples: how many rows at most.
+            label: as for `scan_history()`.
             pandas: a DataFrame where pandas is installed; else, and without it, a list of dicts.
         """
         chosen = chosen_keys(keys)
         if chosen is not None:
             chosen = tuple(dict.fromkeys(("_step", *chosen)))
-        query = HistoryQuery(keys=chosen, samples=samples)
-        rows = list(read_rows(self._connection, self._route(self.immutable_id), query))
+        rows = list(self._rows(HistoryQuery(keys=chosen, samples=samples, label=label)))
         if pandas:
             try:
                 import pandas as pd  # noqa: PLC0415 # optional, and slow to load
             except ImportError:
                 return rows
-            frame: pd.DataFrame = pd.DataFrame(rows)
-            return frame
+            try:
+                return pd.DataFrame(rows)
+            except UnicodeEncodeError:
+                return _frame_of_any_text(rows)
         return rows
 
     def buckets(
@@ -255,6 +290,8 @@ class Run:
         buckets: int = 1000,
         min_step: int | None = None,
         max_step: int | None = None,
+        *,
+        label: str | None = None,
     ) -> dict[str, list[Bucket]]:
         """Minimum, maximum and mean of metrics by equal ranges of steps, for drawing.
 
@@ -263,6 +300,7 @@ class Run:
             buckets: how many ranges; those without numbers are left out.
             min_step: the first step of the range, by default the history's.
             max_step: the last step of the range, by default the history's.
+            label: only what the writers of a shared run with this label logged.
         """
         arguments: list[tuple[str, str | int]] = [("key", key) for key in chosen_keys(keys) or ()]
         arguments.append(("buckets", buckets))
@@ -271,8 +309,29 @@ class Run:
             for name, step in (("min_step", min_step), ("max_step", max_step))
             if step is not None
         ]
+        if label is not None:
+            arguments.append(("label", label))
         reply = self._connection.get(f"{self._route(self.immutable_id)}/buckets", arguments)
         return {key: [bucket(item) for item in items] for key, items in reply["keys"].items()}
 
+    def _rows(self, query: HistoryQuery) -> Iterator[dict[str, Any]]:
+        read = read_joined_rows if self.labels and query.label is None else read_rows
+        return read(self._connection, self._route(self.immutable_id), query)
+
     def _route(self, run: str) -> str:
         return RunPath(self.entity, self.project, run).route
+
+
+def _frame_of_any_text(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """A frame of rows whose keys or texts hold lone surrogates, which pandas' text type cannot."""
+    import pandas as pd  # noqa: PLC0415 # as above
+
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    columns = {}
+    for number, name in enumerate(names):
+        values = [row.get(name, float("nan")) for row in rows]
+        is_text = any(isinstance(value, str) for value in values)
+        columns[number] = pd.Series(values, dtype=object if is_text else None)
+    frame = pd.DataFrame(columns)
+    frame.columns = pd.Index(names, dtype=object)
+    return frame

@@ -115,10 +115,12 @@ def show_run(run: RunArgument, *, upstream: UpstreamOption = None, as_json: AsJs
 
 def _print_run(run: Run) -> None:
     from kelt.cli.runs_view import (  # noqa: PLC0415 # with the API client
+        WRITER_COLUMNS,
         curve,
         facts,
         lineage_lines,
         numeric_metrics,
+        writer_row,
     )
 
     say("/".join(run.path))
@@ -130,6 +132,9 @@ def _print_run(run: Run) -> None:
         heading("Lineage")
         for line in lineage_lines(run, archived):
             say(f"  {line}")
+    if writers := run.writers:
+        heading("Writers")
+        print_table(WRITER_COLUMNS, [writer_row(one, now=time.time()) for one in writers])
     if run.config:
         heading("Config")
         print_table(

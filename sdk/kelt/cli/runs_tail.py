@@ -46,7 +46,8 @@ class Tail:
         self._interval_s = interval_s
         self._sleep = sleep
         self._seen_step = -1
-        self._seen_row = ""
+        #: What was shown of that step: writers of a shared run may have a row each.
+        self._seen_rows: set[str] = set()
         self._went_down = 0
         self.run = api.run(path)
 
@@ -74,7 +75,7 @@ class Tail:
             steps *= 8
         if found:
             self._seen_step = found[-1]["_step"]
-            self._seen_row = repr(found[-1])
+            self._seen_rows = {repr(row) for row in found if row["_step"] == self._seen_step}
         return list(found) if last else []
 
     def _look_again(self) -> None:
@@ -98,16 +99,19 @@ class Tail:
             step = now.lineage[0].fork_step
             note(f"{now.id} goes on from step {step} on a new branch, {now.immutable_id}.")
             if step < self._seen_step:
-                self._seen_step, self._seen_row = step, ""
+                self._seen_step, self._seen_rows = step, set()
         if (went_down := now.raw["rows_step_went_down"]) > self._went_down:
             came = count(went_down - self._went_down, "row")
             note(f"{came} came with a step below one already shown.")
             self._went_down = went_down
 
     def _arrived(self) -> Iterator[dict[str, Any]]:
+        step, has_seen = self._seen_step, bool(self._seen_rows)
         for row in self.run.scan_history(self._keys, min_step=max(0, self._seen_step)):
             text = repr(row)
-            is_inherited = row["_step"] == self._seen_step and not self._seen_row
-            if text != self._seen_row and not is_inherited:
+            is_inherited = row["_step"] == step and not has_seen
+            if text not in self._seen_rows and not is_inherited:
                 yield row
-            self._seen_step, self._seen_row = row["_step"], text
+            if row["_step"] != self._seen_step:
+                self._seen_step, self._seen_rows = row["_step"], set()
+            self._seen_rows.add(text)

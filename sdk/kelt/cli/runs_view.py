@@ -11,7 +11,7 @@ from kelt.cli.wording import age, count, plain, shown
 from kelt.sparkline import sparkline
 
 if TYPE_CHECKING:
-    from kelt.api_client import Ancestor, Bucket, Run
+    from kelt.api_client import Ancestor, Bucket, Run, Writer
 
 LIST_COLUMNS = (
     Column("RUN", is_kept=True),
@@ -22,6 +22,15 @@ LIST_COLUMNS = (
     Column("STEP", is_number=True, is_kept=True),
     Column("FROM"),
     Column("AGE", is_number=True, is_kept=True),
+)
+WRITER_COLUMNS = (
+    Column("  WRITER", is_kept=True),
+    Column("STATE", is_kept=True),
+    Column("HOST"),
+    Column("ROWS", is_number=True, is_kept=True),
+    Column("STEP", is_number=True),
+    Column("LAST ROW", is_number=True),
+    Column("REASON"),
 )
 #: Metrics that get a curve in `runs show`.
 CURVES_MAX = 20
@@ -112,6 +121,22 @@ def facts(run: Run, *, now: float) -> list[tuple[str, str]]:
     ]
     listed += [("problem", problem) for problem in run.problems]
     return [(title, plain(text)) for title, text in listed if text]
+
+
+def writer_row(writer: Writer, *, now: float) -> list[str]:
+    """A writer's line in `runs show`."""
+    reason = writer.state_reason
+    if writer.state == "running" and writer.offline_since is not None:
+        reason = f"silent for {age(now - writer.offline_since)}"
+    return [
+        plain(f"  {writer.label}{' (primary)' if writer.is_primary else ''}"),
+        writer.state,
+        plain(f"{writer.host} · {writer.pid}"),
+        f"{writer.rows:,}",
+        str(writer.last_step) if writer.rows else "-",
+        "-" if writer.last_row_at is None else f"{age(now - writer.last_row_at)} ago",
+        plain(reason),
+    ]
 
 
 def _moment(text: str | None, seconds: float | None, now: float) -> str:
