@@ -326,4 +326,16 @@ MUTANTS = (
             "tests/sdk/test_sender.py::test_a_child_forked_with_a_live_stream_logs_and_the_parent_goes_on",
         ),
     ),
+    Mutant(
+        "a shared run is rewound under its other writers",
+        "G10",
+        (
+            Edit(
+                SDK,
+                "    if others:\n        raise BranchPoint",
+                "    if False:\n        raise BranchPoint",
+            ),
+        ),
+        ("tests/sdk/test_shared_mode.py::test_only_a_primary_that_is_alone_may_rewind",),
+    ),
 )

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "mutants"
 PACKAGES = ("sdk", "proto", "daemon", "server")
 COPIED = (*PACKAGES, "tests", "scripts", "docs", "pyproject.toml", "README.md", "Makefile")
+#: Enough to notice; the whole number is for tests of code that is right.
+CRASH_POINTS = "4000"
 _RED = 1
 
 
@@ -80,6 +82,7 @@ def copy_tree(tree: Path) -> Path:
 def pytest(tree: Path, tests: Iterable[str], *, limit_s: float) -> tuple[int, str]:
     """Runs tests against the copy; (exit code, output), exit code 1 where it had to be ended."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("KELT_", "PYTEST_"))}
+    environ["KELT_TORTURE_CRASH_POINTS"] = CRASH_POINTS
     environ["PYTHONPATH"] = os.pathsep.join(str(tree / package) for package in PACKAGES)
     command = [
         sys.executable,

@@ -73,10 +73,29 @@ TIERS = (
     ),
     Tier(
         "crashes",
-        ("tests/daemon/test_journal_crashes.py",),
+        ("tests/daemon/test_power_cuts.py",),
         units=10,
-        seeds=1,
+        seeds=4000,
         environment={"KELT_TORTURE_FIRST_SEED": "{seed}", "KELT_TORTURE_CRASH_POINTS": "200000"},
+    ),
+    # The seeds of these are the machine's own: threads, processes and the network are real.
+    Tier(
+        "network",
+        ("tests/end_to_end/test_network.py", "tests/end_to_end/test_network_refusals.py"),
+        units=8,
+        workers=1,
+    ),
+    Tier(
+        "races",
+        ("tests/daemon/test_lifecycle_race.py",),
+        units=20,
+        workers=1,
+    ),
+    Tier(
+        "processes",
+        ("tests/end_to_end/test_trainer_kills.py", "tests/end_to_end/test_forks.py"),
+        units=10,
+        workers=1,
     ),
 )
 
