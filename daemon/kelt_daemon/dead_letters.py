@@ -2,7 +2,8 @@
 
 `refused-records.jsonl` has one JSON object a line: `writer_id` (hex), `first_seq`, `last_seq`,
 `server_id`, `reason`, `at` (Unix seconds) and `frames` (base64: the record with its schemas, as
-in a batch). A line cut short by a crash is passed over; its record is refused again.
+in a batch). A line with `taken_back` undoes an earlier one: those records are offered again. A line
+cut short by a crash is passed over; its record is refused again.
 """
 
 from __future__ import annotations
@@ -30,15 +31,25 @@ class DeadLetter:
     reason: str
     at: float
     frames: bytes
+    taken_back: bool = False
 
 
 def read_dead_letters(folder: Path) -> list[DeadLetter]:
-    """All of them, in the order in which they were refused."""
+    """All that stand, in the order in which they were refused."""
     try:
         lines = (folder / DEAD_LETTERS_NAME).read_bytes().splitlines()
     except OSError:
         return []
-    return [letter for line in lines if (letter := _parsed(line)) is not None]
+    found: dict[tuple[bytes, int, str], DeadLetter] = {}
+    for line in lines:
+        if (letter := _parsed(line)) is None:
+            continue
+        key = (letter.writer_id, letter.first_seq, letter.server_id)
+        if letter.taken_back:
+            found.pop(key, None)
+        else:
+            found[key] = letter
+    return list(found.values())
 
 
 def append_dead_letter(folder: Path, letter: DeadLetter) -> None:
@@ -55,6 +66,7 @@ def append_dead_letter(folder: Path, letter: DeadLetter) -> None:
         "reason": letter.reason,
         "at": letter.at,
         "frames": base64.b64encode(letter.frames).decode("ascii"),
+        "taken_back": letter.taken_back,
     }
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(folder / DEAD_LETTERS_NAME, flags, 0o600)
@@ -78,6 +90,7 @@ def _parsed(line: bytes) -> DeadLetter | None:
             reason=str(data["reason"]),
             at=float(data["at"]),
             frames=base64.b64decode(data["frames"]),
+            taken_back=bool(data.get("taken_back", False)),
         )
     except (ValueError, KeyError, TypeError, binascii.Error):
         return None

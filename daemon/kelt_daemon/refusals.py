@@ -66,6 +66,8 @@ class Refusals:
         known = [b for b in push.batches if (b.writer_id, b.first_seq) in self.markers]
         self._in_row += 1
         if known or self._in_row > self._config.refused_in_row_max:
+            await self._take_back(known)
+            self._in_row = 0
             return (
                 f"The upstream refuses record after record ({reason}); they stay on this host. "
                 "`kelt sync` tries again, a newer kelt may help."
@@ -101,9 +103,27 @@ class Refusals:
             )
         return ""
 
-    def start_anew(self) -> None:
-        """Somebody asked to try again."""
-        self._in_row = 0
+    async def _take_back(self, markers: list[Outgoing]) -> None:
+        """Where even the marker is refused, its records are offered again next time."""
+        folder = self._folder
+        for marker in markers:
+            letter = DeadLetter(
+                writer_id=marker.writer_id,
+                first_seq=marker.first_seq,
+                last_seq=marker.last_seq,
+                server_id=self._server_id or "",
+                reason="its marker was refused too",
+                at=self._host.now(),
+                frames=b"",
+                taken_back=True,
+            )
+            try:
+                await self._host.in_thread(append_dead_letter, folder.home, letter)
+            except OSError:
+                continue  # it stays set aside
+            key = (marker.writer_id, marker.first_seq)
+            self.markers = {k: v for k, v in self.markers.items() if k != key}
+            folder.refused_records -= marker.last_seq - marker.first_seq + 1
 
 
 def _marker(letter: DeadLetter) -> Outgoing:

@@ -77,6 +77,7 @@ async def serve(config: ServerConfig, *, clock: Callable[[], float] | None = Non
     Raises:
         StartError: it cannot start.
     """
+    tls.http_context(config)  # says what is wrong with it before anything is opened
     lock = FolderLock(config.folder)
     clock = clock or steady_clock()
     try:

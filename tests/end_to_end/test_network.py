@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from harness.fault_front import Status
-from harness.network import TOXICS, Network, Trainer
+from harness.network import FAULT_CELLS, PHASE_CELLS, TOXICS, Network, Trainer
 from harness.stack import eventually
 
 HELD_S = 0.4
@@ -66,13 +66,17 @@ CASES = [
 
 
 @pytest.mark.parametrize(("phase", "toxic"), CASES)
-def test_after_a_fault_everything_goes_on_where_it_was(network, trainer, phase, toxic):
+def test_after_a_fault_everything_goes_on_where_it_was(
+    network, trainer, record_faults, phase, toxic
+):
+    record_faults(1, phase=PHASE_CELLS[phase], fault=FAULT_CELLS[toxic])
     network.strike(phase, **TOXICS[toxic])
     time.sleep(HELD_S)
     network.heal()
     trainer.keeps_arriving()
 
 
+@pytest.mark.covers(phase="upstream_send", fault="reset")
 def test_a_connection_that_flaps(network, trainer):
     network.flap(1.5, 0.1)
     trainer.keeps_arriving()
@@ -94,6 +98,7 @@ def push_answers(network, *, error: Status, times: int) -> threading.Event:
     return done
 
 
+@pytest.mark.covers(phase="upstream_send", fault="error reply")
 @pytest.mark.parametrize(
     "error",
     [
@@ -116,6 +121,7 @@ def test_answers_that_are_errors(network, trainer, error):
     trainer.keeps_arriving()
 
 
+@pytest.mark.covers(phase="committed_ack_lost", fault="error reply")
 def test_answers_that_are_lost_after_the_commit(network, trainer):
     left = [4]
 
@@ -130,6 +136,7 @@ def test_answers_that_are_lost_after_the_commit(network, trainer):
     trainer.keeps_arriving()
 
 
+@pytest.mark.covers(phase="upstream_send", fault="slow ack")
 def test_pushes_that_arrive_twice_and_answers_that_come_in_another_order(network, trainer):
     held = iter([0.3, 0.0, 0.2] * 100)
     network.front.before = lambda method, _: 2 if method == "Push" else 1
@@ -143,6 +150,7 @@ def test_pushes_that_arrive_twice_and_answers_that_come_in_another_order(network
 HTML = b"<!doctype html><title>Welcome to our hotel</title>"
 
 
+@pytest.mark.covers(phase="upstream_send", fault="error reply")
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [

@@ -60,6 +60,19 @@ PHASES = (
     "discovery question", "discovery answer", "connect", *_CALLS, "idle", "trainer starts",
     "trainer finishes", "daemon starts",
 )  # fmt: skip
+#: The cells of docs/guarantees.md that phases and toxics count for.
+PHASE_CELLS = dict.fromkeys(PHASES, "upstream_send") | {
+    "push reply": "committed_ack_lost",
+    "trainer starts": "spawn_handover_shutdown",
+    "trainer finishes": "spawn_handover_shutdown",
+    "daemon starts": "recovery",
+}
+FAULT_CELLS = dict.fromkeys(TOXICS, "reset") | {
+    "blackhole": "blackhole",
+    "swallow": "blackhole",
+    "latency": "slow ack",
+    "throttle": "slow ack",
+}
 _NEEDS_NEW_CONNECTION = ("discovery", "hello", "cursors")
 
 

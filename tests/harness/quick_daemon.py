@@ -33,10 +33,11 @@ class QuickDaemon:
         self.environ = environ | {"KELT_TEST_CONFIG": json.dumps({**QUICK, **config})}
         self.process: subprocess.Popen | None = None
 
-    def start(self):
+    def start(self, *, prefix: tuple[str, ...] = ()):
+        """Starts it and waits until it is ready; `prefix` is a command that runs the rest."""
         StateDir(self.state_dir).create()
         ready, ready_child = os.pipe()
-        command = [sys.executable, __file__, str(self.state_dir), str(ready_child)]
+        command = [*prefix, sys.executable, __file__, str(self.state_dir), str(ready_child)]
         with (self.state_dir / "quick.stderr").open("ab") as errors:
             self.process = subprocess.Popen(
                 command, pass_fds=(ready_child,), env=self.environ, stderr=errors

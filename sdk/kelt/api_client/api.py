@@ -37,7 +37,11 @@ class Api:
     ) -> None:
         settings = load_settings({"upstream": upstream, "api_key": api_key}, os.environ)
         self._connection = Connection(
-            upstream=settings.upstream, api_key=settings.api_key, timeout_s=timeout_s
+            upstream=settings.upstream,
+            api_key=settings.api_key,
+            timeout_s=timeout_s,
+            ca_file=settings.ca_file,
+            proxy=settings.proxy,
         )
 
     def __enter__(self) -> Self:
@@ -102,7 +106,7 @@ class Api:
             if entity:
                 arguments["entity"] = entity
             arguments["project"] = project
-        if filters:
+        if filters is not None and filters != {}:
             arguments["filters"] = encode_filters(filters)
         return Runs(connection=self._connection, arguments=arguments, per_page=per_page)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 import weakref
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +19,8 @@ from kelt.api_client.errors import (
 )
 from kelt.api_client.json_values import decode_json
 from kelt.errors import RunNotFoundError
+from kelt.proxies import proxy_for
+from kelt.tls import ssl_context
 from kelt.version import __version__
 
 Arguments = list[tuple[str, str | int]]
@@ -30,12 +35,23 @@ class Connection:
         upstream: the server's address, `http://…` or `https://…`.
         api_key: sent with each request where there is one.
         timeout_s: how long one request may take to connect, and to answer.
+        ca_file: certificate authorities that are trusted beside the system's.
+        proxy: the way there, as the setting `proxy` says it.
 
     Raises:
         QueryError: the address is not one.
+        SettingsError: the CA file cannot be used.
     """
 
-    def __init__(self, *, upstream: str, api_key: str | None, timeout_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        upstream: str,
+        api_key: str | None,
+        timeout_s: float,
+        ca_file: Path | None = None,
+        proxy: str | None = None,
+    ) -> None:
         self.upstream = upstream.rstrip("/")
         headers = {"User-Agent": f"kelt/{__version__}"}
         if api_key:
@@ -49,7 +65,14 @@ class Connection:
                 f"The upstream {upstream!r} is no address. Write it as http://host:port."
             )
         self._timeout_s = timeout_s
-        self._client = httpx.Client(headers=headers, timeout=timeout_s)
+        # Not by the environment alone: nothing there switches verification off.
+        self._client = httpx.Client(
+            headers=headers,
+            timeout=timeout_s,
+            trust_env=False,
+            verify=ssl_context(ca_file) if url.scheme == "https" else False,
+            proxy=proxy_for(self.upstream, proxy=proxy or "", environ=os.environ) or None,
+        )
         # Who forgets close() leaves no open socket behind.
         self._close = weakref.finalize(self, self._client.close)
 
@@ -100,6 +123,12 @@ class Connection:
                 "Try again, or allow it more time with timeout_s."
             ) from None
         except httpx.TransportError as error:
+            if (distrusted := _distrusted(error)) is not None:
+                raise UnreachableError(
+                    f"The certificate of {self.upstream} is not accepted "
+                    f"({distrusted.verify_message}). Name the file of its authority in "
+                    "KELT_CA_FILE, or have the certificate renewed."
+                ) from error
             raise UnreachableError(
                 f"The upstream {self.upstream} cannot be reached ({_cause(error)}). "
                 "Start it with `kelt server`, or name another with KELT_UPSTREAM."
@@ -131,6 +160,12 @@ class Connection:
             f"{self.upstream} answers, but not as a kelt server does. "
             "Check the address (KELT_UPSTREAM)."
         )
+
+
+def _distrusted(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _cause(error: httpx.TransportError) -> str:

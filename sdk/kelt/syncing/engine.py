@@ -141,7 +141,12 @@ def run_sync(
         place = ensure_daemon(settings)
         try:
             with SidecarClient(socket=place.socket) as client:
-                client.hello(upstream=plan.upstream or settings.upstream, api_key=settings.api_key)
+                client.hello(
+                    upstream=plan.upstream or settings.upstream,
+                    api_key=settings.api_key,
+                    ca_file=settings.ca_file,
+                    proxy=settings.proxy,
+                )
                 for _ in _follow(client, plan, watch):
                     if on_progress is not None:
                         on_progress([counted(run) for run in _runs_of(plan, watch)])
