@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kelt.checked_json import decode_checked, encode_checked
 from kelt.journal.files import open_regular
+from kelt.private_files import replace_private
 
 MANIFEST_NAME = "run.json"
 LOCK_NAME = "lock"
@@ -58,9 +59,7 @@ def folder_name(run_id: str, writer_id: bytes, started_at: float, mode: str) -> 
 def write_manifest(folder: Path, manifest: RunManifest) -> None:
     """Writes `run.json` so that it is there whole or not at all, and with its place."""
     manifest = replace(manifest, folder=os.fsdecode(folder.resolve()))
-    partial = folder / f".{MANIFEST_NAME}.{os.getpid()}"
-    partial.write_bytes(encode_checked(asdict(manifest)))
-    partial.replace(folder / MANIFEST_NAME)
+    replace_private(folder / MANIFEST_NAME, encode_checked(asdict(manifest)))
 
 
 def read_manifest(folder: Path, *, name: str = MANIFEST_NAME) -> RunManifest:

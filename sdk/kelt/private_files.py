@@ -1,0 +1,19 @@
+"""Small files that are their owner's alone, whatever the umask of the process that writes them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def replace_private(path: Path, data: bytes) -> None:
+    """Writes a file so that it is there whole or not at all; it need not survive a power loss.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(partial, flags, 0o600), "wb") as file:
+        file.write(data)
+    partial.replace(path)
