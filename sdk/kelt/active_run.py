@@ -390,9 +390,10 @@ class Run(RunIdentity, FactsOfRun):
         self._pack_into(sink, steps)
 
     def _child_not_recorded(self, error: Exception) -> None:
-        self._console.warn_once(
+        self._console.warn_of_loss_once(
             "child",
-            f"what this forked process logs is not recorded ({error}); the training goes on",
+            f"what forked process {os.getpid()} logs cannot be recorded now ({error}) and is "
+            "counted as lost; the training goes on, and it is tried again",
         )
 
     def _open_in_child(self) -> RecordSink:

@@ -45,12 +45,17 @@ class Console:
         self.silent = silent
         self._stream = stream
         self._warned: set[str] = set()
+        self._may_warn_of_losses = not silent
         self._lock = threading.RLock()  # a signal handler may speak too
 
     def say(self, text: str, *, style: str = "") -> None:
         """Writes lines; a broken terminal is nobody's problem."""
+        if not self.silent:
+            self._write(text, style)
+
+    def _write(self, text: str, style: str) -> None:
         stream = self._stream or sys.stderr
-        if self.silent or stream is None:
+        if stream is None:
             return
         lines = "".join(f"{self._styled(_PREFIX, _DIM)}{line}\n" for line in text.split("\n"))
         try:
@@ -58,7 +63,7 @@ class Console:
                 stream.write(self._styled(lines, style))
                 stream.flush()
         except (OSError, ValueError):
-            self.silent = True
+            self.silent, self._may_warn_of_losses = True, False
 
     def warn(self, text: str) -> None:
         """Writes a warning."""
@@ -69,6 +74,12 @@ class Console:
         if topic not in self._warned:
             self._warned.add(topic)
             self.warn(text)
+
+    def warn_of_loss_once(self, topic: str, text: str) -> None:
+        """Writes a warning that even a forked child does not keep to itself."""
+        if topic not in self._warned and self._may_warn_of_losses:
+            self._warned.add(topic)
+            self._write(text, _YELLOW)
 
     def forget(self, topic: str) -> None:
         """Lets the next warning on this topic through."""

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from kelt.errors import KeltError
 from kelt.journal.spool_segments import InternedSchema
-from kelt.session import NoSink, RecordSink
+from kelt.session import RecordSink
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import RowHeader
+
+RETRY_S = 2.0
 
 
 class LateSink:
     """Passes everything to what `open_sink` makes, once it is needed.
 
     Args:
-        open_sink: called once. Where it fails, as on a full disk, nothing is recorded.
+        open_sink: called with the first record. Where it fails, as on a full disk, it is called
+            again with one that comes some time later; rows in between are counted as lost.
         on_failure: told why.
     """
 
@@ -27,17 +31,21 @@ class LateSink:
         self._open_sink = open_sink
         self._on_failure = on_failure
         self._opened: RecordSink | None = None
+        self._next_try_s = 0.0
+        self._lost_rows = 0
         self._lock = threading.RLock()
 
-    @property
-    def _sink(self) -> RecordSink:
+    def _sink(self) -> RecordSink | None:
         with self._lock:
-            if self._opened is None:
+            if self._opened is None and time.monotonic() >= self._next_try_s:
                 try:
-                    self._opened = self._open_sink()
+                    opened = self._open_sink()
                 except (KeltError, OSError, RuntimeError) as error:
-                    self._opened = NoSink()
+                    self._next_try_s = time.monotonic() + RETRY_S
                     self._on_failure(error)
+                else:
+                    opened.count_lost(self._lost_rows)
+                    self._opened = opened
             return self._opened
 
     @property
@@ -48,7 +56,19 @@ class LateSink:
     @property
     def dropped_rows(self) -> int:
         """Rows that found no room."""
-        return 0 if self._opened is None else self._opened.dropped_rows
+        return self._lost_rows if self._opened is None else self._opened.dropped_rows
+
+    def count_lost(self, rows: int, /) -> None:
+        """Counts rows that were lost before they came here."""
+        with self._lock:
+            if self._opened is None:
+                self._lost_rows += rows
+            else:
+                self._opened.count_lost(rows)
+
+    def _refuse(self) -> bool:
+        self.count_lost(1)
+        return False
 
     def append_row(  # noqa: PLR0917 # as the spool's
         self,
@@ -61,18 +81,24 @@ class LateSink:
         /,
     ) -> bool:
         """Passes a row on."""
-        return self._sink.append_row(interned, flags, step, timestamp, runtime, values)
+        if (sink := self._sink()) is None:
+            return self._refuse()
+        return sink.append_row(interned, flags, step, timestamp, runtime, values)
 
     def append_row_with_tail(
         self, schema: InternedSchema, header: RowHeader, values: Sequence[Any], /
     ) -> bool:
         """Passes a row on."""
-        return self._sink.append_row_with_tail(schema, header, values)
+        if (sink := self._sink()) is None:
+            return self._refuse()
+        return sink.append_row_with_tail(schema, header, values)
 
     def append_control(self, kind: Kind, payload: bytes, /) -> bool:
         """Passes a record on."""
-        return self._sink.append_control(kind, payload)
+        sink = self._sink()
+        return sink is not None and sink.append_control(kind, payload)
 
     def reset_step_max(self, step: int, /) -> None:
         """Passes it on."""
-        self._sink.reset_step_max(step)
+        if (sink := self._sink()) is not None:
+            sink.reset_step_max(step)

@@ -49,6 +49,9 @@ class RecordSink(RowSink, Protocol):
     def append_control(self, kind: Kind, payload: bytes, /) -> bool:
         """Takes a control record."""
 
+    def count_lost(self, rows: int, /) -> None:
+        """Counts rows that were lost before they came here."""
+
     def reset_step_max(self, step: int, /) -> None:
         """Says that the branch now ends at `step`."""
 
@@ -74,6 +77,9 @@ class NoSink:
         """Counts a record."""
         self.seq += 1
         return True
+
+    def count_lost(self, rows: int, /) -> None:
+        """Nothing to say."""
 
     def reset_step_max(self, step: int, /) -> None:
         """Nothing to say."""
@@ -170,7 +176,11 @@ def open_session(
         if lock_fd >= 0:
             os.close(lock_fd)
         shutil.rmtree(folder, ignore_errors=True)
-        (runs / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be deleted either
+            if settings.run_dir is not None:
+                (runs / name).unlink(missing_ok=True)
+            if folder.exists():  # rmtree needs descriptors
+                folder.rmdir()
         reason = error.reason if isinstance(error, NoSpaceError) else error.strerror
         raise StorageError(
             f"The run cannot be kept in {folder} ({reason}); free some disk, or point KELT_DIR "

@@ -331,12 +331,16 @@ class SpoolWriter:
         """A row found no room: it is counted, or the caller is told."""
         if may_raise and self._policy.raises and not self._closed:
             raise NoSpaceError(self.shortage, path=self.folder)
-        with self._lock:
-            self.dropped_rows += 1
-            with contextlib.suppress(ValueError):  # closed meanwhile
-                self._current.words[LOST_ROWS_WORD] = self.dropped_rows
+        self.count_lost(1)
         self._wake()
         return False
+
+    def count_lost(self, rows: int) -> None:
+        """Counts rows as lost."""
+        with self._lock:
+            self.dropped_rows += rows
+            with contextlib.suppress(ValueError):  # closed meanwhile
+                self._current.words[LOST_ROWS_WORD] = self.dropped_rows
 
     def _wake(self) -> None:
         """Wakes the background thread once, when a shortage begins."""
