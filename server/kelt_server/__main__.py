@@ -1,7 +1,7 @@
 """`python -m kelt_server`: reads flags and environment, runs a server.
 
-Exit codes: 0 stopped as asked; 1 stopped at the second signal; 2 could not start (one sentence
-says why).
+Exit codes: 0 stopped as asked; 1 could not start (one sentence says why), or stopped at the second
+signal; 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import anyio
 
 from kelt_server import __version__
 from kelt_server.config import ServerConfig
-from kelt_server.errors import StartError
+from kelt_server.errors import ServerUsageError, StartError
 from kelt_server.logs import configure_logs
 from kelt_server.server import serve
 
@@ -29,9 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = read_config(arguments, os.environ)
         configure_logs()
         anyio.run(_run, config)
-    except StartError as error:
+    except ServerUsageError as error:
         print(f"kelt server: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    except StartError as error:
+        print(f"kelt server: {error}", file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 
@@ -51,13 +55,13 @@ def read_config(arguments: Sequence[str] | None, environment: Mapping[str, str])
         grpc_port = flags.port + 1 if flags.port else 0
     for name, port in (("--port", flags.port), ("--grpc-port", grpc_port)):
         if not 0 <= port <= _PORT_MAX:
-            raise StartError(
+            raise ServerUsageError(
                 f"{name} {port} is no port; choose one from 0 (any free) to {_PORT_MAX}"
             )
     if (flags.tls_cert is None) != (flags.tls_key is None):
-        raise StartError("--tls-cert and --tls-key belong together; give both, or neither")
+        raise ServerUsageError("--tls-cert and --tls-key belong together; give both, or neither")
     if flags.lease_s <= 0:
-        raise StartError(f"--lease-s {flags.lease_s} is not above 0")
+        raise ServerUsageError(f"--lease-s {flags.lease_s} is not above 0")
     return ServerConfig(
         folder=(flags.dir or default_folder(environment)).expanduser().absolute(),
         host=flags.host,
@@ -93,15 +97,33 @@ def _api_key(path: Path | None, environment: Mapping[str, str]) -> str:
     return key
 
 
+def _port(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no port; choose one from 0 (any free) to {_PORT_MAX}"
+        ) from None
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ServerUsageError(f"{message}. See `kelt server --help`.")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="kelt server", description="Keeps runs in one folder and answers questions about them."
+    parser = _Parser(
+        prog="kelt server",
+        allow_abbrev=False,
+        description="Keeps runs in one folder and answers questions about them.",
     )
     parser.add_argument("--version", action="version", version=f"kelt {__version__}")
     parser.add_argument("--dir", type=Path, help="data folder (KELT_SERVER_DIR)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8470, help="HTTP port; 0: any free")
-    parser.add_argument("--grpc-port", type=int, help="gRPC port; default: --port + 1")
+    parser.add_argument("--port", type=_port, default=8470, help="HTTP port; 0: any free")
+    parser.add_argument("--grpc-port", type=_port, help="gRPC port; default: --port + 1")
     parser.add_argument("--entity", default="local", help="entity of runs that name none")
     parser.add_argument(
         "--lease-s", type=float, default=1800.0, help="silence after which a run shows as crashed"

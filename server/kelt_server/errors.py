@@ -8,7 +8,7 @@ class KeltServerError(Exception):
 
 
 class StartError(KeltServerError):
-    """The server cannot start; the sentence says why and what to do. Exit code 2."""
+    """The server cannot start; the sentence says why and what to do. Exit code 1."""
 
 
 class StoreError(KeltServerError):
@@ -33,3 +33,7 @@ class BadRequestError(KeltServerError):
 
 class NotFoundError(KeltServerError):
     """No such run."""
+
+
+class ServerUsageError(StartError):
+    """A flag or a setting that cannot be. Exit code 2."""

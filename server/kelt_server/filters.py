@@ -18,8 +18,9 @@ FIELDS = (
     "created_at", "started_at", "heartbeat_at", "runtime", "rows", "last_step", "tags", "group",
     "job_type", "notes", "host", "lost_rows",
 )  # fmt: skip
-_ALIASES = {"display_name": "name", "summary_metrics": "summary", "createdAt": "created_at",
-            "heartbeatAt": "heartbeat_at", "jobType": "job_type", "username": "entity"}  # fmt: skip
+_ALIASES = {"id": "run_id", "display_name": "name", "summary_metrics": "summary",
+            "createdAt": "created_at", "heartbeatAt": "heartbeat_at", "jobType": "job_type",
+            "username": "entity"}  # fmt: skip
 #: Nesting of $and, $or, $nor and $not.
 DEPTH_MAX = 32
 _REGEX_MAX = 1000

@@ -142,6 +142,21 @@ def test_sampled_history_is_a_frame_with_the_step_and_one_request(run, wire):
     assert wire.asked_for(HISTORY) == [{"key": ["loss"], "samples": ["2"]}]
 
 
+def test_a_frame_takes_keys_and_texts_that_no_encoding_can(run, wire):
+    wire.says(
+        HISTORY,
+        r"""{"rows": [
+        {"step": 0, "timestamp": 1.0, "runtime": 0.0, "flags": [], "immutable_id": "i1",
+         "writer_id": "w", "values": {"a\ud800": 0.5, "t": "\ud800x"}},
+        {"step": 9, "timestamp": 2.0, "runtime": 1.0, "flags": [], "immutable_id": "i1",
+         "writer_id": "w", "values": {"t": "ok"}}], "next": null}""",
+    )
+    frame = run.history()
+    assert frame["_step"].tolist() == [0, 9]
+    assert frame["a\ud800"][0] == 0.5
+    assert frame["t"].tolist() == ["\ud800x", "ok"]
+
+
 @pytest.mark.parametrize("is_installed", [True, False])
 def test_history_without_pandas_is_a_list_of_dicts(run, wire, monkeypatch, is_installed):
     wire.says(HISTORY, '{"rows": [], "next": null}')

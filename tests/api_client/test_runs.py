@@ -99,6 +99,8 @@ def test_times_in_filters_are_sent_as_unix_seconds(project, wire, api):
         lambda api: api.runs("/a//b/"),
         lambda api: api.runs("demo", per_page=0),
         lambda api: api.runs("demo", {"created_at": "yesterday"}),
+        lambda api: api.runs("demo", 5),
+        lambda api: api.runs("demo", [{"state": "failed"}]),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_at_once(wire, api, ask):

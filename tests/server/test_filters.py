@@ -11,6 +11,7 @@ from kelt_server.filters import parse_filter, parse_order
 RUN = {
     "state": "finished",
     "name": "brave-fox-3",
+    "run_id": "r1",
     "tags": ["base", "v2"],
     "created_at": 5.0,
     "config": {"lr": 0.1, "opt": {"name": "sgd"}, "none": None, "on": True},
@@ -39,6 +40,7 @@ RUN = {
         ({"summary.loss": {"$lt": 5}}, False),
         ({"summary.loss": {"$not": {"$lt": 5}}}, True),
         ({"summary.n": 3.0}, True),
+        ({"id": {"$in": ["r1", "brave"]}}, True),
         ({"tags": "v2"}, True),
         ({"tags": {"$in": ["v3"]}}, False),
         ({"$or": [{"state": "failed"}, {"tags": "base"}]}, True),

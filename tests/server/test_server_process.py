@@ -140,7 +140,7 @@ def test_a_second_server_on_the_folder_gets_one_sentence(start: Start) -> None:
     start()
     second = start(wait=False)
     _, errors = second.process.communicate(timeout=20)
-    assert second.process.returncode == 2
+    assert second.process.returncode == 1
     assert errors.decode().count("\n") == 1
     assert "another kelt server uses" in errors.decode()
 
@@ -152,7 +152,7 @@ def test_a_taken_port_gets_one_sentence(start: Start, flag: str) -> None:
         taken.listen()
         server = start(flag, str(taken.getsockname()[1]), *_rest(flag), wait=False)
         _, errors = server.process.communicate(timeout=20)
-    assert server.process.returncode == 2
+    assert server.process.returncode == 1
     assert errors.decode().count("\n") == 1
     assert "cannot be listened on" in errors.decode()
 
@@ -184,6 +184,17 @@ def test_a_key_is_not_taken_from_the_command_line(start: Start) -> None:
     server = start("--api-key", "secret", wait=False)
     server.process.communicate(timeout=20)
     assert server.process.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "flags", [("--port", "abc"), ("--port", "70000"), ("--nothing",), ("--lease-s", "0")]
+)
+def test_wrong_usage_gets_one_sentence_that_names_it(start: Start, flags: tuple[str, ...]) -> None:
+    server = start(*flags, wait=False)
+    _, errors = server.process.communicate(timeout=20)
+    assert server.process.returncode == 2
+    assert errors.decode().count("\n") == 1
+    assert flags[0] in errors.decode()
 
 
 def test_another_protocol_is_refused_with_both_versions(start: Start) -> None:

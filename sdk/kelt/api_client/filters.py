@@ -20,8 +20,12 @@ def encode_filters(filters: Mapping[str, Any]) -> str:
     name no zone).
 
     Raises:
-        QueryError: a time cannot be read; the message names it.
+        QueryError: these are no filters, or a time cannot be read; the message names it.
     """
+    if not isinstance(filters, Mapping):
+        raise QueryError(
+            f'filters is {filters!r}; give a dict of conditions, such as {{"state": "failed"}}.'
+        )
     return encode_json({key: _condition(key, value) for key, value in filters.items()})
 
 

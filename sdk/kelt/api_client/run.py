@@ -201,8 +201,9 @@ class Run:
 
     @property
     def writers(self) -> list[Writer]:
-        """The processes that shared this run, newest first, each with its own state."""
-        return [writer(item) for item in self._data["sessions"] if item.get("is_shared")]
+        """The processes that shared this run, each with its own state; the primary first."""
+        found = [writer(item) for item in self._data["sessions"] if item.get("is_shared")]
+        return sorted(found, key=lambda w: (not w.is_primary, len(w.label), w.label))
 
     @property
     def url(self) -> str:

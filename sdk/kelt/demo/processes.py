@@ -37,7 +37,10 @@ class Server:
         command += ["--port", str(http_port), "--grpc-port", str(grpc_port)]
         command += ["--ready-file", str(ready)]
         with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stderr=log, stdin=subprocess.DEVNULL)  # noqa: S603 # our own
+            # Its output is not the demo's: `kelt demo --keep | tail` ends while the server stays.
+            self._process = subprocess.Popen(  # noqa: S603 # our own
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         deadline = time.monotonic() + START_TIMEOUT_S
         while not ready.exists():
             if self._process.poll() is not None or time.monotonic() > deadline:
