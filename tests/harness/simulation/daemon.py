@@ -156,6 +156,7 @@ class SimulatedDaemon:
         rng = self._around.rng
         chance = rng.random()
         pause_s = 0.0 if chance < 0.6 else rng.random() * (0.01 if chance < 0.97 else 1.0)
+        pause_s += rng.random() * self._around.disk.pause_s
         with anyio.CancelScope(shield=True) as scope:
             self._threads.add(scope)
             await anyio.sleep(pause_s)

@@ -25,6 +25,8 @@ class SimulatedDisk(RealFilesystem):
         self._now = now
         self.fails_sync = 0.0
         self.is_full = False
+        #: How long work in a thread may take.
+        self.pause_s = 0.0
         #: What was met, by kind.
         self.faults = defaultdict(int)
         self._paths: dict[int, Path] = {}

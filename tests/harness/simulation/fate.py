@@ -32,6 +32,8 @@ class Fate:
             "another server": self.replace_server,
             "disk full": self.fill_disk,
             "sync fails": self.fail_sync,
+            "disk slow": self.slow_disk,
+            "stream cut": self.cut_stream,
             "clock jumps": self.jump_clock,
             "power lost": self.lose_power,
             "trainer killed": self.kill_trainer,
@@ -48,6 +50,7 @@ class Fate:
         end_s = trio.current_time() + seconds
         with trio.move_on_at(end_s):
             async with trio.open_nursery() as tasks:
+                self._tasks = tasks
                 while self._kinds:
                     await trio.sleep(rng.expovariate(1 / self._every_s))
                     name, strike = rng.choice(self._kinds)
@@ -61,14 +64,29 @@ class Fate:
         world = self._world
         world.network.weather = Weather()
         world.disk.is_full = False
-        world.disk.fails_sync = 0.0
+        world.disk.fails_sync = world.disk.pause_s = 0.0
         for trainer in world.trainers:
             trainer.thaw.set()
         world.say("healed")
 
     # -- the daemon ------------------------------------------------------------------------------
 
+    async def _with_backlog(self) -> None:
+        """Often the upstream lacks something at that moment: then only this host has it."""
+        network, rng = self._world.network, self._rng
+        if rng.random() < 0.6:
+            network.weather = Weather(is_down=True)
+            network.break_connections()
+            await trio.sleep(rng.random() * 40)
+            self._tasks.start_soon(self._clear_up, network.weather, rng.random() * 60)
+
+    async def _clear_up(self, weather: Weather, seconds: float) -> None:
+        await trio.sleep(seconds)
+        if self._world.network.weather is weather:
+            self._world.network.weather = Weather()
+
     async def kill_daemon(self) -> None:
+        await self._with_backlog()
         await self._world.daemon.kill()
 
     async def stop_daemon(self) -> None:
@@ -136,12 +154,21 @@ class Fate:
         await trio.sleep(self._rng.random() * 60)
         self._world.disk.fails_sync = 0.0
 
+    async def slow_disk(self) -> None:
+        self._world.disk.pause_s = self._rng.choice((0.5, 3.0, 10.0))
+        await trio.sleep(self._rng.random() * 60)
+        self._world.disk.pause_s = 0.0
+
     async def jump_clock(self) -> None:
         jump_s = self._rng.choice((HOUR_S, -HOUR_S, TEN_YEARS_S, -TEN_YEARS_S))
         self._world.wall.jumped_s += jump_s
 
     async def lose_power(self) -> None:
         world = self._world
+        await self._with_backlog()
+        if self._rng.random() < 0.3:
+            world.disk.fails_sync = 0.5
+            await trio.sleep(self._rng.random() * 20)
         await world.daemon.kill()
         for trainer in world.trainers:
             if trainer.is_running_here:
@@ -152,10 +179,11 @@ class Fate:
                 self._damage_spool(trainer)
         world.machine.reboot()
         world.disk.lose_power()
+        world.disk.fails_sync = 0.0
 
     def _damage_spool(self, trainer: Trainer) -> None:
         """Nobody ever synced it: any of its pages may be as they were, empty."""
-        chance = self._rng.choice((0.0, 0.1, 0.5))
+        chance = self._rng.choice((0.0, 0.2, 1.0))
         for path in sorted(trainer.folder.glob("spool-*.kelt")):
             with path.open("r+b") as file:
                 for start in range(0, path.stat().st_size, PAGE_BYTES):
@@ -172,15 +200,22 @@ class Fate:
         if running:
             self._rng.choice(running).die(signal=self._rng.choice((9, 11, 6)))
 
+    async def cut_stream(self) -> None:
+        """The connection between trainer and daemon breaks; both live on."""
+        for trainer in self._world.trainers:
+            if self._rng.random() < 0.7:
+                trainer.lose_stream()
+
     async def freeze_trainer(self) -> None:
         running = [t for t in self._world.trainers if t.is_running_here]
         if running:
             trainer = self._rng.choice(running)
             if not trainer.thaw.is_set():
                 return
-            trainer.told.was_frozen = True
+            seconds = self._rng.choice((30.0, 150.0))
+            trainer.told.frozen_s = max(trainer.told.frozen_s, seconds)
             trainer.thaw = trio.Event()
-            await trio.sleep(self._rng.choice((30.0, 150.0)))
+            await trio.sleep(seconds)
             trainer.thaw.set()
 
 

@@ -14,6 +14,8 @@ from .upstream import Store, Stored
 
 #: The daemon may be slow to look, and what it sent may be slow to arrive.
 BEAT_AFTER_DEATH_S_MAX = 120.0
+#: A shorter pause is no stall, whatever the wall clock says.
+STALLED_AFTER_S_MIN = 50.0
 ENDED = (Assertion.FINISHED, Assertion.FAILED, Assertion.CRASHED)
 
 
@@ -44,7 +46,7 @@ class Oracle:
             self._say(trainer, "judged, though it is another machine's")
         elif said.state in ENDED and trainer.told.ended_at_s is None:
             self._say(trainer, f"said to be dead while it lives: {said.reason}")
-        elif said.state == Assertion.STALLED and not trainer.told.was_frozen:
+        elif said.state == Assertion.STALLED and trainer.told.frozen_s < STALLED_AFTER_S_MIN:
             self._say(trainer, f"said to be stalled and never was: {said.reason}")
 
     def look_at_beats(self, beats) -> None:

@@ -52,7 +52,8 @@ class Told:
     was_rebooted: bool = False
     #: The power failed after it had begun: its spool, which nobody syncs, may have holes.
     lost_power: bool = False
-    was_frozen: bool = False
+    #: The longest time that it was stopped for.
+    frozen_s: float = 0.0
     ended_at_s: float | None = None
     violations: list[str] = field(default_factory=list)
 
@@ -166,6 +167,10 @@ class Trainer:
                 segment.map[start : start + room] = self._rng.randbytes(room)
             self.spool.abandon()
         self._world.say("trainer died", name=self.name, code=code, signal=signal)
+
+    def lose_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.cut()
 
     # -- what it does ----------------------------------------------------------------------------
 
