@@ -181,7 +181,7 @@ def test_writers_in_one_process_share_the_branch_and_count_their_own_steps():
 
 @pytest.mark.usefixtures("offline")
 def test_a_writer_that_resumes_counts_from_the_end_of_the_run_as_this_host_knows_it():
-    for label, rows in (("a", 3), ("b", 7)):
+    for label, rows in (("a", 7), ("b", 3)):
         run = kelt.init("p", id="r", mode="shared", label=label)
         for _ in range(rows):
             run.log({"x": 1})
@@ -189,6 +189,18 @@ def test_a_writer_that_resumes_counts_from_the_end_of_the_run_as_this_host_knows
     again = kelt.init("p", id="r", mode="shared", label="a", resume="must")
     assert (again.step, again.immutable_id) == (7, shared_branch_id("", "p", "r"))
     again.finish()
+
+
+@pytest.mark.usefixtures("offline")
+def test_an_ordinary_session_that_resumes_a_run_which_others_write_is_warned(monkeypatch, capsys):
+    run = kelt.init("p", id="r", mode="shared", label="a")
+    monkeypatch.delenv("KELT_SILENT")
+    ordinary = kelt.init("p", id="r", resume="allow", reinit="create_new")
+    assert "being written by others at this time (a on this host)" in capsys.readouterr().err
+    ordinary.finish()
+    run.finish()
+    kelt.init("p", id="r", resume="allow").finish()
+    assert "being written" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("offline")

@@ -280,9 +280,10 @@ class Run:
             except ImportError:
                 return rows
             try:
-                return pd.DataFrame(rows)
+                frame: pd.DataFrame = pd.DataFrame(rows)
             except UnicodeEncodeError:
-                return _frame_of_any_text(rows)
+                frame = _frame_of_any_text(rows)
+            return frame
         return rows
 
     def buckets(
@@ -333,6 +334,6 @@ def _frame_of_any_text(rows: list[dict[str, Any]]) -> pd.DataFrame:
         values = [row.get(name, float("nan")) for row in rows]
         is_text = any(isinstance(value, str) for value in values)
         columns[number] = pd.Series(values, dtype=object if is_text else None)
-    frame = pd.DataFrame(columns)
+    frame: pd.DataFrame = pd.DataFrame(columns)
     frame.columns = pd.Index(names, dtype=object)
     return frame

@@ -68,11 +68,14 @@ class Pages:
         run = self._reader.run(entity, project, run_id).as_json()
         entity, project = run["entity"], run["project"]
         crumb = tag("a", f"{entity}/{project}", href=_href(entity, project))
+        is_shared = any(session["is_shared"] for session in run["sessions"])
+        sessions = [tag("h2", "Writers" if is_shared else "Sessions"), _sessions(run["sessions"])]
         return _page(
             run["name"],
             [
                 _headline(run),
                 _notices(run),
+                sessions if is_shared else "",
                 self._charts((entity, project, run["immutable_id"]), _charted(run)),
                 tag("h2", "Lineage"),
                 _lineage(run),
@@ -80,8 +83,7 @@ class Pages:
                 _value_table(run["summary"]),
                 tag("h2", "Config"),
                 _value_table(run["config"]),
-                tag("h2", "Writers" if run["labels"] else "Sessions"),
-                _sessions(run["sessions"]),
+                "" if is_shared else sessions,
             ],
             crumbs=[crumb],
         )
@@ -264,6 +266,8 @@ def _shown(value: Any) -> str:
 
 def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Markup:
     has_labels = any(session["is_shared"] for session in sessions)
+    if has_labels:
+        sessions = sorted(sessions, key=lambda s: (not s["is_primary"], *_by_label(s["label"])))
     head = ["Started", "State", "Host", "Program", "Rows", "Last step", "Last row"]
     rows = [
         tag(
@@ -285,9 +289,14 @@ def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Markup:
     return tag("div", table, class_="wide")
 
 
+def _by_label(label: str) -> tuple[int, str]:
+    """rank_2 before rank_10."""
+    return len(label), label
+
+
 def _charted(run: Mapping[str, Any]) -> list[str]:
     """Whose curves are drawn for themselves; an empty label stands for all together."""
-    labels: list[str] = run["labels"]
+    labels = sorted(run["labels"], key=_by_label)
     if not 1 <= len(labels) <= _LABELS_CHARTED_MAX:
         return [""]
     of_labels = sum(session["rows"] for session in run["sessions"] if session["label"])
