@@ -92,6 +92,7 @@ async def test_a_trainer_that_leaves_with_a_code_and_no_word_is_failed_with_that
         has_all(upstream, daemon, "r1", 100)
 
 
+@pytest.mark.covers(phase="rpc_send", fault="KILL daemon")
 async def test_a_daemon_killed_in_mid_stream_loses_and_doubles_nothing(daemon):
     async with MemoryUpstream() as upstream:
         daemon.start()
@@ -347,6 +348,7 @@ async def test_another_server_at_the_same_address_is_filled_again(daemon):
         has_all(second, daemon, "r1", 250)
 
 
+@pytest.mark.covers(phase="committed_ack_lost", fault="reset")
 async def test_lost_answers_and_errors_of_the_upstream_double_nothing(daemon):
     async with MemoryUpstream(lost_answers=2) as upstream:
         upstream.failures = [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL]
@@ -449,6 +451,7 @@ async def test_a_second_sigterm_ends_it_at_once(daemon):
     assert code in {128 + signal.SIGTERM, 128 + signal.SIGINT}
 
 
+@pytest.mark.covers(phase="gc", fault="KILL server")
 async def test_a_server_restored_from_a_backup_is_given_again_what_it_lost(daemon):
     async with MemoryUpstream() as upstream:
         daemon.start()

@@ -70,6 +70,7 @@ def test_after_a_start_nothing_is_written_behind_what_was_there(tmp_path):
     assert seqs(tmp_path) == [(1, 1), (2, 2)]
 
 
+@pytest.mark.covers(phase="recovery", fault="bit flip")
 def test_a_torn_tail_is_cut_and_what_came_before_stays(tmp_path):
     journal = open_journal(tmp_path)
     commit_all(journal, [entry(1, 5), entry(6, 9)])
@@ -83,6 +84,7 @@ def test_a_torn_tail_is_cut_and_what_came_before_stays(tmp_path):
     assert seqs(tmp_path) == [(1, 5), (6, 9)]
 
 
+@pytest.mark.covers(phase="recovery", fault="bit flip")
 def test_a_flipped_byte_costs_its_entry_alone(tmp_path):
     journal = open_journal(tmp_path)
     commit_all(journal, [entry(1, 5), entry(6, 9), entry(10, 12)])
@@ -98,6 +100,7 @@ def test_a_flipped_byte_costs_its_entry_alone(tmp_path):
     assert len(found.damages) == 1
 
 
+@pytest.mark.covers(phase="recovery", fault="bit flip")
 def test_a_damaged_header_costs_its_segment_alone(tmp_path):
     journal = open_journal(tmp_path, first=4096, largest=4096)
     commit_all(journal, [entry(i, i, 1500) for i in range(1, 7)])
@@ -114,6 +117,7 @@ def test_a_damaged_header_costs_its_segment_alone(tmp_path):
     assert seqs(tmp_path) == [*left, (7, 7)]
 
 
+@pytest.mark.covers(phase="fdatasync", fault="EIO")
 def test_a_failed_sync_is_not_repeated_and_its_entries_go_into_a_new_segment(tmp_path):
     disk = FaultyFilesystem()
     journal = open_journal(tmp_path, disk)
@@ -125,6 +129,7 @@ def test_a_failed_sync_is_not_repeated_and_its_entries_go_into_a_new_segment(tmp
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.covers(phase="fdatasync", fault="EIO")
 def test_a_second_failure_is_reported_and_a_later_try_works(tmp_path):
     disk = FaultyFilesystem()
     journal = open_journal(tmp_path, disk)
@@ -138,6 +143,7 @@ def test_a_second_failure_is_reported_and_a_later_try_works(tmp_path):
     assert seqs(tmp_path) == [(1, 3), (4, 6)]
 
 
+@pytest.mark.covers(phase="journal_append", fault="ENOSPC")
 def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(tmp_path):
     disk = FaultyFilesystem()
     journal = open_journal(tmp_path, disk)
@@ -151,6 +157,7 @@ def test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room(tmp_pat
     assert seqs(tmp_path) == [(1, 3), (4, 6)]
 
 
+@pytest.mark.covers(phase="journal_append", fault="ENOSPC")
 def test_a_write_without_room_leaves_the_place_for_the_next_try(tmp_path):
     disk = FaultyFilesystem()
     journal = open_journal(tmp_path, disk)
@@ -163,6 +170,7 @@ def test_a_write_without_room_leaves_the_place_for_the_next_try(tmp_path):
     assert [s.number for s in journal.segments] == [1]
 
 
+@pytest.mark.covers(phase="segment_rotate", fault="ENOSPC")
 def test_where_a_large_segment_has_no_room_a_small_one_is_made(tmp_path):
     disk = FaultyFilesystem()
     journal = open_journal(tmp_path, disk, first=1 << 20)

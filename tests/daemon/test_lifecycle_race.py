@@ -102,6 +102,7 @@ def leave_remains(state_dir: StateDir) -> None:
     state_dir.daemon_lock.touch()
 
 
+@pytest.mark.covers(phase="spawn_handover_shutdown", fault="KILL daemon")
 def test_what_a_killed_daemon_left_misleads_nobody(state_dir):
     leave_remains(state_dir)
     answers = start_at_once(state_dir, 16)
@@ -110,6 +111,7 @@ def test_what_a_killed_daemon_left_misleads_nobody(state_dir):
     assert daemons_of(state_dir) == [answers[0][0]]
 
 
+@pytest.mark.covers(phase="spawn_handover_shutdown", fault="KILL trainer")
 def test_a_trainer_killed_while_it_starts_the_daemon_holds_up_nobody(state_dir):
     state_dir.create()
     holder = subprocess.Popen(
@@ -126,6 +128,7 @@ def test_a_trainer_killed_while_it_starts_the_daemon_holds_up_nobody(state_dir):
     holder.stdout.close()
 
 
+@pytest.mark.covers(phase="spawn_handover_shutdown", fault="KILL daemon")
 def test_a_daemon_that_dies_in_the_race_is_followed_by_one(state_dir):
     killed = []
 

@@ -60,6 +60,7 @@ async def test_a_sender_that_has_lost_what_is_asked_for_is_taken_at_its_third_wo
         assert (loss.first_seq, loss.last_seq) == (cuts[1].first_seq, cuts[1].last_seq)
 
 
+@pytest.mark.covers(phase="journal_append", fault="ENOSPC")
 async def test_a_full_disk_acknowledges_nothing_is_said_and_heals_by_itself(tmp_path):
     async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs") as parts:
         spool = make_folder(tmp_path / "runs" / "r", upstream.url, 500)
@@ -78,6 +79,7 @@ async def test_a_full_disk_acknowledges_nothing_is_said_and_heals_by_itself(tmp_
         assert len(upstream.row_values(spool.writer_id)) == 500
 
 
+@pytest.mark.covers(phase="fdatasync", fault="EIO")
 async def test_a_disk_that_fails_twice_is_degraded_and_nothing_is_lost(tmp_path):
     async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs") as parts:
         spool = make_folder(tmp_path / "runs" / "r", upstream.url, 500)
@@ -111,6 +113,7 @@ async def test_a_folder_found_while_the_disk_is_full_is_taken_when_there_is_room
         assert parts.registry.parked == {}
 
 
+@pytest.mark.covers(phase="journal_append", fault="ENOSPC")
 async def test_a_full_disk_of_one_folder_does_not_hold_up_another(tmp_path):
     async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs") as parts:
         full = make_folder(tmp_path / "runs" / "full", upstream.url, 5)
@@ -241,6 +244,7 @@ async def test_a_copy_of_a_folder_has_a_witness_of_its_own(tmp_path):
     assert take_witness_id(here, machine_id="another") != first
 
 
+@pytest.mark.covers(phase="cursor_save", fault="bit flip")
 async def test_cursors_that_cannot_be_read_cost_a_question_and_nothing_else(tmp_path):
     runs = tmp_path / "runs"
     async with MemoryUpstream() as upstream:
@@ -270,6 +274,7 @@ PLACES = st.integers(0, 9999)
     changes=st.lists(st.tuples(PLACES, st.integers(0, 255)), max_size=5),
     length=PLACES,
 )
+@pytest.mark.covers(phase="recovery", fault="bit flip")
 async def test_no_contents_of_a_folder_stop_the_others(tmp_path_factory, name, changes, length):
     runs = tmp_path_factory.mktemp("runs")
     make_folder(runs / "bad", NOWHERE, 50, pid=0, pid_start_ticks=1).close()
@@ -316,6 +321,7 @@ async def test_a_folder_of_another_user_is_refused(tmp_path):
             await parts.adopt(tmp_path / "runs" / "r")
 
 
+@pytest.mark.covers(phase="batch_build", fault="bit flip")
 async def test_a_journal_deleted_under_the_daemon_is_a_loss_and_no_endless_loop(tmp_path):
     upstream = MemoryUpstream()
     async with upstream:

@@ -91,6 +91,7 @@ def test_what_the_journal_has_is_not_read_again(tmp_path):
     assert take_all(tmp_path, after_seq=100)[1] == []
 
 
+@pytest.mark.covers(phase="recovery", fault="bit flip")
 def test_damaged_records_become_one_loss_in_the_writers_own_numbers(tmp_path):
     write_spool(tmp_path, 100)
     spoil(tmp_path, range(40, 45))
@@ -105,6 +106,7 @@ def test_damaged_records_become_one_loss_in_the_writers_own_numbers(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["spool-000001.kelt.damaged"]
 
 
+@pytest.mark.covers(phase="recovery", fault="bit flip")
 def test_a_missing_segment_becomes_a_loss(tmp_path):
     write_spool(tmp_path, 12_000)
     paths = sorted(tmp_path.glob("spool-*"))
@@ -115,6 +117,7 @@ def test_a_missing_segment_becomes_a_loss(tmp_path):
     assert (first_left, after, True) in spans(take_all(tmp_path)[1])
 
 
+@pytest.mark.covers(phase="recovery", fault="bit flip")
 def test_damage_at_the_end_is_a_loss_of_unknown_extent(tmp_path):
     write_spool(tmp_path, 100)
     spoil(tmp_path, range(99, 101))
@@ -171,6 +174,7 @@ async def stopped_with_backlog(daemon: DaemonProcess, upstream: MemoryUpstream) 
 
 
 @pytest.mark.asyncio
+@pytest.mark.covers(phase="batch_build", fault="bit flip")
 async def test_damage_in_the_journal_is_mended_from_the_spool_while_that_is_there(daemon):
     upstream = MemoryUpstream()
     async with upstream:
@@ -187,6 +191,7 @@ async def test_damage_in_the_journal_is_mended_from_the_spool_while_that_is_ther
 
 
 @pytest.mark.asyncio
+@pytest.mark.covers(phase="batch_build", fault="bit flip")
 async def test_damage_in_the_journal_costs_its_entry_and_is_said(daemon):
     upstream = MemoryUpstream()
     async with upstream:

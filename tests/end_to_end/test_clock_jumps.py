@@ -35,6 +35,7 @@ def set_off(clock, seconds):
     partial.replace(clock)
 
 
+@pytest.mark.covers(phase="spool_write", fault="clock")
 def test_clocks_that_jump_between_records_change_no_order_and_end_no_run(tmp_path, clock):
     planted = {"PYTHONPATH": os.fspath(PLANTED), "PLANTED_CLOCK": os.fspath(clock)}
     server = ServerProcess(tmp_path / "server", environment=planted).start()

@@ -3,6 +3,8 @@
 import os
 import signal
 
+import pytest
+
 from harness.stack import eventually
 
 PACED = """
@@ -35,6 +37,7 @@ def test_a_server_that_appears_later_gets_everything(host, reader, server):
     assert eventually(lambda: reader.run("early")["state"] == "finished" or None)
 
 
+@pytest.mark.covers(phase="upstream_send", fault="KILL server")
 def test_a_server_killed_in_the_middle_and_restarted_loses_and_doubles_nothing(
     host, reader, server
 ):
@@ -48,6 +51,7 @@ def test_a_server_killed_in_the_middle_and_restarted_loses_and_doubles_nothing(
     rows_arrive(reader, "cut", 1500)
 
 
+@pytest.mark.covers(phase="rpc_send", fault="KILL daemon")
 def test_a_daemon_killed_in_the_middle_is_replaced_and_nothing_is_lost(host, reader):
     process = host.start(PACED, "orphan", 1500)
     wait_for_line(process, 200)
@@ -61,6 +65,7 @@ def test_a_daemon_killed_in_the_middle_is_replaced_and_nothing_is_lost(host, rea
     assert eventually(lambda: reader.run("orphan")["state"] == "finished" or None)
 
 
+@pytest.mark.covers(phase="recovery", fault="KILL trainer")
 def test_trainer_and_daemon_both_killed_nothing_is_lost_once_a_daemon_runs_again(host, reader):
     process = host.start(PACED, "both", 100_000)
     wait_for_line(process, 400)

@@ -86,6 +86,7 @@ def losses_are_exact(reader, name, trainer):
     return run, found
 
 
+@pytest.mark.covers(phase="spool_rotate", fault="ENOSPC")
 def test_a_full_disk_costs_the_rows_that_found_no_room_and_heals_by_itself(
     host, reader, tmp_path
 ):
@@ -108,6 +109,7 @@ def test_a_full_disk_costs_the_rows_that_found_no_room_and_heals_by_itself(
     assert f"lost={trainer.lost}" in err.splitlines()[-1]
 
 
+@pytest.mark.covers(phase="spool_rotate", fault="ENOSPC")
 def test_losses_on_a_full_disk_are_told_even_if_the_trainer_is_killed_before_it_could(
     host, reader, tmp_path
 ):
@@ -143,6 +145,7 @@ def test_a_run_folder_that_cannot_be_written_is_said_and_the_training_goes_on(ho
     assert "this run is not recorded, and the training goes on" in err
 
 
+@pytest.mark.covers(phase="spool_rotate", fault="EMFILE/OOM")
 def test_without_a_free_descriptor_rows_are_kept_while_there_is_room_and_losses_are_exact(
     host, reader
 ):
@@ -167,6 +170,7 @@ def test_without_a_free_descriptor_rows_are_kept_while_there_is_room_and_losses_
 @pytest.mark.parametrize(
     ("error", "said"), [("EIO", "Input/output error"), ("EROFS", "Read-only file system")]
 )
+@pytest.mark.covers(phase="spool_rotate", fault="EIO")
 def test_a_disk_that_fails_in_mid_run_costs_the_rows_that_find_no_room(
     host, reader, tmp_path, error, said
 ):

@@ -104,6 +104,7 @@ def test_after_release_refused_rows_are_accepted_again(tmp_path, schema):
     spool.close()
 
 
+@pytest.mark.covers(phase="spool_rotate", fault="ENOSPC")
 def test_a_full_disk_refuses_rows_and_raises_nothing(spool, schema, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -247,6 +248,7 @@ KILLED = """
 
 
 @pytest.mark.parametrize("lines", [1, 3, 100, 700])
+@pytest.mark.covers(phase="spool_write", fault="KILL trainer")
 def test_sigkill_loses_no_row_whose_append_returned(tmp_path, lines):
     command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

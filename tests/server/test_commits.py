@@ -27,6 +27,7 @@ def test_a_push_is_acknowledged_with_its_last_number(stand: Stand) -> None:
     assert steps(stand) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.covers(phase="committed_ack_lost", fault="error reply")
 def test_a_repeat_changes_nothing_and_is_acknowledged(stand: Stand) -> None:
     stream = simple_run(row_count=5)
     for _ in range(3):

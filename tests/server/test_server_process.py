@@ -93,6 +93,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
+@pytest.mark.covers(phase="committed_ack_lost", fault="KILL server")
 def test_rows_survive_a_server_killed_in_mid_stream_exactly_once(start: Start) -> None:
     streams = [
         simple_run(n, run_id=f"run-{n}", branch_id=f"b{n}", row_count=400) for n in (1, 2, 3)
@@ -242,6 +243,7 @@ def test_hello_push_heartbeat_and_describe(start: Start) -> None:
     assert stub.DescribeRun(request, timeout=20).exists is False
 
 
+@pytest.mark.covers(phase="upstream_send", fault="bit flip")
 def test_a_batch_damaged_on_the_way_is_data_loss(start: Start) -> None:
     batch = simple_run().batch(1, 4)
     batch.crc32 ^= 1
