@@ -346,7 +346,8 @@ class Run(RunIdentity, FactsOfRun):
             waiting=end.waiting,
             is_synced=end.is_synced,
             offline=self._settings.mode == "offline",
-            remainder=end.remainder,
+            why=end.why,
+            has_daemon=end.has_daemon,
             courses=sample.values() if sample is not None else {},
             summary=self._keeper.state().values(),
         )

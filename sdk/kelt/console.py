@@ -123,8 +123,9 @@ class Console:
             lines.append(f"all {closing.records} records are on the server")
         else:
             lines.append(
-                f"{closing.waiting} of {closing.records} records are still on the way: "
-                f"{closing.remainder}"
+                f"{closing.waiting} of {closing.records} records are on this host's disk and not "
+                f"yet on the server ({closing.why}); the daemon "
+                + ("goes on sending them" if closing.has_daemon else "sends them once it runs")
             )
         if label.url and not closing.offline:
             lines.append(f"see {label.url}")
@@ -147,7 +148,8 @@ class Closing:
     waiting: int
     is_synced: bool
     offline: bool
-    remainder: str
+    why: str
+    has_daemon: bool
     courses: Mapping[str, Sequence[float]]
     summary: Mapping[str, Value]
 

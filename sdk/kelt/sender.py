@@ -37,12 +37,18 @@ _FAILURES_MAX = 3
 
 @dataclass(frozen=True, kw_only=True)
 class SendingEnd:
-    """How far a run's records came."""
+    """How far a run's records came.
+
+    Attributes:
+        why: no longer was waited, where not everything is committed.
+        has_daemon: whether a daemon is there to go on sending them.
+    """
 
     records: int
     committed: int
     is_synced: bool
-    remainder: str
+    why: str
+    has_daemon: bool
 
     @property
     def waiting(self) -> int:
@@ -123,7 +129,7 @@ class Sender:
         self._is_finishing = True
         self._spool.wants_attention.set()
         started = time.monotonic()
-        reason = "the daemon sends them"
+        why = f"after {timeout_s:g} s"
         try:
             while self._link is not None and self.state.committed_through < self._spool.seq:
                 waited = time.monotonic() - started
@@ -131,18 +137,19 @@ class Sender:
                 if waited >= timeout_s:
                     break
                 if self._is_hopeless() and waited >= min(_UNREACHABLE_GRACE_S, timeout_s):
-                    reason = self._why_hopeless() + reason
+                    why = self._why_hopeless()
                     break
                 time.sleep(FINISHING_LINGER_S if waited < 1 else LINGER_S)
             on_progress(self.state.committed_through, self._spool.seq)
         except KeyboardInterrupt:
-            reason = "interrupted; " + reason
+            why = "interrupted"
         all_seq, committed = self._spool.seq, self.state.committed_through
         return SendingEnd(
             records=all_seq,
             committed=min(committed, all_seq),
             is_synced=self._link is not None and committed >= all_seq,
-            remainder=reason,
+            why=why,
+            has_daemon=self.state.is_connected,
         )
 
     def _is_hopeless(self) -> bool:
@@ -155,10 +162,8 @@ class Sender:
 
     def _why_hopeless(self) -> str:
         if not self.state.is_connected:
-            return (
-                "they are on this host's disk, and the daemon cannot be started now; once it can, "
-            )
-        return f"{self.state.upstream_reason or 'the upstream is away'}; "
+            return "the daemon cannot be started now"
+        return self.state.upstream_reason.rstrip(".") or "the upstream is away"
 
     def stop(self, *, timeout_s: float = 2.0) -> None:
         """Ends the thread after a last round."""

@@ -100,7 +100,8 @@ class Session:
 
     def close(self) -> None:
         """Ends the background thread, the spool and the lock; the files stay."""
-        self.sender.stop()
+        with contextlib.suppress(KeyboardInterrupt):  # one more of an impatient user
+            self.sender.stop()
         with contextlib.suppress(OSError, ValueError):
             self.spool.close()
         with contextlib.suppress(OSError):

@@ -64,6 +64,7 @@ def test_init_starts_a_daemon_without_waiting_and_rows_get_to_its_journal(online
     assert journaled(run) == list(range(1, 1002))
 
 
+@pytest.mark.covers(phase="rpc_send", fault="KILL daemon")
 def test_a_daemon_that_is_killed_is_started_again_and_gets_every_record_once(online) -> None:
     run = kelt.init("p")
     run.log({"i": -1})
@@ -77,6 +78,7 @@ def test_a_daemon_that_is_killed_is_started_again_and_gets_every_record_once(onl
     assert journaled(run) == list(range(1, 20_003))
 
 
+@pytest.mark.covers(phase="rpc_send", fault="STOP daemon")
 def test_a_daemon_that_stands_still_delays_nothing_and_later_gets_everything_in_order(
     online,
 ) -> None:
@@ -97,6 +99,27 @@ def test_a_daemon_that_stands_still_delays_nothing_and_later_gets_everything_in_
     wait_until(lambda: len(list(run.dir.glob("spool-*.kelt"))) <= 2)
 
 
+def test_batches_that_vanish_on_their_way_are_sent_again_from_where_the_daemon_stands(
+    online, monkeypatch
+) -> None:
+    run = kelt.init("p")
+    run.log({"i": -1})
+    wait_until(lambda: is_durable(run))
+    sender = run._session.sender
+    vanished = []
+    monkeypatch.setattr(
+        sender._link, "send", lambda batch, timeout_s: vanished.append(batch) or True
+    )
+    for i in range(50):
+        run.log({"i": i})
+    wait_until(lambda: vanished and vanished[-1].last_seq == run._session.spool.seq)
+    monkeypatch.undo()
+    for i in range(50, 100):
+        run.log({"i": i})
+    wait_until(lambda: is_durable(run))
+    assert journaled(run) == list(range(1, run._session.spool.seq + 1))
+
+
 def test_finish_leaves_the_rest_to_the_daemon_where_the_upstream_is_away(
     online, monkeypatch, capsys
 ) -> None:
@@ -105,7 +128,8 @@ def test_finish_leaves_the_rest_to_the_daemon_where_the_upstream_is_away(
     run.log({"i": 1})
     run.finish()
     said = capsys.readouterr().err
-    assert "3 of 3 records are still on the way: " in said
+    assert "3 of 3 records are on this host's disk and not yet on the server (" in said
+    assert "; the daemon goes on sending them\n" in said
     assert said.endswith("rows=1 lost=0 synced=no\n")
 
 
@@ -120,6 +144,7 @@ def test_without_a_daemon_a_run_is_kept_and_training_goes_on(
     run.finish()
     said = capsys.readouterr().err
     assert said.count("the daemon is not there") == 1
+    assert "(the daemon cannot be started now); the daemon sends them once it runs" in said
     assert contents(run.dir).column("i") == list(range(10))
 
 
@@ -147,6 +172,7 @@ def test_init_loads_no_grpc_in_the_thread_that_trains(online, run_script) -> Non
     assert run_script(code).stdout == "False\n"
 
 
+@pytest.mark.covers(phase="rpc_send", fault="fork")
 def test_a_child_forked_with_a_live_stream_logs_and_the_parent_goes_on(
     online, run_script, folders, contents
 ) -> None:
@@ -170,6 +196,7 @@ def test_a_child_forked_with_a_live_stream_logs_and_the_parent_goes_on(
         assert contents(child).column("child") == list(range(50))
 
 
+@pytest.mark.covers(phase="spawn_handover_shutdown", fault="EMFILE/OOM")
 def test_a_daemon_is_started_from_a_process_with_more_open_files_than_select_can_take(
     online, run_script
 ) -> None:
