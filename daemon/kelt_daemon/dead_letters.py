@@ -71,7 +71,7 @@ def append_dead_letter(folder: Path, letter: DeadLetter) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(folder / DEAD_LETTERS_NAME, flags, 0o600)
     with os.fdopen(fd, "wb") as file:
-        if file.tell() > FILE_BYTES_MAX:
+        if os.fstat(fd).st_size > FILE_BYTES_MAX:
             raise OSError(f"{folder / DEAD_LETTERS_NAME} has reached its largest size")
         # On a line of its own, also behind one that a crash cut short.
         file.write(b"\n" + json.dumps(data).encode() + b"\n")
