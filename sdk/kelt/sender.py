@@ -163,6 +163,8 @@ class Sender:
     def _why_hopeless(self) -> str:
         if not self.state.is_connected:
             return "the daemon cannot be started now"
+        if self.state.upstream == "REFUSED":
+            return "the upstream refuses them"  # why was said when it did
         return self.state.upstream_reason.rstrip(".") or "the upstream is away"
 
     def stop(self, *, timeout_s: float = 2.0) -> None:

@@ -166,7 +166,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         what = "another key" if given else "no key"
         await context.abort(
             grpc.StatusCode.UNAUTHENTICATED,
-            f"this server wants a key and was given {what}: set KELT_API_KEY; runs wait meanwhile",
+            f"it wants a key and was given {what}",
         )
 
     async def _answer(self, context: Context, asked: Awaitable[_Reply]) -> _Reply:
