@@ -17,6 +17,7 @@ from typing import Protocol
 
 from kelt.branching import Point, check_within, parse_point
 from kelt.errors import BranchPointError, DaemonError, RunIdInUseError, UsageError
+from kelt.live_sessions import writer_now
 from kelt.local_history import BranchState, LocalHistory
 from kelt.local_runs import BranchRecord, ElsewhereState, LocalRuns
 from kelt.metric_definitions import DefinitionTable, MetricDefinition
@@ -136,6 +137,11 @@ class OriginFinder:
             raise RunIdInUseError(
                 f"run {run_id!r} is being written by others at this time ({', '.join(others)}); "
                 "pass mode='shared' to join them, or choose another id."
+            )
+        if writer := writer_now(self._local, earlier):
+            return (
+                f"{writer} is writing run {run_id!r} and goes on under {earlier.branch_id}, where "
+                "that run is archived now; to write one run together, pass mode='shared'"
             )
         return (
             f"run id {run_id!r} was used before: its earlier history is archived as "
@@ -326,8 +332,13 @@ class OriginFinder:
 
     def _resume_known(self, known: BranchRecord, mode: str) -> Origin:
         last_step = self._history.last_step(known)
+        writer = writer_now(self._local, known)
         return Origin(
             opening=Opening(kind="resumed", last_step=last_step, resume_mode=mode),
+            warning=f"{writer} is writing run {known.run_id!r} too, and both may log the same "
+            "steps; to write one run together, pass mode='shared'"
+            if writer
+            else "",
             branch=known,
             is_new_branch=False,
             steps=StepCount(highest=last_step, is_relative=known.is_relative),

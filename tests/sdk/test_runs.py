@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import subprocess
 
 import numpy as np
@@ -509,3 +510,37 @@ def test_importing_kelt_loads_the_standard_library_alone() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_run_that_another_process_writes_is_named_with_that_process(
+    start, run_script, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("KELT_SILENT", "0")
+    holder = (
+        "import kelt, os, sys, subprocess\n"
+        "run = kelt.init('p', id='taken', settings={'silent': True})\nrun.log({'a': 1})\n"
+        "code = \"import kelt; kelt.init('p', id='taken')\"\n"
+        "subprocess.run([sys.executable, '-c', code], check=True)\nprint(os.getpid())"
+    )
+    done = run_script(holder)
+    pid, host = int(done.stdout), os.uname().nodename
+    said = f"process {pid} on {host} is writing run 'taken'"
+    assert f"{said} and goes on under " in done.stderr
+    start(id="own")
+    start(id="own")
+    assert "this process is writing run 'own'" in capsys.readouterr().err
+
+
+def test_a_run_resumed_while_another_process_writes_it_is_named_likewise(
+    run_script, monkeypatch
+) -> None:
+    monkeypatch.setenv("KELT_SILENT", "0")
+    holder = (
+        "import kelt, os, sys, subprocess\n"
+        "run = kelt.init('p', id='taken', settings={'silent': True})\nrun.log({'a': 1})\n"
+        "code = \"import kelt; kelt.init('p', id='taken', resume='allow')\"\n"
+        "subprocess.run([sys.executable, '-c', code], check=True)\nprint(os.getpid())"
+    )
+    done = run_script(holder)
+    assert f"process {int(done.stdout)} on " in done.stderr
+    assert "is writing run 'taken' too" in done.stderr
