@@ -14,7 +14,7 @@ from kelt_server.config_history import resolve_config, resolve_info, session_ord
 from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.facts import SessionFact
 from kelt_server.lineage import Line, Lineage
-from kelt_server.liveness import judge
+from kelt_server.liveness import SessionState, judge
 from kelt_server.metrics.store import Bucket, MetricsStore, Page, PageRequest, RowTotals, Span
 from kelt_server.run_view import RunView, SessionView
 from kelt_server.span_numbers import Numbers, key_of
@@ -157,7 +157,17 @@ class RunReader:
             summary.inherited(line, family.definitions, sessions=family.sessions, base=lineage.base)
         )
         totals = self._shifted_totals(spans, numbers)
-        views = {session.writer_id: self._session(session, family, totals) for session in shown}
+        of_writer: dict[bytes, list[RowTotals]] = {}
+        for total in totals:
+            of_writer.setdefault(total.writer_id, []).append(total)
+        views = {
+            session.writer_id: SessionView(
+                session,
+                self._state(session, family),
+                tuple(of_writer.get(session.writer_id, ())),
+            )
+            for session in shown
+        }
         decides = run_view.deciding([views[session.writer_id] for session in judged])
         order = _stream_order(spans, scope)
         last = summary.of_last_row(totals, order=order)
@@ -195,11 +205,9 @@ class RunReader:
             ),
         )
 
-    def _session(
-        self, session: SessionFact, family: Family, totals: Sequence[RowTotals]
-    ) -> SessionView:
+    def _state(self, session: SessionFact, family: Family) -> SessionState:
         writer_id = session.writer_id
-        state = judge(
+        return judge(
             session,
             goodbye=family.exits.get(writer_id),
             assertions=family.assertions.get(writer_id, ()),
@@ -208,8 +216,6 @@ class RunReader:
             server_started_at=self._server_started_at,
             lease_s=self._lease_s,
         )
-        own = tuple(total for total in totals if total.writer_id == writer_id)
-        return SessionView(session, state, own)
 
     def _summary(
         self,
