@@ -24,7 +24,7 @@ from kelt.names import new_branch_id
 from kelt.origins import Origin
 from kelt.records import Opening, PointRef, RunFacts
 from kelt.row_packing import RowEvents, RowPacker, StepCount
-from kelt.run_config import RunConfig
+from kelt.run_config import RunConfig, keys_like_paths
 from kelt.run_facts import FactsOfRun
 from kelt.run_identity import RunIdentity
 from kelt.run_summary import RunSummary
@@ -86,7 +86,12 @@ class Run(RunIdentity, FactsOfRun):
             given=config,
             on_change=self._config_changed,
         )
-        self.summary = RunSummary(state=self._keeper.state, on_set=self._summary_set)
+        self._warn_of_twins(config)
+        self.summary = RunSummary(
+            state=self._keeper.state,
+            row_facts=lambda: self._rows.row_facts(),  # noqa: PLW0108 # a child packs anew
+            on_set=self._summary_set,
+        )
 
     def _pack_into(self, sink: RecordSink, steps: StepCount) -> None:
         self._sink = sink
@@ -157,7 +162,16 @@ class Run(RunIdentity, FactsOfRun):
 
     def _config_changed(self, values: dict[str, Any], removed: list[str]) -> None:
         self._require_open("config")
+        self._warn_of_twins(self.config.own())
         self._sink.append_control(Kind.CONFIG, records.config(values, removed, time.time()))
+
+    def _warn_of_twins(self, config: dict[str, Any]) -> None:
+        for key in keys_like_paths(config):
+            self._console.warn_once(
+                f"config {key}",
+                f"the config has a key {key!r} and, nested, another at the same path: both are "
+                f"kept, and whoever asks for config.{key} gets the one whose name has the dot",
+            )
 
     def _summary_set(self, values: dict[str, Value], removed: list[str]) -> None:
         self._require_open("summary")

@@ -88,7 +88,7 @@ class Plan:
 
     Attributes:
         types: the exact types of values that pack as they are.
-        last: the newest such row, for the summary: (seq, step, values).
+        last: the newest such row, for the summary: (seq, step, values, timestamp, runtime).
         merged_seq: the newest row that the summary has seen.
     """
 
@@ -101,7 +101,7 @@ class Plan:
             i for i, kind in enumerate(interned.schema.kinds) if kind == ColumnKind.NONE
         )
         self.types: tuple[type, ...] = ()
-        self.last: tuple[int, int, Sequence[Any]] | None = None
+        self.last: tuple[int, int, Sequence[Any], float, float] | None = None
         self.merged_seq = 0
 
 
@@ -152,6 +152,7 @@ class RowPacker:
         self._closed_reason = ""
         self._wants_every_row = False
         self._lock = threading.RLock()
+        self._newest: tuple[int, float, float] | None = None
         #: By names alone, and then by names and kinds.
         self._by_keys: dict[tuple[str, ...], Plan] = {}
         self._plans: dict[tuple[tuple[str, ...], tuple[int, ...]], Plan] = {}
@@ -209,6 +210,15 @@ class RowPacker:
         """Whether automatic steps count from an end that is not known here."""
         return bool(self._auto_flags)
 
+    def row_facts(self) -> dict[str, float]:
+        """The row's own keys as they stand now: the highest step, and when the newest row was."""
+        facts: dict[str, float] = {} if self._highest < 0 else {STEP_KEY: self._highest}
+        rows = [(p.last[0], *p.last[3:]) for p in list(self._plans.values()) if p.last]
+        newest = max([*rows, *([self._newest] if self._newest else [])], default=None)
+        if newest is not None:
+            facts |= {TIMESTAMP_KEY: newest[1], RUNTIME_KEY: newest[2]}
+        return facts
+
     def unmerged_rows(self) -> Iterator[tuple[Sequence[str], Sequence[Any], int, int]]:
         """For each plan its newest row, where the summary has not seen it: as for `on_row`."""
         for plan in list(self._plans.values()):
@@ -236,10 +246,9 @@ class RowPacker:
         with self._lock:
             number = next(self._auto)
             flags = 0 if number > self._highest else FLAG_STEP_WENT_DOWN
+            at, runtime = _now(), _monotonic() - self._started
             try:
-                is_kept = self._sink.append_row(
-                    plan.interned, flags, number, _now(), _monotonic() - self._started, values
-                )
+                is_kept = self._sink.append_row(plan.interned, flags, number, at, runtime, values)
             except struct.error:  # an integer that has outgrown its slot
                 self._log_general(data, number, commit=True)
                 return
@@ -249,7 +258,7 @@ class RowPacker:
             if number > self._highest:  # noqa: PLR1730 # cheaper than max()
                 self._highest = number
             if is_kept:
-                plan.last = (self._sink.seq, number, values)
+                plan.last = (self._sink.seq, number, values, at, runtime)
                 self.rows += 1
             elif self._closed_reason:  # by another thread, in the middle of this
                 raise UsageError(self._closed_reason)
@@ -341,9 +350,10 @@ class RowPacker:
         self.rows += 1
         if plan.is_inline or self._wants_every_row:
             plan.merged_seq = sink.seq
+            self._newest = (sink.seq, header.timestamp, header.runtime)
             self._events.on_row(interned.schema.names, row, header.step, sink.seq)
         else:
-            plan.last = (sink.seq, header.step, row)
+            plan.last = (sink.seq, header.step, row, header.timestamp, header.runtime)
 
     def _planned(self, data: dict[Any, Any]) -> tuple[Plan, Sequence[Any]]:
         """The plan of a row and its values as the columns hold them."""

@@ -213,6 +213,19 @@ def checked_config(values: Any) -> dict[str, Any]:
     }
 
 
+def keys_like_paths(values: Mapping[str, Any]) -> list[str]:
+    """The keys with dots in their names at whose path there is a nested key too."""
+    return [key for key in values if "." in key and _has_path(values, key.split("."))]
+
+
+def _has_path(values: Any, path: list[str]) -> bool:
+    for name in path:
+        if not isinstance(values, Mapping) or name not in values:
+            return False
+        values = values[name]
+    return True
+
+
 def _as_mapping(values: Any) -> dict[Any, Any]:
     if values is None:
         return {}

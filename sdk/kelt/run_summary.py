@@ -145,8 +145,12 @@ class SummaryState:
 class RunSummary(MutableMapping[str, Any]):
     """`run.summary`: reads as a dict with dotted keys; a prefix gives the nested part.
 
+    `_step`, `_timestamp` and `_runtime` of the newest row can be read, and are not counted among
+    its keys.
+
     Args:
         state: gives the summary as it stands now.
+        row_facts: gives those three, as far as there is a row.
         on_set: told of each change, with the values set and the keys removed.
     """
 
@@ -154,9 +158,11 @@ class RunSummary(MutableMapping[str, Any]):
         self,
         *,
         state: Callable[[], SummaryState],
+        row_facts: Callable[[], Mapping[str, float]],
         on_set: Callable[[dict[str, Value], list[str]], None],
     ) -> None:
         self._state = state
+        self._row_facts = row_facts
         self._on_set = on_set
 
     def __getitem__(self, key: str) -> Any:
@@ -165,7 +171,7 @@ class RunSummary(MutableMapping[str, Any]):
             return values[key]
         nested = _nested_part(values, key)
         if not nested:
-            raise KeyError(key)
+            return self._row_facts()[key]
         return nested
 
     def __setitem__(self, key: str, value: Any) -> None:

@@ -165,6 +165,40 @@ def test_a_config_value_that_cannot_be_stored_is_named(start) -> None:
     assert "good" not in run.config
 
 
+def test_a_key_with_a_dot_beside_a_nested_one_is_kept_and_said(
+    start, contents, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("KELT_SILENT", "0")
+    run = start(config={"a.b": 1, "c": {"d": 2}, "e.f": 3})
+    run.config["a"] = {"b": 4}
+    run.config.update({"c.d": 5})
+    run.config.update({"c.d": 6})
+    said = capsys.readouterr().err
+    assert said.count("at the same path") == 2
+    assert "whoever asks for config.a.b gets the one whose name has the dot" in said
+    assert run.config.as_dict() == {
+        "a.b": 1, "a": {"b": 4}, "c": {"d": 2}, "c.d": 6, "e.f": 3,
+    }  # fmt: skip
+
+
+def test_the_newest_rows_own_keys_can_be_read_from_the_summary(start, contents) -> None:
+    run = start()
+    assert "_step" not in run.summary
+    run.log({"a": 1.0})
+    run.log({"a": 2.0})
+    run.log({"t": "text"}, step=7)
+    row = contents(run.dir).rows[-1].header
+    assert run.summary["_step"] == 7
+    assert run.summary["_timestamp"] == row.timestamp
+    assert run.summary["_runtime"] == row.runtime
+    run.log({"a": 3.0})
+    row = contents(run.dir).rows[-1].header
+    assert [run.summary[k] for k in ("_step", "_timestamp", "_runtime")] == [
+        8, row.timestamp, row.runtime,
+    ]  # fmt: skip
+    assert dict(run.summary) == {"a": 3.0, "t": "text"}
+
+
 def test_the_summary_is_the_last_value_and_what_is_set_by_hand_wins(start, contents) -> None:
     run = start()
     run.log({"loss": 2.0, "np": np.float32(0.5)})
