@@ -13,11 +13,13 @@ import anyio.to_thread
 from kelt.run_folder import MANIFEST_NAME
 from kelt.state_dir import StateDir
 from kelt.version import __version__
+from kelt_daemon.bounds import run_bounds
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.dead_letters import DEAD_LETTERS_NAME
 from kelt_daemon.errors import FolderProblemError
 from kelt_daemon.ingest import upstream_state
 from kelt_daemon.links import LinkState, UpstreamLink
+from kelt_daemon.paths import plain
 from kelt_daemon.probe import is_lock_free
 from kelt_daemon.registry import Registry
 from kelt_daemon.run_folders import RunFolder
@@ -49,19 +51,20 @@ class Control:
     def status(self) -> sidecar_pb2.StatusReply:
         """What is going on."""
         registry = self._registry
-        runs = [_run_status(folder) for folder in registry.folders.values()]
+        runs = [_run_status(folder, self._config) for folder in registry.folders.values()]
         parked = [
-            sidecar_pb2.RunStatus(path=os.fsdecode(path), problem=reason)
+            sidecar_pb2.RunStatus(path=plain(path), problem=plain(reason))
             for path, reason in registry.parked.items()
         ]
         return sidecar_pb2.StatusReply(
             version=__version__,
             pid=os.getpid(),
             started_at=self._started_at,
-            state_dir=os.fsdecode(self._state_dir.root),
+            state_dir=plain(self._state_dir.root),
             upstreams=[upstream_state(link) for link in registry.links.values()],
             runs=runs + parked,
             journal_bytes=sum(f.journal.used_bytes for f in registry.folders.values()),
+            bounds=registry.bounds,
         )
 
     async def sync(self, request: sidecar_pb2.SyncRequest) -> AsyncIterator[sidecar_pb2.SyncReply]:
@@ -171,7 +174,7 @@ class Control:
         committed = min(cursor.committed, cursor.durable)
         is_known = not folder.is_unconfirmed
         return sidecar_pb2.FolderProgress(
-            path=os.fsdecode(folder.path),
+            path=plain(folder.path),
             entity=folder.manifest.entity,
             project=folder.manifest.project,
             run_id=folder.manifest.run_id,
@@ -228,7 +231,7 @@ def _goes_on_offline(folder: RunFolder) -> bool:
 
 
 def _refusal(path: Path, reason: str) -> sidecar_pb2.FolderProgress:
-    return sidecar_pb2.FolderProgress(path=os.fsdecode(path), error=reason)
+    return sidecar_pb2.FolderProgress(path=plain(path), error=plain(reason))
 
 
 def _expand(path: Path) -> list[Path]:
@@ -262,7 +265,7 @@ def _refused(folder: RunFolder) -> str:
     )
 
 
-def _run_status(folder: RunFolder) -> sidecar_pb2.RunStatus:
+def _run_status(folder: RunFolder, config: DaemonConfig) -> sidecar_pb2.RunStatus:
     manifest, life = folder.manifest, folder.life
     state, reason = life.phase.value, life.reason
     if life.phase.value == "stalled":
@@ -272,7 +275,7 @@ def _run_status(folder: RunFolder) -> sidecar_pb2.RunStatus:
     if folder.is_held and not folder.is_live:
         state, reason = "waiting", f"an offline run; `kelt sync {folder.path}` sends it"
     return sidecar_pb2.RunStatus(
-        path=os.fsdecode(folder.path),
+        path=plain(folder.path),
         entity=manifest.entity,
         project=manifest.project,
         run_id=manifest.run_id,
@@ -282,8 +285,11 @@ def _run_status(folder: RunFolder) -> sidecar_pb2.RunStatus:
         committed_records=folder.committed_records,
         bytes=folder.journal.used_bytes,
         state_at=life.at or manifest.started_at,
-        problem=folder.problem or folder.journal_problem or folder.incomplete or _refused(folder),
+        problem=plain(
+            folder.problem or folder.journal_problem or folder.incomplete or _refused(folder)
+        ),
         lost_rows=folder.lost_rows,
         upstream=folder.link.url,
         label=manifest.label,
+        bounds=run_bounds(folder, config),
     )

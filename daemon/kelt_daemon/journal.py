@@ -214,14 +214,16 @@ class Journal:
             )
             data += encoded
             counted.append((entry, crc32, segment.end_bytes + len(data)))
+        # Before: what is cut short would be made long again by writing. After: deleted meanwhile.
+        if not self._is_in_place(opened):
+            return 0
         self.filesystem.write_at(opened.fd, bytes(data), segment.end_bytes)
         try:
             self.filesystem.sync(opened.fd)
         except OSError as error:
             # Whatever its reason: a sync that failed is never tried again on this segment.
             raise OSError(errno.EIO, error.strerror or "sync failed") from error
-        if not self.filesystem.is_in_place(opened.fd, segment.path, segment.end_bytes):
-            self._rescue(opened)
+        if not self._is_in_place(opened):
             return 0
         if not segment.entries:
             self.segments.append(segment)
@@ -230,6 +232,13 @@ class Journal:
             self.usage.add(end_bytes - segment.end_bytes)
             segment.count(entry, crc32=crc32, end_bytes=end_bytes)
         return len(counted)
+
+    def _is_in_place(self, opened: _Open) -> bool:
+        segment = opened.segment
+        if self.filesystem.is_in_place(opened.fd, segment.path, segment.end_bytes):
+            return True
+        self._rescue(opened)
+        return False
 
     def _rescue(self, opened: _Open) -> None:
         """Takes what a segment held that cannot be found any more out of the open file.

@@ -18,6 +18,7 @@ import structlog
 
 from kelt.replays import REPLAYS_NAME, home_of, read_destination
 from kelt.run_folder import MANIFEST_NAME
+from kelt_daemon.bounds import host_bounds
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.cursors import release, spool_signature
@@ -29,12 +30,14 @@ from kelt_daemon.homes import sweep, write_destination
 from kelt_daemon.host import Host
 from kelt_daemon.keeper import Keeper
 from kelt_daemon.links import UpstreamLink
+from kelt_daemon.paths import own_folder
 from kelt_daemon.recheck import recheck_for
 from kelt_daemon.replay import newest_change
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.shipper import Shipper, save_cursors
 from kelt_daemon.spool_import import has_spool
 from kelt_daemon.upstream import Access, Upstream
+from kelt_proto.v1.sidecar_pb2 import BoundUse
 
 log = structlog.get_logger()
 
@@ -137,7 +140,7 @@ class Registry:
         Raises:
             FolderProblemError: it cannot be used; it is parked.
         """
-        resolved = await self.host.in_thread(path.resolve)
+        resolved = await self.host.in_thread(own_folder, path)
         while (loading := self._loading.get(resolved)) is not None:
             await loading.wait()
         if (known := self.folders.get(resolved)) is not None:
@@ -372,6 +375,11 @@ class Registry:
         return any(
             not folder.is_held and not folder.is_committed for folder in self.folders.values()
         )
+
+    @property
+    def bounds(self) -> list[BoundUse]:
+        """How full everything is that all runs share."""
+        return host_bounds(self.folders.values(), self._committer, self._config)
 
     def settled(self) -> Iterator[RunFolder]:
         """Folders that nobody minds, because nothing is left to do."""

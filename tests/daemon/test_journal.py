@@ -253,3 +253,43 @@ def test_what_cannot_be_read_any_more_at_the_end_is_passed_over_and_later_entrie
     commit_all(journal, [entry(10, 12, 5000)])  # into the next segment
     entries, _ = read_entries(extents(journal.segments), position, bytes_max=1 << 20)
     assert [e.last_seq for e in entries] == [12]
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "cut short"])
+def test_an_open_segment_that_vanished_is_noticed_and_what_it_held_is_written_again(tmp_path, how):
+    journal = open_journal(tmp_path)
+    commit_all(journal, [entry(1, 5), entry(6, 9)])
+    (path,) = tmp_path.glob("journal-*")
+    if how == "deleted":
+        path.unlink()
+    elif how == "moved":
+        path.rename(tmp_path / "elsewhere")
+    elif how == "replaced":
+        path.with_name("new").write_bytes(path.read_bytes()[:100])
+        path.with_name("new").replace(path)
+    else:
+        os.truncate(path, journal.segments[0].end_bytes - 40)
+    assert journal.commit([entry(10, 12)]) == 1
+    assert journal.segments_rescued == 1
+    left = [(5, 1), (9, 6), (12, 10)]
+    if how == "cut short":  # the file had it no more; the gap in the numbers tells
+        left.remove((9, 6))
+    found = {last: first for first, last in seqs(tmp_path)}
+    assert [(last, found.get(last)) for last, _ in left] == left
+    assert recover(tmp_path, writer_id=WRITER).durable == {WRITER: 12}
+    assert journal.usage.used_bytes == journal.used_bytes
+
+
+def test_after_a_start_what_cannot_be_synced_is_written_again_elsewhere(tmp_path):
+    journal = open_journal(tmp_path)
+    commit_all(journal, [entry(1, 5), entry(6, 9)])
+    disk = FaultyFilesystem()
+    disk.sync_file = failing
+    again = open_journal(tmp_path, disk)
+    again.make_sure()
+    assert seqs(tmp_path) == [(1, 5), (6, 9)]
+    assert [p.name for p in tmp_path.iterdir()] == ["journal-000002.kelt"]
+
+
+def failing(*_):
+    raise OSError(errno.EIO, "bad disk")
