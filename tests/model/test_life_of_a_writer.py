@@ -79,6 +79,7 @@ class LifeOfAWriter(RuleBasedStateMachine):
     def it_can_be_seen_or_not(self, is_hidden):
         self.truth.is_hidden = is_hidden
 
+    @precondition(lambda self: self.monotonic_s > 500)
     @rule()
     def the_host_reboots(self):
         self.truth.was_rebooted = True
@@ -103,8 +104,14 @@ class LifeOfAWriter(RuleBasedStateMachine):
         self.is_status_known = self.is_status_known and self.truth.is_alive
         self.looks_since_beat = 0
 
-    @rule()
-    def the_daemon_looks(self):
+    @rule(times=st.sampled_from([1, 1, 2, 5]), apart_s=st.sampled_from([0.1, 5.0, 30.0]))
+    def the_daemon_looks(self, times, apart_s):
+        for _ in range(times):
+            self.monotonic_s += apart_s
+            self.wall_s += apart_s
+            self.look()
+
+    def look(self):
         truth, before = self.truth, self.life
         process = Process.ALIVE if truth.is_alive else Process.GONE
         if truth.is_hidden and truth.is_alive:
@@ -167,7 +174,7 @@ class LifeOfAWriter(RuleBasedStateMachine):
         if self.truth.is_alive:
             self.it_dies(ExitStatus(0, 9), is_told=True)
         self.its_spool_is_read()
-        self.the_daemon_looks()
+        self.look()
         said = self.truth.goodbye
         if said is not None:
             is_fine = said.exit_code == 0 and said.signal == 0

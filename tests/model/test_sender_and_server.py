@@ -109,7 +109,7 @@ class SenderAndServer(RuleBasedStateMachine):
         self.start_daemon()
         #: What the sender knows, and each stream's batches on their way.
         self.told_durable = self.told_committed = 0
-        self.streams: list[list[tuple[int, int]]] = []
+        self.streams: list[list[tuple[int, int]]] = [[]]
         self.sent_seq = 0
         #: Pushes and answers on their way.
         self.pushes: list[tuple[int, list[Outgoing]]] = []
@@ -124,47 +124,54 @@ class SenderAndServer(RuleBasedStateMachine):
         )  # fmt: skip
         cursor = self.folder.cursor(self.writer)
         cursor.accepted = cursor.durable = max((e.last_seq for e in self.journal), default=0)
+        #: In the hands of the disk.
+        self.writing: list[NewEntry] = []
         #: Counts daemons: an answer for an earlier one reaches nobody.
         self.life = getattr(self, "life", 0) + 1
         self.sent = {self.writer: 0}
 
     # -- the trainer -----------------------------------------------------------------------------
 
-    @rule(count=st.integers(1, 12))
-    def log_rows(self, count):
-        for _ in range(count):
+    @rule(rows=st.integers(1, 12), batch=st.integers(1, 6))
+    def log_and_send(self, rows, batch):
+        for _ in range(rows):
             step = self.stream.last_seq - 1
             self.stream.row(step, {"loss": step + 0.5}, timestamp=1.0, runtime=0.0)
+        self.send(batch)
 
-    @rule(keeps_old=st.booleans())
-    def open_stream(self, keeps_old):
-        """What was on its way in the last one may be gone, or arrive late."""
+    def send(self, batch):
+        while self.sent_seq < self.stream.last_seq:
+            last = min(self.sent_seq + batch, self.stream.last_seq)
+            self.streams[-1].append((self.sent_seq + 1, last))
+            self.sent_seq = last
+
+    @rule(keeps_old=st.booleans(), batch=st.integers(1, 6))
+    def connect_again(self, keeps_old, batch):
+        """What was on its way in the last stream may be gone, or arrive late."""
         if not keeps_old:
             self.streams.clear()
         self.streams.append([])
         self.told_durable = self.folder.cursor(self.writer).durable
-        self.sent_seq = self.told_durable
+        self.send_again(batch)
 
-    @precondition(lambda self: self.streams and self.sent_seq < self.stream.last_seq)
-    @rule(count=st.integers(1, 20))
-    def send(self, count):
-        last = min(self.sent_seq + count, self.stream.last_seq)
-        self.streams[-1].append((self.sent_seq + 1, last))
-        self.sent_seq = last
-
-    @precondition(lambda self: self.streams)
-    @rule()
-    def send_again(self):
-        """Nothing became durable for a while."""
+    @rule(batch=st.integers(1, 6))
+    def send_again(self, batch):
+        """Nothing became durable for a while; the batches may be others now."""
         self.sent_seq = self.told_durable
+        self.send(batch)
 
     # -- the daemon ------------------------------------------------------------------------------
 
     @precondition(lambda self: any(self.streams))
-    @rule(which=PICK)
-    def deliver(self, which):
+    @rule(which=PICK, count=st.integers(1, 5))
+    def deliver(self, which, count):
         waiting = [stream for stream in self.streams if stream]
-        first, last = waiting[which % len(waiting)].pop(0)
+        stream = waiting[which % len(waiting)]
+        for first, last in stream[:count]:
+            self.offer(first, last)
+        del stream[:count]
+
+    def offer(self, first, last):
         before = self.folder.cursor(self.writer).accepted
         frames = self.stream.batch(first, last).frames
         offer = self.folder.offer(self.writer, first, last, frames)
@@ -177,11 +184,17 @@ class SenderAndServer(RuleBasedStateMachine):
             assert after == before
             assert offer is (Offer.DUPLICATE if last <= before else Offer.GAP)
 
-    @rule(synced=st.integers(0, 5))
-    def commit(self, synced):
-        """All of it, or some until the disk fails."""
-        entries = self.folder.take_pending()
-        done = entries if synced == 5 else entries[:synced]
+    @precondition(lambda self: not self.writing)
+    @rule()
+    def begin_commit(self):
+        self.writing = self.folder.take_pending()
+
+    @precondition(lambda self: self.writing)
+    @rule(synced=st.sampled_from([0, 1, 2, None, None, None]))
+    def end_commit(self, synced):
+        """All of it, or some until the disk failed; more was accepted meanwhile."""
+        entries, self.writing = self.writing, []
+        done = entries[:synced]
         self.journal += done
         self.folder.mark_durable(done)
         if left := entries[len(done) :]:
@@ -200,6 +213,7 @@ class SenderAndServer(RuleBasedStateMachine):
         """Its streams end; the journal keeps what was synced."""
         self.start_daemon()
         self.streams.clear()
+        self.connect_again(keeps_old=False, batch=3)
 
     # -- shipping --------------------------------------------------------------------------------
 
@@ -257,6 +271,7 @@ class SenderAndServer(RuleBasedStateMachine):
         assert cursor.accepted >= cursor.durable
         assert cursor.committed <= self.highest_commit
         waiting = sum(len(entry.payload) for entry in self.folder.pending)
+        waiting += sum(len(entry.payload) for entry in self.writing)
         assert cursor.unsynced_bytes == waiting
 
     @invariant()
@@ -276,12 +291,13 @@ class SenderAndServer(RuleBasedStateMachine):
             self.server.close()
 
     def bring_to_end(self):
-        self.open_stream(keeps_old=False)
-        while self.sent_seq < self.stream.last_seq:
-            self.send(20)
+        self.connect_again(keeps_old=False, batch=20)
         while any(self.streams):
-            self.deliver(0)
-        self.commit(5)
+            self.deliver(0, 5)
+        while self.writing or self.folder.pending:
+            if not self.writing:
+                self.begin_commit()
+            self.end_commit(None)
         for _ in itertools.repeat(None, 200):
             self.go_back()
             if self.server.cursor(self.writer) == self.stream.last_seq:
