@@ -183,7 +183,7 @@ class Control:
             committed=committed if is_known else 0,
             error=self._error(folder, has_waited=has_waited, is_live=is_live),
             bytes=folder.journal.used_bytes,
-            lost_rows=folder.lost_rows,
+            lost_rows=folder.all_lost_rows,
             is_over=folder.is_over and folder.life.phase.is_ended,
             skipped=min(folder.upstream_had, committed) if is_known else 0,
             is_synced=is_synced,
@@ -288,7 +288,7 @@ def _run_status(folder: RunFolder, config: DaemonConfig) -> sidecar_pb2.RunStatu
         problem=plain(
             folder.problem or folder.journal_problem or folder.incomplete or _refused(folder)
         ),
-        lost_rows=folder.lost_rows,
+        lost_rows=folder.all_lost_rows,
         upstream=folder.link.url,
         label=manifest.label,
         bounds=run_bounds(folder, config),

@@ -47,6 +47,7 @@ class Keeper:
         boot_id = folder.manifest.boot_id
         self._was_rebooted = folder.is_on_this_machine and boot_id not in {"", host.boot_id}
         self._is_spool_read = False
+        self._logged_losses = folder.all_lost_rows
         self._lock_free_since_s: float | None = None
 
     async def run(self) -> None:
@@ -95,6 +96,7 @@ class Keeper:
                 folder.is_closed = False
                 if self._must_follow():
                     await self._import_spool(is_removed=False, is_live=True)
+            await self._note_losses(is_live=process is not Process.GONE)
             await self._look(probe, process)
             is_ended = folder.life.phase.is_ended
             folder.is_live = not is_ended and process is not Process.GONE
@@ -102,6 +104,20 @@ class Keeper:
                 await self._import_spool(is_removed=True)
                 return
             await self._wait_for_news(probe if process is not Process.GONE else None)
+
+    async def _note_losses(self, *, is_live: bool) -> None:
+        """What the writer counts as lost is known before it has room to record it."""
+        folder = self._folder
+        untold = await self._host.in_thread(untold_losses, folder.path) if is_live else 0
+        folder.untold_rows = untold
+        if folder.all_lost_rows > self._logged_losses:
+            self._logged_losses = folder.all_lost_rows
+            log.warning(
+                "rows_lost",
+                run=folder.manifest.run_id,
+                folder=folder.path.name,
+                rows=folder.all_lost_rows,
+            )
 
     def _must_follow(self) -> bool:
         """Whether a living writer's records come by no stream: a forked child's, for example."""

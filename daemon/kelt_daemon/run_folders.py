@@ -107,7 +107,9 @@ class RunFolder:
     upstream_had: int = 0
     journal_problem: str = ""
     lost_rows: int = 0
-    #: Of those, what a dead writer had counted and not told, and the daemon told for it.
+    #: Counted by the living writer and not recorded yet.
+    untold_rows: int = 0
+    #: Of the lost rows, what a dead writer had counted and not told, and the daemon told for it.
     untold_losses_told: int = 0
     #: Set aside because a server does not take them (`dead_letters`).
     refused_records: int = 0
@@ -129,6 +131,11 @@ class RunFolder:
         """Whether it waits for somebody to ask for it: an offline run in its own place."""
         offline_here = self.manifest.mode == "offline" and self.is_on_this_machine
         return offline_here and not self.is_released
+
+    @property
+    def all_lost_rows(self) -> int:
+        """Rows lost, those included that no record tells of yet."""
+        return self.lost_rows + self.untold_rows
 
     @property
     def durable_records(self) -> int:

@@ -87,6 +87,11 @@ def losses_are_exact(reader, name, trainer):
 
 
 @pytest.mark.covers(phase="spool_rotate", fault="ENOSPC")
+def lost_in_status(host):
+    out, _ = host.kelt("status", "--json")
+    return max((run["lost_rows"] for run in json.loads(out)["runs"]), default=0)
+
+
 def test_a_full_disk_costs_the_rows_that_found_no_room_and_heals_by_itself(
     host, reader, tmp_path
 ):
@@ -97,6 +102,11 @@ def test_a_full_disk_costs_the_rows_that_found_no_room_and_heals_by_itself(
         fill(disk)
         trainer.log_until_lost()
         trainer.tell(3000)
+        lost = trainer.lost
+        shown = eventually(lambda: (n := lost_in_status(host)) >= lost and n or None)
+        assert shown == lost
+        logs = (host.state_dir / "logs" / "daemon.log").read_text()
+        assert f'"rows":{lost}' in logs.replace(" ", "")
         remount(disk, "size=256m")
         trainer.log_until_kept()
         trainer.tell(2000)
