@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check proto bench torture mutants clean help
+.PHONY: demo test check proto bench torture mutants guarantees clean help
 
 help:
 	@echo "make demo    the main job: train, crash, fork, rewind, and compare every row"
@@ -13,6 +13,7 @@ help:
 	@echo "make proto   regenerate the protobuf modules"
 	@echo "make bench   measure, beside wandb"
 	@echo "make torture the same tests with many more seeds: bounded (TORTURE_MINUTES), resumable"
+	@echo "make guarantees  all tests, then the table in docs/guarantees.md from what they counted"
 	@echo "make mutants plant faults and check that the tests notice them"
 
 $(VENV)/.demo: pyproject.toml constraints.txt
@@ -62,6 +63,13 @@ torture: $(VENV)/.test
 
 mutants: $(VENV)/.test
 	$(BIN)/python scripts/mutants.py --workers $(WORKERS) $(MUTANTS_ARGS)
+
+guarantees: $(VENV)/.test
+	rm -f build/fault-counts.jsonl && mkdir -p build
+	KELT_FAULT_COUNTS=$(CURDIR)/build/fault-counts.jsonl \
+		$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TEST_ARGS)
+	$(BIN)/python scripts/write_guarantees.py \
+		--from build/fault-counts.jsonl $(wildcard build/torture/results.jsonl)
 
 clean:
 	rm -rf $(VENV) .venv-bench .venv-proto build dist

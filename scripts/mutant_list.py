@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DAEMON, SERVER, SDK = "daemon/kelt_daemon", "server/kelt_server", "sdk/kelt"
+PROTO = "proto/kelt_proto"
 _KILL = (
     "tests/kill_points/test_kill_points.py::"
     "test_a_kill_at_this_point_loses_nothing_and_doubles_nothing[{}:0]"
@@ -337,5 +338,43 @@ MUTANTS = (
             ),
         ),
         ("tests/sdk/test_shared_mode.py::test_only_a_primary_that_is_alone_may_rewind",),
+    ),
+    Mutant(
+        "log() makes a system call",
+        "G4",
+        (Edit(SDK, "interned.pack_into(\n", "os.getpid() and interned.pack_into(\n"),),
+        ("tests/end_to_end/test_log_waits_for_nothing.py::test_log_makes_no_system_call",),
+    ),
+    Mutant(
+        "a full disk is taken for a broken one",
+        "G7",
+        (
+            Edit(
+                DAEMON,
+                "_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})",
+                "_NO_ROOM = frozenset({errno.EFBIG})",
+            ),
+        ),
+        (
+            (
+                "tests/daemon/test_journal.py::"
+                "test_a_full_disk_acknowledges_nothing_and_goes_on_when_there_is_room"
+            ),
+        ),
+    ),
+    Mutant(
+        "a stop waits for no sync",
+        "G12",
+        (
+            Edit(DAEMON, "self._committer.drain(self._folder)", "anyio.sleep(0)"),
+            Edit(DAEMON, "await _drain(committer)", "await anyio.sleep(0)"),
+        ),
+        ("tests/kill_points/test_stops.py",),
+    ),
+    Mutant(
+        "any length of a payload is believed",
+        "G14",
+        (Edit(PROTO, "    if length > PAYLOAD_BYTES_MAX:\n", "    if length > 2**32:\n"),),
+        ("tests/proto/test_frames.py::test_a_length_beyond_the_limit_is_damage",),
     ),
 )

@@ -1,6 +1,7 @@
 """Kills its own process in the middle of a named phase, by wrapping the phase's function at import.
 
     TORTURE_POINT    phase:moment:nth:seed, the nth occurrence counted from 1
+    TORTURE_SYNC_S   how long every sync of a journal takes, for daemons that are to be caught at it
     TORTURE_FOLDER   where the victim leaves its mark, so that each point kills once and is proved
 
 The production code holds no hook: a finder on `sys.meta_path` changes a module right after it was
@@ -336,6 +337,18 @@ def short_times(module, _kill):
     module.DaemonConfig.__init__ = init
 
 
+def slow_syncs(module, _kill):
+    original = module.RealFilesystem.sync
+    wait_s = float(os.environ["TORTURE_SYNC_S"])
+
+    def sync(self, fd):
+        if is_journal(self, fd):
+            time.sleep(wait_s)
+        return original(self, fd)
+
+    module.RealFilesystem.sync = sync
+
+
 def small_spool(module, _kill):
     module.SEGMENT_BYTES_MIN = module.SEGMENT_BYTES_MAX = 32 * 1024
 
@@ -506,9 +519,13 @@ def install(environ):
     phase, moment, nth, seed = environ["TORTURE_POINT"].split(":")
     role = role_of(sys.orig_argv)
     name = f"{phase}:{moment}"
-    plants = {module: [plant] for (part, module), plant in ALWAYS.items() if part == role}
     kill = Kill(folder=environ["TORTURE_FOLDER"], point=name, nth=int(nth), seed=int(seed))
     point = POINTS.get(name)
+    plants = {}
+    if point is not None:
+        plants = {module: [plant] for (part, module), plant in ALWAYS.items() if part == role}
+    if "TORTURE_SYNC_S" in environ and role == "daemon":
+        plants.setdefault(_FS, []).append(slow_syncs)
     if point is not None and point.role == role:
         plants.setdefault(point.module, []).append(point.plant)
         beside = BESIDE.get(name) or BESIDE.get(phase)
