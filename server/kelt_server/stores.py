@@ -21,7 +21,7 @@ from kelt_server.catalog.sql_catalog import SqlCatalog
 from kelt_server.catalog.sqlite import open_catalog
 from kelt_server.config import ServerConfig
 from kelt_server.errors import StartError, StoreError
-from kelt_server.metrics.duckdb_store import DuckDBStore, open_store
+from kelt_server.metrics.duckdb_store import DuckDBStore, damage_note, open_store
 
 _Store = TypeVar("_Store")
 
@@ -87,7 +87,7 @@ def open_stores(config: ServerConfig) -> Stores:
         [("", "-wal", "-shm")],
         damaged,
     )
-    metrics_damaged: list[DamagedFile] = []
+    metrics_damaged = _noted(config.metrics_path)
     metrics = _opened(
         lambda: open_store(config.metrics_path, memory_bytes_max=config.metrics_memory_bytes_max),
         config.metrics_path,
@@ -134,6 +134,20 @@ def _check_access(path: Path) -> None:
         raise StartError(f"another process has {path} open; close it there first") from error
     finally:
         os.close(descriptor)
+
+
+def _noted(path: Path) -> list[DamagedFile]:
+    """Sets aside a store in which damage was met while it was in use."""
+    note = damage_note(path)
+    try:
+        reason = note.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        reason = f"its note of damage cannot be read ({error.strerror})"
+    moved = _set_aside(path, ("", ".wal"), reason)
+    note.unlink(missing_ok=True)
+    return moved
 
 
 def _set_aside(path: Path, suffixes: Sequence[str], reason: str) -> list[DamagedFile]:

@@ -1,7 +1,9 @@
 """Metrics in one DuckDB file. One thread writes; readers use cursors of their own.
 
 A file that does not open, or whose small tables cannot be read, is the caller's to set aside
-(`open_store` raises `StoreError`); the tables of rows are not read through at start.
+(`open_store` raises `StoreError`). The tables of rows are read through at start while the file is
+small; in a large one damage is met by whoever reads there, and noted beside the file, so that the
+next start sets it aside.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from kelt_server.metrics.store import (
 
 _Result = TypeVar("_Result")
 _EXACT = float(2**53)
+_READ_THROUGH_BYTES_MAX = 256 * 2**20
 
 
 def open_store(path: Path, *, memory_bytes_max: int) -> DuckDBStore:
@@ -56,6 +59,9 @@ def open_store(path: Path, *, memory_bytes_max: int) -> DuckDBStore:
             raise StoreError(
                 f"{path} has format {found[0]}, this kelt reads {duckdb_schema.FORMAT}"
             )
+        if path.stat().st_size <= _READ_THROUGH_BYTES_MAX:
+            for table in ("rows", "points"):
+                connection.execute(f"SELECT bit_xor(hash(t)) FROM {table} t").fetchall()  # noqa: S608
         return DuckDBStore(connection, path=path)
     except duckdb.Error as error:
         raise StoreError(f"{path} cannot be opened: {_first_line(error)}") from error
@@ -360,7 +366,22 @@ class DuckDBStore:
             finally:
                 cursor.close()
         except duckdb.Error as error:
-            raise StoreError(f"{self._path} cannot be read: {_first_line(error)}") from error
+            reason = f"{self._path} cannot be read: {_first_line(error)}"
+            if _is_damage(error):
+                with contextlib.suppress(OSError):
+                    damage_note(self._path).write_text(reason, encoding="utf-8")
+                reason += "; the server sets it aside when it is started again"
+            raise StoreError(reason) from error
+
+
+def damage_note(path: Path) -> Path:
+    """Where it is noted that damage was met in a store while it was in use."""
+    return path.with_name(f"{path.name}.damage-note")
+
+
+def _is_damage(error: duckdb.Error) -> bool:
+    text = str(error).lower()
+    return "corrupt" in text or "checksum" in text
 
 
 def _extreme(value: float, text: str, *, is_int: bool) -> Cell:
