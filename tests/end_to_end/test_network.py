@@ -28,7 +28,7 @@ def network(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trainer(network) -> Trainer:
     """One run through all of what follows, judged at the end."""
-    trainer = network.train("through-it-all").await_ready()
+    trainer = network.train("through-it-all", KELT_API_KEY="told-to-kelt-alone").await_ready()
     yield trainer
     count = trainer.finish()
     assert count > 500
@@ -145,6 +145,27 @@ def test_pushes_that_arrive_twice_and_answers_that_come_in_another_order(network
     eventually(lambda: network.front.calls["Push"] > calls + 6 or None)
     network.heal()
     trainer.keeps_arriving()
+
+
+BIG = """
+    import kelt
+    run = kelt.init("p", id="big")
+    for i in range(1200):
+        run.log({"text": f"{i:04}" * 256})
+    run.finish()
+"""
+
+
+@pytest.mark.covers(phase="upstream_send", fault="slow ack")
+def test_a_way_that_is_too_slow_for_a_whole_push(tmp_path):
+    """A push of all of it would take three seconds, and each has one and a half."""
+    with Network(tmp_path) as network:
+        network.grpc.set(refuse=True)
+        network.host.run(BIG, KELT_FINISH_TIMEOUT_S="0.2")
+        network.grpc.set(bytes_per_s=400_000.0)
+        eventually(lambda: network.reader.run("big")["state"] == "finished" or None)
+        rows = network.reader.history("big")
+        assert rows == [{"step": i, "text": f"{i:04}" * 256} for i in range(1200)]
 
 
 HTML = b"<!doctype html><title>Welcome to our hotel</title>"

@@ -17,6 +17,7 @@ import httpx
 import pytest
 import trustme
 
+from harness.connect_proxy import ConnectProxy
 from harness.fault_front import GrpcFront, InfoFront
 from harness.quick_daemon import QuickDaemon
 from harness.stack import Host, Reader, ServerProcess, eventually
@@ -191,6 +192,20 @@ def test_the_grpc_port_is_held_to_the_same_authority(tmp_path, authority):
             daemon.stop()
             host.close()
             plain.stop()
+
+
+def test_through_a_proxy_the_server_is_held_to_its_name_and_nobody_between_reads(
+    tmp_path, authority
+):
+    options = authority.certificate("kelt.invalid", "localhost")
+    with ConnectProxy() as proxy:
+        environ = {"HTTPS_PROXY": f"http://{proxy.address}"}
+        with stack(tmp_path, authority, options, **environ) as (server, host, reader):
+            host.upstream = f"https://kelt.invalid:{server.facts['http_port']}"
+            host.run(LOG, "through", KELT_CA_FILE=str(authority.file), **environ)
+            assert reader.history("through") == ROWS
+            ports = (server.facts["http_port"], server.facts["grpc_port"])
+            assert {f"CONNECT kelt.invalid:{port}" for port in ports} == set(proxy.asked)
 
 
 def test_old_versions_of_tls_are_refused_on_both_ports(tmp_path, authority):

@@ -9,6 +9,7 @@ A *phase* is a place on the way; `strike` puts a fault in force the moment that 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import threading
 import time
 from pathlib import Path
@@ -156,8 +157,11 @@ class Network:
         self.daemon.stop()
 
     def restart_daemon(self) -> None:
-        self.daemon.stop()
-        self.daemon = self._new_daemon().start()
+        """By us, and not by the trainer that misses it, whose daemon would have other times."""
+        with (self.host.state_dir / "spawn.lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.daemon.stop()
+            self.daemon = self._new_daemon().start()
 
     def train(self, run_id: str, **options) -> Trainer:
         return Trainer(self.host, self.reader, run_id, **options)

@@ -15,6 +15,7 @@ from kelt.cli.doctor_host import Check
 from kelt.cli.wording import age
 from kelt.errors import DaemonError, KeltError, SettingsError
 from kelt.launcher import find_daemon
+from kelt.proxies import proxy_for
 from kelt.settings import Settings, load_settings
 from kelt.sidecar_client import SidecarClient
 from kelt.version import __version__
@@ -77,6 +78,9 @@ def check_upstream(settings: Settings) -> Iterator[Check]:
         yield check_key(api, settings)
     if server_time is not None:
         yield check_clock(server_time - time.time())
+    if proxy_for(settings.upstream, proxy=settings.proxy or "", environ=os.environ):
+        yield Check("ingest", "ok", f"port {info['grpc_port']}, through the proxy (not tried)")
+        return
     yield _check_ingest(settings.upstream, int(info["grpc_port"]))
 
 
