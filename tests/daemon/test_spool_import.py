@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 
 from harness.daemon_process import DaemonProcess, await_ready, daemon_of, eventually
 from harness.memory_upstream import LOSS, MemoryUpstream
-from kelt.journal.batches import CutBatch
+from kelt.journal.batches import BatchCutter, CutBatch
 from kelt.journal.reader import read_journal, read_spool
+from kelt.journal.sealing import Sealer
+from kelt.journal.segments import segment_path
 from kelt.journal.spool import InternedSchema, SpoolWriter
-from kelt_daemon.spool_import import SpoolImport, UnknownLoss, read_range
+from kelt_daemon.spool_import import SpoolImport, UnknownLoss, read_range, untold_losses
 from kelt_proto.v1.frames import FLAG_SEALED, Kind, crc_seed, frame_crc32, iter_frames
 from kelt_proto.v1.record_pb2 import Loss
 from kelt_proto.v1.rows import ColumnKind, Schema
@@ -211,3 +214,59 @@ async def test_damage_in_the_journal_costs_its_entry_and_is_said(daemon):
     lost = [s for s, r in upstream.records[writer_id].items() if r.kind == LOSS]
     assert lost == [last]
     assert len(upstream.records[writer_id]) == 61 - (last - first)
+
+
+def test_a_living_spool_is_read_to_its_last_sealed_record_and_nothing_in_it_is_taken_for_damage(
+    tmp_path,
+):
+    spool = SpoolWriter(folder=tmp_path, writer_id=WRITER, quota_bytes=1 << 26)
+    schema = InternedSchema(Schema(1, ("value",), (ColumnKind.FLOAT,)))
+
+    def log(count):
+        for i in range(count):
+            assert spool.append_row(schema, 0, i, 0.0, 0.0, (float(i),))
+
+    log(6000)  # more than a segment
+    list(Sealer(spool=spool, cutter=BatchCutter()).batches())
+    log(10)  # not sealed yet
+    # What a copy made in the middle of a write looks like: a later record, and zeros before it.
+    second = segment_path(tmp_path, "spool", 2)
+    raw = bytearray(second.read_bytes())
+    hole = 256 + 4096 - 4096 % 8
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    for number in (1, 2):
+        segment_path(torn, "spool", number).write_bytes(
+            segment_path(tmp_path, "spool", number).read_bytes()
+        )
+    raw[hole : hole + 256] = bytes(256)
+    segment_path(torn, "spool", 2).write_bytes(raw)
+
+    def read(folder, **options):
+        found = SpoolImport(folder=folder, writer_id=WRITER, after_seq=5, **options)
+        return found.take(bytes_max=1 << 30)
+
+    live = read(tmp_path, is_live=True)
+    assert (live[0].first_seq, live[-1].last_seq) == (6, 6000)
+    assert read(tmp_path)[-1].last_seq == 6010
+    partly = read(torn, is_live=True)
+    assert partly[-1].last_seq < 6000
+    assert all(b.first_seq == a.last_seq + 1 for a, b in itertools.pairwise(partly))
+    assert all(Kind.LOSS not in kinds_of(batch) for batch in partly)
+    assert any(Kind.LOSS in kinds_of(batch) for batch in read(torn))
+    spool.close()
+
+
+def kinds_of(batch):
+    return {frame.kind for frame in iter_frames(memoryview(batch.frames))}
+
+
+def test_what_a_dead_writer_counted_as_lost_and_did_not_tell_is_known(tmp_path):
+    spool = SpoolWriter(folder=tmp_path, writer_id=WRITER, quota_bytes=1 << 26)
+    assert untold_losses(tmp_path) == 0
+    spool.count_lost(7)
+    assert untold_losses(tmp_path) == 7
+    spool.append_loss(b"loss", rows=5, is_last=False)
+    assert untold_losses(tmp_path) == 2
+    spool.close()
+    assert untold_losses(tmp_path) == 2
