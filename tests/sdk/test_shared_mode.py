@@ -63,6 +63,7 @@ def test_label_and_primary_come_from_the_environment_too(tmp_path):
         ({"SLURM_PROCID": "5"}, "rank_5"),
         ({"RANK": "none"}, f"{os.uname().nodename}-{os.getpid()}"),
     ],
+    ids=["torchrun", "slurm", "neither"],  # a process's number is no name for test workers
 )
 def test_a_writer_without_a_label_is_called_by_rank_or_process(tmp_path, environ, expected):
     assert label_of(settings_of(tmp_path), environ) == expected
