@@ -56,6 +56,7 @@ bench: .venv-bench/.done
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
 	.venv-bench/bin/python bench/run.py $(BENCH_ARGS)
 	.venv-bench/bin/python bench/outage.py $(OUTAGE_ARGS)
+	.venv-bench/bin/python bench/replay.py $(REPLAY_ARGS)
 
 TORTURE_MINUTES ?= 120
 torture: $(VENV)/.test

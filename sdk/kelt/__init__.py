@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from kelt.run_config import RunConfig
     from kelt.run_summary import RunSummary
     from kelt.starting import RunStarter
+    from kelt.syncing.outcome import SyncResult
 
     run: Run | None
     config: RunConfig
@@ -52,6 +53,7 @@ __all__ = [
     "log",
     "run",
     "summary",
+    "sync",
 ]
 
 _NO_RUN = "kelt.{what}: no run is open; call kelt.init() first."
@@ -184,6 +186,46 @@ def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
     current = _active.current
     if current is not None:
         current.finish(exit_code, quiet)
+
+
+def sync(
+    paths: str | Path | Sequence[str | Path] | None = None,
+    *,
+    upstream: str | None = None,
+    live: bool = False,
+    dry_run: bool = False,
+    include_synced: bool | None = None,
+    timeout_s: float = 15.0,
+) -> SyncResult:
+    """Sends run folders that wait, such as offline ones, as `kelt sync` does.
+
+    Returns when the upstream has committed them, or when waiting is of no more use. A run that
+    fails does not stop the others: look at `result.is_complete`, or at each run's `error`.
+    Repeating it, and interrupting it, is safe.
+
+    Args:
+        paths: run folders, or folders of them; without any, all that wait on this host.
+        upstream: send them to this server, and from now on, whatever they were logged for.
+        live: follow runs that are still being written, until they end.
+        dry_run: send nothing and start nothing; the result says what would be sent.
+        include_synced: also those that are known to be upstream; by default those that are named.
+        timeout_s: how long an upstream may stay out of reach without any progress.
+
+    Raises:
+        UsageError: an argument or a setting that cannot be.
+        DaemonError: no daemon can be started on this host.
+    """
+    from kelt.syncing.engine import sync_paths  # noqa: PLC0415 # see the package's description
+
+    return sync_paths(
+        paths,
+        upstream=upstream,
+        live=live,
+        dry_run=dry_run,
+        include_synced=include_synced,
+        wait_s=timeout_s,
+        environ=os.environ,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import pty
 import shutil
+import struct
+import subprocess
+import termios
 
 import pytest
+from cli.conftest import COMMAND
 
 from harness.stack import Reader, ServerProcess
 from kelt.cli.exit_codes import ExitCode
@@ -54,9 +62,20 @@ def test_without_paths_all_that_wait_are_listed_and_sent_once(synced, upstream):
     result = synced("sync")
 
     assert result.returncode == 0, result.stderr
-    assert "demo/first waits in " in result.stderr
-    assert len(result.stdout.splitlines()) == 2
-    assert "demo/second: " in result.stdout
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == [
+        "RUN", "STATE", "AGE", "ROWS", "RECORDS", "SIZE", "WHY", "IT", "WAITS",
+    ]  # fmt: skip
+    assert [line.split()[:2] for line in lines[1:3]] == [
+        ["demo/first", "finished"],
+        ["demo/second", "finished"],
+    ]
+    assert [line.split()[3] for line in lines[1:3]] == ["50", "50"]
+    assert lines[3].startswith("2 runs: 100 rows in ")
+    assert sorted(line.split(":")[0] for line in lines[4:6]) == ["demo/first", "demo/second"]
+    assert all("(50 rows), 0 skipped" in line for line in lines[4:6])
+    assert lines[6].startswith("Synced 2 runs: sent ")
+    assert "\x1b" not in result.stdout + result.stderr
     for name in ("first", "second"):
         assert steps(upstream, name) == list(range(50))
     again = synced("sync")
@@ -68,10 +87,10 @@ def test_a_path_sends_that_run_alone_and_json_tells_how_much(synced, upstream):
     make_offline_run(synced, "other")
     result = synced("sync", chosen, "--json")
     assert result.returncode == 0, result.stderr
-    [line] = result.stdout.splitlines()
-    told = json.loads(line)
-    assert (told["run_id"], told["error"]) == ("chosen", "")
-    assert told["committed"] == told["records"] > 50
+    told, totals = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (told["run_id"], told["error"], told["is_synced"]) == ("chosen", "", True)
+    assert told["committed"] == told["records"] == told["sent"] > 50
+    assert (told["rows"], totals["rows_sent"], totals["synced"]) == (50, 50, 1)
     assert steps(upstream, "chosen") == list(range(50))
     runs = Reader(upstream.url).get("/runs", project="demo")["runs"]
     assert [run["run_id"] for run in runs] == ["chosen"]
@@ -138,5 +157,105 @@ def test_status_names_upstreams_and_problems_and_as_json_everything(synced, upst
     [run] = told["runs"]
     assert (run["run_id"], run["state"]) == ("seen", "finished")
     assert run["committed_records"] == run["durable_records"] > 0
-    assert "1 more are wholly upstream" in synced("status").stderr
+    assert "1 more is wholly upstream" in synced("status").stderr
     assert "seen" in synced("status", "--all").stdout
+
+
+def test_a_dry_run_says_exactly_what_is_sent_and_changes_and_starts_nothing(synced, upstream):
+    folder = make_offline_run(synced, "seen", rows=70)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    upstream.stop()
+    dry = synced("sync", "--dry-run", "--json")
+    assert dry.returncode == 0, dry.stderr
+    [wanted, totals] = [json.loads(line) for line in dry.stdout.splitlines()]
+    assert (wanted["rows"], wanted["is_synced"], totals["is_dry_run"]) == (70, False, True)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert synced("daemon", "status").returncode == ExitCode.UNREACHABLE
+    upstream.start()
+    [done, _] = [json.loads(line) for line in synced("sync", "--json").stdout.splitlines()]
+    same = ("records", "sent", "skipped", "rows", "lost_rows", "upstream")
+    assert {key: done[key] for key in same} == {key: wanted[key] for key in same}
+
+
+def on_a_terminal(kelt, *arguments, answer=b"", columns=100):
+    """(exit code, what the terminal showed)."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], env=kelt.environ | {"TERM": "xterm-256color"},
+        stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+    )  # fmt: skip
+    os.close(slave)
+    os.write(master, answer)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal is gone with its last user
+        while piece := os.read(master, 65536):
+            shown += piece
+    os.close(master)
+    return process.wait(30), shown.decode()
+
+
+def test_on_a_terminal_it_asks_first_unless_told_not_to(synced, upstream):
+    make_offline_run(synced, "asked")
+    code, shown = on_a_terminal(synced, "sync", answer=b"n\n")
+    assert code == ExitCode.INTERRUPTED
+    assert "Send them?" in shown
+    assert "demo/asked" in shown
+    assert synced("daemon", "status").returncode == ExitCode.UNREACHABLE
+    code, shown = on_a_terminal(synced, "sync", "--yes")
+    assert (code, "Send them?" in shown) == (0, False)
+    assert "demo/asked: synced to" in shown
+    assert "Synced 1 run: sent" in shown
+    assert steps(upstream, "asked") == list(range(50))
+    assert on_a_terminal(synced, "sync") == (0, "Nothing waits to be sent.\r\n")
+
+
+def test_what_is_named_and_upstream_already_is_skipped_and_counted(synced, upstream):
+    folder = make_offline_run(synced, "twice")
+    synced("sync")
+    again = synced("sync", folder.parent)
+    assert again.returncode == 0
+    assert "0 records sent (0 rows), 53 skipped" in again.stdout
+    assert synced("sync", folder.parent, "--skip-synced").stdout == "Nothing waits to be sent.\n"
+    assert "demo/twice" in synced("sync", "--include-synced").stdout
+    assert steps(upstream, "twice") == list(range(50))
+
+
+def test_a_folder_of_folders_and_a_glob_name_the_runs_in_them(synced, upstream, tmp_path):
+    for name in ("one", "two"):
+        folder = make_offline_run(synced, name)
+        (tmp_path / "carried" / name).mkdir(parents=True)
+        shutil.copytree(folder, tmp_path / "carried" / name / "deeper")
+        shutil.rmtree(folder)
+    result = synced("sync", *sorted((tmp_path / "carried").glob("*")))
+    assert result.returncode == 0, result.stdout
+    assert "Synced 2 runs" in result.stdout
+    for name in ("one", "two"):
+        assert steps(upstream, name) == list(range(50))
+
+
+def test_from_python_the_same_is_a_result(synced, upstream):
+    make_offline_run(synced, "wanted")
+    result = synced.python("""
+import kelt
+dry = kelt.sync(dry_run=True)
+print(dry.is_complete, dry.rows_sent, [run.run_id for run in dry.runs])
+done = kelt.sync()
+print(done.is_complete, done.rows_sent, done.records_sent, done.records_skipped, done.error)
+again = kelt.sync([run.path for run in done.runs])
+print(again.is_complete, again.rows_sent, again.records_skipped, again.runs[0].is_synced)
+print(kelt.sync().runs)
+try:
+    kelt.sync("/does/not/exist")
+except kelt.UsageError as error:
+    print(error)
+""")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "False 50 ['wanted']",
+        "True 50 53 0 ",
+        "True 0 53 True",
+        "()",
+        "kelt.sync: /does/not/exist is no folder; name run folders, or a folder that holds some.",
+    ]
+    assert steps(upstream, "wanted") == list(range(50))

@@ -166,7 +166,7 @@ def test_what_is_missing_in_a_copy_is_waited_for_and_said_and_not_declared_lost(
     source = folder_of(host)
     target = other_host.state_dir / "runs" / "partial"
     shutil.copytree(source, target)
-    missing = sorted(target.glob("spool-*"))[0]
+    missing = min(target.glob("spool-*"))
     kept = missing.read_bytes()
     missing.unlink()
     out, err = other_host.kelt("sync", target, code=1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kelt.cli.terminal import Column
-from kelt.cli.wording import age, count
+from kelt.cli.wording import age, count, size
 from kelt.syncing.watch import upstream_sentence
 from kelt_proto.v1 import sidecar_pb2
 
@@ -26,6 +26,16 @@ RUN_COLUMNS = (
     Column("SINCE", is_number=True, is_kept=True),
     Column("NOTE"),
 )
+BOUND_COLUMNS = (
+    Column("OF"),
+    Column("BOUND", is_kept=True),
+    Column("FULL", is_number=True, is_kept=True),
+    Column("USED", is_kept=True),
+    Column("MET", is_number=True, is_kept=True),
+    Column("THEN"),
+)
+#: From this share on a bound is shown before it is met: the alarm of the quota.
+_NEAR = 0.8
 
 
 def status_dict(reply: sidecar_pb2.StatusReply) -> dict[str, Any]:
@@ -37,6 +47,7 @@ def status_dict(reply: sidecar_pb2.StatusReply) -> dict[str, Any]:
         "started_at": reply.started_at,
         "state_dir": reply.state_dir,
         "journal_bytes": reply.journal_bytes,
+        "bounds": [bound_dict(bound) for bound in reply.bounds],
         "upstreams": [upstream_dict(upstream) for upstream in reply.upstreams],
         "runs": [_run_dict(run) for run in reply.runs],
     }
@@ -49,6 +60,18 @@ def upstream_dict(upstream: sidecar_pb2.UpstreamState) -> dict[str, Any]:
         "state": sidecar_pb2.UpstreamState.State.Name(upstream.state).lower(),
         "reason": upstream.reason,
         "since": upstream.since,
+    }
+
+
+def bound_dict(bound: sidecar_pb2.BoundUse) -> dict[str, Any]:
+    """How full a queue or file is, and how often it was full."""
+    return {
+        "name": bound.name,
+        "used": bound.used,
+        "limit": bound.limit,
+        "unit": bound.unit,
+        "policy": bound.policy,
+        "met": bound.met,
     }
 
 
@@ -68,6 +91,7 @@ def _run_dict(run: sidecar_pb2.RunStatus) -> dict[str, Any]:
         "bytes": run.bytes,
         "lost_rows": run.lost_rows,
         "problem": run.problem,
+        "bounds": [bound_dict(bound) for bound in run.bounds],
     }
 
 
@@ -89,7 +113,37 @@ def wants_attention(run: dict[str, Any]) -> bool:
         or waiting_records(run)
         or run["problem"]
         or run["lost_rows"]
+        or any(map(is_near, run["bounds"]))
     )
+
+
+def is_near(bound: dict[str, Any]) -> bool:
+    """Whether a bound is near, or was met."""
+    return bool(bound["met"] or (bound["limit"] and bound["used"] >= _NEAR * bound["limit"]))
+
+
+def bound_rows(status: dict[str, Any]) -> list[list[str]]:
+    """Cells for `BOUND_COLUMNS`: the daemon's bounds and the runs', as far as they are near."""
+    owners = [("daemon", status["bounds"])]
+    owners += [(run_name(run), run["bounds"]) for run in status["runs"]]
+    return [
+        [
+            owner,
+            bound["name"],
+            f"{bound['used'] / bound['limit']:.0%}" if bound["limit"] else "-",
+            f"{_amount(bound, 'used')} of {_amount(bound, 'limit')}",
+            str(bound["met"]),
+            bound["policy"],
+        ]
+        for owner, bounds in owners
+        for bound in bounds
+        if is_near(bound)
+    ]
+
+
+def _amount(bound: dict[str, Any], which: str) -> str:
+    number = int(bound[which])
+    return size(number) if bound["unit"] == "bytes" else f"{number:,} {bound['unit']}".rstrip()
 
 
 def upstream_rows(upstreams: Iterable[dict[str, Any]], *, now: float) -> list[list[str]]:

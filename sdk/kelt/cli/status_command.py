@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,11 +35,16 @@ def status(
             "The next run starts one, or `kelt daemon start`; `kelt sync` sends what waits.",
             code=ExitCode.UNREACHABLE,
         )
-    if as_json:
-        return
+    if not as_json:
+        _show(reply, everything=everything)
+
+
+def _show(reply: dict[str, Any], *, everything: bool) -> None:
     from kelt.cli.daemon_view import (  # noqa: PLC0415 # loads protobuf
+        BOUND_COLUMNS,
         RUN_COLUMNS,
         UPSTREAM_COLUMNS,
+        bound_rows,
         problems,
         run_rows,
         upstream_rows,
@@ -56,9 +61,13 @@ def status(
     if chosen:
         heading("Runs")
         print_table(RUN_COLUMNS, run_rows(chosen, now=now))
+    if near := bound_rows(reply):
+        heading("Bounds")
+        print_table(BOUND_COLUMNS, near)
     if sentences := problems(reply):
         heading("Problems")
         for sentence in sentences:
             say(f"  {sentence}")
     if hidden := len(reply["runs"]) - len(chosen):
-        note(f"{hidden} more are wholly upstream (--all shows them).")
+        what = "1 more is" if hidden == 1 else f"{hidden:,} more are"
+        note(f"{what} wholly upstream (--all shows them).")

@@ -15,11 +15,10 @@ from kelt.cli.daemon_commands import settings
 from kelt.cli.exit_codes import CliError, ExitCode
 from kelt.cli.options import AsJson
 from kelt.cli.sync_view import (
-    COLUMNS,
     result_dict,
     run_dict,
     run_sentence,
-    table_rows,
+    table,
     totals,
     waiting_totals,
 )
@@ -148,7 +147,7 @@ def _list(plan: SyncPlan, chosen: Settings) -> None:
     status: dict[str, Any] | None = None
     with contextlib.suppress(KeltError):
         status = fetch_status(chosen.state_dir)
-    print_table(COLUMNS, table_rows(plan, status=status, now=time.time()))
+    print_table(*table(plan, status=status, now=time.time()))
     for path in plan.missing:
         say(plain(f"{path}: holds no run folder (a folder with run.json)."))
     say(waiting_totals(plan))

@@ -20,13 +20,26 @@ COLUMNS = (
     Column("ROWS", is_number=True, is_kept=True),
     Column("RECORDS", is_number=True, is_kept=True),
     Column("SIZE", is_number=True, is_kept=True),
-    Column("UPSTREAM"),
     Column("WHY IT WAITS"),
 )
+_UPSTREAM = Column("UPSTREAM")
 
 
-def table_rows(plan: SyncPlan, *, status: Mapping[str, Any] | None, now: float) -> list[list[str]]:
-    """Cells for `COLUMNS`: a run that waits each."""
+def table(
+    plan: SyncPlan, *, status: Mapping[str, Any] | None, now: float
+) -> tuple[list[Column], list[list[str]]]:
+    """Columns and cells: a run that waits each. The upstream is said once where it is one."""
+    rows = _rows(plan, status=status, now=now)
+    targets = [plan.upstream or run.upstream for run in plan.runs]
+    if len(set(targets)) <= 1:
+        return list(COLUMNS), rows
+    columns = [*COLUMNS[:-1], _UPSTREAM, COLUMNS[-1]]
+    return columns, [
+        [*row[:-1], target, row[-1]] for row, target in zip(rows, targets, strict=True)
+    ]
+
+
+def _rows(plan: SyncPlan, *, status: Mapping[str, Any] | None, now: float) -> list[list[str]]:
     return [
         [
             run.name,
@@ -35,7 +48,6 @@ def table_rows(plan: SyncPlan, *, status: Mapping[str, Any] | None, now: float) 
             f"{run.waiting.rows:,}",
             f"{run.waiting.records:,}",
             size(run.size_bytes),
-            plan.upstream or run.upstream,
             _reason(run, status),
         ]
         for run in plan.runs
@@ -49,9 +61,9 @@ def _reason(run: RunOnDisk, status: Mapping[str, Any] | None) -> str:
 
 def _waits_for(run: RunOnDisk, status: Mapping[str, Any] | None) -> str:
     if not run.is_waiting:
-        return "is upstream, as far as is known here"
-    if run.reason.startswith("an offline"):
-        return run.reason
+        return "upstream already, it seems"
+    if run.is_held:
+        return "offline, until synced"
     if status is None:
         return "no daemon runs"
     for known in status["runs"]:
@@ -60,7 +72,7 @@ def _waits_for(run: RunOnDisk, status: Mapping[str, Any] | None) -> str:
     for upstream in status["upstreams"]:
         if upstream["url"] == run.upstream and upstream["state"] != "reachable":
             return f"the upstream is {upstream['state']}"
-    return "being sent" if run.state == "running" else run.reason
+    return "being sent" if run.state == "running" else "not yet upstream"
 
 
 def waiting_totals(plan: SyncPlan) -> str:
@@ -70,8 +82,13 @@ def waiting_totals(plan: SyncPlan) -> str:
     size_bytes = sum(run.size_bytes for run in plan.runs)
     return (
         f"{count(len(plan.runs), 'run')}: {count(rows, 'row')} in {count(records, 'record')}, "
-        f"{size(size_bytes)} on disk."
+        f"{size(size_bytes)} on disk{_target(plan)}."
     )
+
+
+def _target(plan: SyncPlan) -> str:
+    targets = {plan.upstream or run.upstream for run in plan.runs} - {""}
+    return f", for {targets.pop()}" if len(targets) == 1 else ""
 
 
 def run_sentence(run: SyncedRun) -> str:

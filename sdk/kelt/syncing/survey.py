@@ -60,7 +60,7 @@ class RunOnDisk:
         committed: how far the upstream is known to be.
         size_bytes: of its segments, as far as they take room.
         is_waiting: whether there is anything to send.
-        reason: why it waits.
+        is_held: whether it waits for somebody to ask for it.
         problem: why it cannot be sent.
     """
 
@@ -77,7 +77,7 @@ class RunOnDisk:
     committed: int = 0
     size_bytes: int = 0
     is_waiting: bool = True
-    reason: str = ""
+    is_held: bool = False
     problem: str = ""
 
     @property
@@ -147,7 +147,7 @@ def survey(path: Path, *, state_dir: StateDir) -> RunOnDisk:
         committed=committed,
         size_bytes=_size_bytes(path),
         is_waiting=bool(waiting.records) or is_held or not hint or _has_words(hint),
-        reason="an offline run, until it is synced" if is_held else "not yet upstream",
+        is_held=is_held,
     )
 
 
