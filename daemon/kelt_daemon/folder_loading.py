@@ -28,6 +28,9 @@ from kelt_daemon.run_folders import RunFolder
 from kelt_proto.v1.frames import WRITER_ID_BYTES
 from kelt_proto.v1.record_pb2 import Assertion
 
+_TEXT_END = 8192
+_NUMBER_END = 2**62
+_PID_END = 2**31
 PHASES = {
     Assertion.RUNNING: Phase.RUNNING,
     Assertion.STALLED: Phase.STALLED,
@@ -120,18 +123,29 @@ def checked_manifest(path: Path) -> RunManifest:
         is_sound = len(bytes.fromhex(manifest.writer_id)) == WRITER_ID_BYTES
     except (ValueError, TypeError):
         is_sound = False
-    texts = (manifest.upstream, manifest.mode, manifest.machine_id, manifest.run_id)
-    numbers = (manifest.pid, manifest.pid_start_ticks)
-    if (
-        not is_sound
-        or not all(isinstance(text, str) for text in texts)
-        or not all(isinstance(number, int) for number in numbers)
-        or not manifest.upstream.startswith(("http://", "https://"))
+    if not (is_sound and _is_plain(manifest)) or not manifest.upstream.startswith(
+        ("http://", "https://")
     ):
         raise FolderProblemError(
             f"{path}/run.json holds values of the wrong kind. Mend or remove it."
         )
     return manifest
+
+
+def _is_plain(manifest: RunManifest) -> bool:
+    """Whether each value is of its kind and within reason, so that a message can carry it."""
+    for name, value in vars(manifest).items():
+        if name == "folder":  # compared, and never told: a path need not be text
+            is_fit = isinstance(value, str)
+        elif name in {"pid", "pid_start_ticks", "format"}:
+            is_fit = type(value) is int and 0 <= value < _NUMBER_END
+        elif name == "started_at":
+            is_fit = type(value) in {int, float} and abs(value) < _NUMBER_END
+        else:
+            is_fit = isinstance(value, str) and value.isprintable() and len(value) < _TEXT_END
+        if not is_fit:
+            return False
+    return manifest.pid < _PID_END
 
 
 def _restore(folder: RunFolder, found: Recovered) -> None:

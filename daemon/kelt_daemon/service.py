@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import anyio
 import anyio.to_thread
 import grpc
 import grpc.aio
@@ -22,6 +24,9 @@ from kelt_proto.v1 import sidecar_pb2
 from kelt_proto.v1.sidecar_pb2_grpc import SidecarServicer, add_SidecarServicer_to_server
 from kelt_proto.v1.upstream_pb2 import DescribeRunReply
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 log = structlog.get_logger()
 _STATUS = {
     Refusal.MISTAKE: grpc.StatusCode.INVALID_ARGUMENT,
@@ -30,6 +35,32 @@ _STATUS = {
     Refusal.AWAY: grpc.StatusCode.UNAVAILABLE,
     Refusal.TOO_MANY: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+
+
+class _Refusal:
+    """Takes the error of a call that is not served, and tells the caller once it is let go.
+
+    While an error is handled it holds the call's messages, and gRPC keeps what ends a call: eight
+    MiB a time, until Python collects its cycles.
+    """
+
+    def __init__(self) -> None:
+        self._said: tuple[grpc.StatusCode, str] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if not isinstance(error, CallRefusedError):
+            return False
+        self._said = _STATUS[error.refusal], str(error)
+        return True
+
+    async def tell(self, context: Any) -> NoReturn:
+        """Ends the call."""
+        if self._said is not None:
+            await context.abort(*self._said)
+        raise AssertionError  # not reached: only a refusal leads here, and abort raises
 
 
 class SidecarService(SidecarServicer):
@@ -52,35 +83,34 @@ class SidecarService(SidecarServicer):
     ) -> sidecar_pb2.SidecarHelloReply:
         """See sidecar.proto."""
         self.used_at_s = time.monotonic()
-        try:
+        with _Refusal() as refusal:
             return self._ingest.hello(request)
-        except CallRefusedError as error:
-            await context.abort(_STATUS[error.refusal], str(error))
-        raise AssertionError  # not reached: abort raises
+        return await refusal.tell(context)
 
     async def Append(  # type: ignore[override] # noqa: N802 # writes replies on its own
         self, request_iterator: AsyncIterator[sidecar_pb2.AppendRequest], context: Any
     ) -> None:
         """See sidecar.proto."""
         self.calls += 1
+        refusal = _Refusal()
         try:
-            await self._ingest.append(request_iterator, context.write)
-        except CallRefusedError as error:
-            await context.abort(_STATUS[error.refusal], str(error))
+            with refusal:
+                await self._ingest.append(request_iterator, context.write)
+                return
         finally:
             self.calls -= 1
             self.used_at_s = time.monotonic()
+            await _let_go(request_iterator)
+        await refusal.tell(context)
 
     async def DescribeRun(  # noqa: N802
         self, request: sidecar_pb2.SidecarDescribeRequest, context: Any
     ) -> DescribeRunReply:
         """See sidecar.proto."""
         self.used_at_s = time.monotonic()
-        try:
+        with _Refusal() as refusal:
             return await self._ingest.describe_run(request, remaining_s=context.time_remaining())
-        except CallRefusedError as error:
-            await context.abort(_STATUS[error.refusal], str(error))
-            raise  # not reached: abort raises
+        return await refusal.tell(context)
 
     async def Sync(  # noqa: N802
         self, request: sidecar_pb2.SyncRequest, _context: Any
@@ -115,6 +145,14 @@ class SidecarService(SidecarServicer):
         log.info("stop_asked", successor=successor[:64] or None)
         self._control.stop_asked.set()
         return sidecar_pb2.StopReply()
+
+
+async def _let_go(messages: AsyncIterator[Any]) -> None:
+    """Closes the iterator of a call: gRPC has it keep the last message that it gave."""
+    close = getattr(aiter(messages), "aclose", None)
+    if close is not None:
+        with anyio.CancelScope(shield=True), contextlib.suppress(RuntimeError):  # still in use
+            await close()
 
 
 async def start_server(

@@ -68,6 +68,6 @@ class Discovery:
                 recursive=False,
             ):
                 self._hint.notify()
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 # law 3: names on a disk that are no text, too
             # Out of watches, or a filesystem without: the rescan finds everything, later.
-            log.warning("watch_failed", folder=str(self._runs), reason=str(error))
+            log.warning("watch_failed", folder=str(self._runs), reason=repr(error))

@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from kelt.addresses import has_user
 from kelt.errors import DaemonError, DaemonStartError, DaemonUnavailableError
 from kelt.file_locks import file_lock
 from kelt.settings import Settings
@@ -235,8 +236,15 @@ def _command(state_dir: StateDir, ready_fd: int) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """The environment without the key, and with import paths that hold in another folder."""
-    environ = {k: v for k, v in os.environ.items() if k != "KELT_API_KEY"}
+    """The environment without keys, and with import paths that hold in another folder.
+
+    Keys are told in Hello: what is in a process's environment stands in /proc while it lives.
+    """
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "KELT_API_KEY" and not (name.startswith("KELT_") and has_user(value))
+    }
     if paths := environ.get("PYTHONPATH"):
         absolute = [str(Path(p).absolute()) for p in paths.split(os.pathsep) if p]
         environ["PYTHONPATH"] = os.pathsep.join(absolute)

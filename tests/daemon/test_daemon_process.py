@@ -314,7 +314,7 @@ async def test_another_protocol_pauses_with_a_sentence_that_says_what_to_upgrade
         with daemon.client() as client:
             client.hello(upstream=upstream.url, api_key="")
             await eventually(lambda: client.status().upstreams[0].state == 4, "refused")
-            assert "upgrade kelt on this host" in client.status().upstreams[0].reason
+            assert "upgrade the kelt on this host" in client.status().upstreams[0].reason
 
 
 async def test_an_unreadable_folder_is_parked_and_the_others_go_on(daemon):

@@ -4,7 +4,7 @@ PLANTED_CLOCK   a file with the seconds by which the time of day is off; may cha
                 Only `time.time()` and `time.time_ns()` of the process see it: nobody sets the
                 machine's clock.
 PLANTED_STUCK   a disk that does not answer: no sync ever returns once this file exists
-PLANTED_SECRET  what daemons are made to raise, in a thread and as they end, see `_crash_with`
+PLANTED_SECRET  what daemons are made to raise, in a thread and as they end, see `_crash`
 """
 
 import os
@@ -46,14 +46,12 @@ if stuck := os.environ.get("PLANTED_STUCK"):
 
 if secret := os.environ.get("PLANTED_SECRET"):
 
-    def _crash_with(secret):
+    def _crash(module):
         """Breaks the daemon's end, and one of its threads, with errors that quote a key."""
         import threading
 
         def fail():
             raise RuntimeError(f"in a thread: http://user:{secret}@host/ and {secret}")
-
-        import kelt_daemon.daemon as module
 
         async def drain(_committer):
             thread = threading.Thread(target=fail)
@@ -61,18 +59,25 @@ if secret := os.environ.get("PLANTED_SECRET"):
             thread.join()
             raise RuntimeError(f"at the end, with {secret}")
 
+        assert hasattr(module, "_drain")
         module._drain = drain
 
-    if "kelt_daemon" in sys.orig_argv:
+    class _AfterImport:
+        """Changes the daemon's module right after it was executed."""
 
-        class _AfterImport:
-            """Waits until the daemon's own module is asked for, and replaces a part of it then."""
+        def find_spec(self, name, path=None, _target=None):
+            if name != "kelt_daemon.daemon":
+                return None
+            from importlib.machinery import PathFinder
 
-            def find_spec(self, name, _path=None, _target=None):
-                if name == "kelt_daemon.daemon":
-                    sys.meta_path.remove(self)
-                    import kelt_daemon.daemon  # noqa: F401
+            spec = PathFinder.find_spec(name, path)
+            execute = spec.loader.exec_module
 
-                    _crash_with(secret)
+            def exec_module(module):
+                execute(module)
+                _crash(module)
 
-        sys.meta_path.insert(0, _AfterImport())
+            spec.loader.exec_module = exec_module
+            return spec
+
+    sys.meta_path.insert(0, _AfterImport())
