@@ -17,7 +17,8 @@ from pathlib import Path
 
 import grpc
 
-from harness.stack import Host, Reader, ServerProcess, clean_environment, eventually
+from harness.stack import Host, Reader, ServerProcess, eventually
+from kelt.errors import KeltError
 from kelt.launcher import ensure_daemon
 from kelt.settings import load_settings
 from kelt.sidecar_client import SidecarClient
@@ -32,16 +33,13 @@ SETTLE_S = 40.0
 
 
 def load_points():
-    """The table of points; the victim's side is loaded as the victim loads it."""
-    import importlib.util
-
-    name = "kill_injection"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, INJECTED / "kill_injection.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module  # where its dataclasses look for it
-        spec.loader.exec_module(module)
-    return sys.modules[name].POINTS
+    """The table of points, from where the victims load it."""
+    sys.path.insert(0, os.fspath(INJECTED))
+    try:
+        from kill_table import POINTS
+    finally:
+        sys.path.remove(os.fspath(INJECTED))
+    return POINTS
 
 
 @dataclass(frozen=True)
@@ -217,8 +215,6 @@ class Stage:
             assert not left, left
             return True
 
-        from kelt.errors import KeltError
-
         def unless_it_dies():
             try:
                 return all_synced()
@@ -313,14 +309,3 @@ def stored_twice(server_folder):
 def start_server(folder, *, environment=None):
     """A server whose process may be the victim."""
     return ServerProcess(folder, environment=environment or {}).start()
-
-
-__all__ = [
-    "Fault",
-    "Stage",
-    "TrainerRecord",
-    "clean_environment",
-    "load_points",
-    "start_server",
-    "stored_twice",
-]

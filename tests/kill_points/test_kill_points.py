@@ -9,7 +9,14 @@ import random
 
 import pytest
 
-from harness.kill_points import Fault, Stage, load_points, start_server, stored_twice
+from harness.kill_points import (
+    Fault,
+    Stage,
+    environment_of,
+    load_points,
+    start_server,
+    stored_twice,
+)
 
 POINTS = load_points()
 ROUNDS = int(os.environ.get("KELT_TORTURE_KILL_ROUNDS", "1"))
@@ -56,8 +63,6 @@ def test_the_table_has_fifteen_phases_with_three_moments_each():
 def test_a_kill_at_this_point_loses_nothing_and_doubles_nothing(fault, tmp_path, request):
     project = f"{fault.point.replace(':', '-')}-{fault.seed}"
     if POINTS[fault.point].role == "server":
-        from harness.kill_points import environment_of
-
         server = start_server(tmp_path / "server", environment=environment_of(fault, tmp_path))
         try:
             Stage(folder=tmp_path, server=server, fault=fault, project=project).run()
