@@ -80,13 +80,14 @@ def test_dropped_rows_are_in_neither_the_count_nor_the_summary_and_a_record_tell
     run = start(settings={"spool_bytes_max": QUOTA})
     log_until_lost(run)
     run.log({**WIDE, "m000": 99.0})
+    run.log({**WIDE, "m000": 99.0}, step=run.step + 3)
     kept, lost = run._rows.rows, run._session.spool.dropped_rows
-    assert lost == 2
+    assert lost == 3
     assert run.summary["m000"] == 0.5
     run.finish()
     found = contents(run.dir)
     assert len(found.rows) == kept
-    assert sum(loss.rows for loss in losses(found)) == 2
+    assert sum(loss.rows for loss in losses(found)) == 3
     assert "quota of 1048576 bytes is used up" in losses(found)[0].reason
 
 
