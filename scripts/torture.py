@@ -78,6 +78,32 @@ TIERS = (
         seeds=4000,
         environment={"KELT_TORTURE_FIRST_SEED": "{seed}", "KELT_TORTURE_CRASH_POINTS": "200000"},
     ),
+    Tier(
+        "damage",
+        ("tests/daemon/test_damage.py",),
+        units=10,
+        seeds=100,
+        environment={"KELT_TORTURE_FIRST_SEED": "{seed}", "KELT_TORTURE_DAMAGE_CASES": "100"},
+    ),
+    Tier(
+        "store-damage",
+        ("tests/server/test_store_damage.py",),
+        units=5,
+        seeds=60,
+        environment={"KELT_TORTURE_FIRST_SEED": "{seed}", "KELT_TORTURE_STORE_FLIPS": "60"},
+    ),
+    Tier(
+        "strace",
+        ("tests/daemon/test_disk_faults.py",),
+        environment={"KELT_TORTURE_STRACE_NTH_MAX": "60"},
+    ),
+    Tier(
+        "toxics",
+        ("tests/end_to_end/test_network_long.py",),
+        units=3,
+        seeds=1000,
+        environment={"KELT_TORTURE_FIRST_SEED": "{seed}", "KELT_TORTURE_NETWORK": "1"},
+    ),
     # The seeds of these are the machine's own: threads, processes and the network are real.
     Tier(
         "network",
