@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
+from kelt.journal.spool_segments import SegmentStore
+
 SIGTERM_FINISH_TIMEOUT_S = 5.0
 _RETRY_SIGNAL_S = 0.005
 _EXIT_CODE_SIGINT = 130
@@ -179,6 +181,8 @@ class ExitHooks:
 def _is_recording(frame: FrameType | None) -> bool:
     """Whether the signal came in the middle of writing a record."""
     while frame is not None:
+        if frame.f_code is SegmentStore.wait_for_room.__code__:
+            return False  # it only waits, as spool_policy says, and holds nothing
         if frame.f_globals.get("__name__") in {"kelt.journal.spool", "kelt.row_packing"}:
             return True
         frame = frame.f_back

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 
 import pytest
 
@@ -208,3 +209,32 @@ def test_a_spool_that_fills_up_is_said_once_before_anything_is_lost(shortage) ->
     for second in range(5):
         shortage.watch.look(float(second), is_last=False)
     assert len([line for line in shortage.lines() if "MiB that rows may take" in line]) == 1
+
+
+@pytest.mark.parametrize("signame", ["SIGTERM", "SIGINT"])
+def test_a_row_that_waits_for_room_keeps_no_signal_from_ending_the_process(
+    run_script, folders, contents, signame
+) -> None:
+    code = f"""if True:
+    import kelt, os, signal, threading, time
+    run = kelt.init("p", settings={{"spool_bytes_max": {QUOTA}, "spool_policy": "block(600000)"}})
+    spool = run._session.spool
+
+    def end():
+        while not spool.waits:
+            time.sleep(0.001)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.{signame})
+
+    threading.Thread(target=end, daemon=True).start()
+    row = {{f"m{{i:03}}": 0.5 for i in range(500)}}
+    while True:
+        run.log(row)
+    """
+    done = run_script(code)
+    assert done.returncode == -getattr(signal, signame), done.stderr
+    (folder,) = folders()
+    found = contents(folder)
+    assert [said.reason for said in found.exits] == [signame]
+    assert found.steps == list(range(len(found.steps)))
+    assert not losses(found)
