@@ -23,7 +23,8 @@ from kelt.metric_definitions import MetricDefinition, checked_definition
 from kelt.names import new_branch_id
 from kelt.origins import Origin
 from kelt.records import Opening, PointRef, RunFacts
-from kelt.row_packing import RowEvents, RowPacker, StepCount
+from kelt.row_packing import RowPacker
+from kelt.row_plans import RowEvents, StepCount
 from kelt.run_config import RunConfig, keys_like_paths
 from kelt.run_facts import FactsOfRun
 from kelt.run_identity import RunIdentity

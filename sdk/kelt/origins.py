@@ -23,7 +23,7 @@ from kelt.local_runs import BranchRecord, ElsewhereState, LocalRuns
 from kelt.metric_definitions import DefinitionTable, MetricDefinition
 from kelt.names import new_branch_id, new_run_id
 from kelt.records import Opening, PointRef, RunFacts
-from kelt.row_packing import StepCount
+from kelt.row_plans import StepCount
 from kelt.run_summary import SummaryState
 from kelt.settings import Settings
 from kelt.shared_mode import is_shared, live_writers

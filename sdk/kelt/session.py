@@ -22,7 +22,7 @@ from kelt.local_runs import BranchRecord
 from kelt.names import new_writer_id
 from kelt.progress import progress_bar
 from kelt.records import Opening, RunFacts
-from kelt.row_packing import RowSink
+from kelt.row_plans import RowSink
 from kelt.run_folder import (
     RunManifest,
     boot_id,

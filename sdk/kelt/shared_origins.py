@@ -19,7 +19,7 @@ from kelt.local_runs import BranchRecord, LocalRuns
 from kelt.names import shared_branch_id
 from kelt.origins import Describe, Origin, OriginFinder, RemoteRun
 from kelt.records import Opening
-from kelt.row_packing import StepCount
+from kelt.row_plans import StepCount
 from kelt.settings import Settings
 from kelt.shared_mode import SharedWriter, live_writers, require_alone, required_id
 

@@ -23,7 +23,7 @@ from kelt.names import display_name, new_branch_id, new_run_id
 from kelt.origins import Describe, Origin, OriginFinder
 from kelt.records import Opening, RunFacts
 from kelt.remote_runs import asking
-from kelt.row_packing import StepCount
+from kelt.row_plans import StepCount
 from kelt.run_config import checked_config
 from kelt.run_facts import merged_facts
 from kelt.session import open_session

@@ -15,7 +15,8 @@ import kelt
 from kelt.active import active
 from kelt.journal.spool import SpoolWriter
 from kelt.local_history import read_records
-from kelt.row_packing import RowEvents, RowPacker, StepCount
+from kelt.row_packing import RowPacker
+from kelt.row_plans import RowEvents, StepCount
 from kelt.run_folder import read_manifest
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import Kind

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from kelt.errors import UsageError
 from kelt.journal.reader import read_spool
 from kelt.journal.spool import SpoolWriter
-from kelt.row_packing import RowEvents, RowPacker, StepCount
+from kelt.row_packing import RowPacker
+from kelt.row_plans import RowEvents, StepCount
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import (
     FLAG_PARTIAL,
