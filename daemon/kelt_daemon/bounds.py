@@ -42,6 +42,18 @@ def host_bounds(
     ]
 
 
+def stream_bound(streams: int, refused: int, config: DaemonConfig) -> BoundUse:
+    """That of writers with an open stream."""
+    return BoundUse(
+        name="open writers",
+        used=streams,
+        limit=config.streams_max,
+        unit="streams",
+        policy="more are told to come again; their rows stay in their spools",
+        met=refused,
+    )
+
+
 def run_bounds(folder: RunFolder, config: DaemonConfig) -> list[BoundUse]:
     """Those of one run."""
     cursor = folder.cursor(folder.writer_id)

@@ -16,6 +16,7 @@ import structlog
 
 from kelt.addresses import without_user
 from kelt.version import __version__
+from kelt_daemon.bounds import stream_bound
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import CallRefusedError, FolderProblemError, Refusal, UpstreamError
@@ -62,6 +63,10 @@ class Ingest:
     def stop(self) -> None:
         """Nothing more is taken from streams; each is told what became durable, and ended."""
         self._stopping.set()
+
+    def stream_bound(self) -> sidecar_pb2.BoundUse:
+        """How many writers are open, of how many."""
+        return stream_bound(self.streams, self.streams_refused, self._config)
 
     def hello(self, request: sidecar_pb2.SidecarHelloRequest) -> sidecar_pb2.SidecarHelloReply:
         """Answers who is there, and takes the caller's key.

@@ -128,7 +128,9 @@ class SidecarService(SidecarServicer):
         self, _request: sidecar_pb2.StatusRequest, _context: Any
     ) -> sidecar_pb2.StatusReply:
         """See sidecar.proto."""
-        return self._control.status()
+        reply = self._control.status()
+        reply.bounds.append(self._ingest.stream_bound())
+        return reply
 
     async def Stop(  # noqa: N802
         self, request: sidecar_pb2.StopRequest, context: Any

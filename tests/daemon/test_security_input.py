@@ -293,7 +293,8 @@ async def test_streams_beyond_the_bound_are_refused_and_counted_and_their_rows_w
             with pytest.raises(CallRefusedError, match="2 writers are open") as raised:
                 await parts.ingest.append(requests(spools[2], done), write)
             assert raised.value.refusal is Refusal.TOO_MANY
-            assert parts.ingest.streams_refused == 1
+            bound = parts.ingest.stream_bound()
+            assert (bound.used, bound.limit, bound.met) == (2, 2, 1)
             done.set()
         await parts.ingest.append(requests(spools[2], done), write)
         for spool in spools:

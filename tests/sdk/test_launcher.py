@@ -98,9 +98,7 @@ def test_what_crashing_daemons_print_is_bounded_over_many_starts(root, monkeypat
     assert stderr.with_name("daemon.stderr.1").stat().st_size == 300_000
 
 
-def test_two_spellings_of_a_long_path_are_one_folder_with_one_daemon(
-    root, tmp_path, monkeypatch
-):
+def test_two_spellings_of_a_long_path_are_one_folder_with_one_daemon(root, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "r"))
     long = tmp_path / ("l" * 60) / ("m" * 60) / "state"
     link = tmp_path / "link"

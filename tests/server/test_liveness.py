@@ -88,3 +88,11 @@ def test_a_stall_is_a_note_on_running() -> None:
     assert {by_beat.state, by_daemon.state} == {"running"}
     assert by_beat.reason.startswith("stalled")
     assert by_daemon.reason.startswith("stalled")
+
+
+def test_a_sign_from_before_the_servers_clock_was_set_back_keeps_no_run_alive_for_ever() -> None:
+    ahead = LifeSign(W, 9_000_000.0, stalled=False)
+    fresh = judged(sign=ahead, now=5000.0, server_started_at=4990.0)
+    assert (fresh.state, fresh.offline_since) == ("running", None)
+    assert judged(sign=ahead, now=5200.0, server_started_at=4990.0).offline_since is not None
+    assert judged(sign=ahead, now=7000.0, server_started_at=4990.0).state == "crashed"
