@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from google.protobuf.message import DecodeError
+
 from kelt_proto.v1.frames import (
     FLAG_SEALED,
     FRAME_MARK,
@@ -48,7 +50,7 @@ def holds_control(frames: bytes) -> bool:
 def find_exit(frames: bytes, writer_id: bytes) -> Exit | None:
     """The goodbye in a batch."""
     for frame in find_frames(frames, writer_id, Kind.EXIT):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(DecodeError):
             return Exit.FromString(bytes(frame.payload))
     return None
 
@@ -56,14 +58,14 @@ def find_exit(frames: bytes, writer_id: bytes) -> Exit | None:
 def find_assertions(frames: bytes, witness_id: bytes) -> Iterator[Assertion]:
     """What a daemon said of a writer."""
     for frame in find_frames(frames, witness_id, Kind.ASSERTION):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(DecodeError):
             yield Assertion.FromString(bytes(frame.payload))
 
 
 def find_unknown_losses(frames: bytes, witness_id: bytes) -> Iterator[str]:
     """The reasons of what a daemon said was lost without knowing how much it was."""
     for frame in find_frames(frames, witness_id, Kind.LOSS):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(DecodeError):
             said = Loss.FromString(bytes(frame.payload))
             if not said.last_seq and not said.rows:
                 yield said.reason
@@ -73,7 +75,7 @@ def told_for_a_writer(frames: bytes, witness_id: bytes) -> int:
     """Rows of which a daemon said, in place of their writer, that they found no room."""
     rows = 0
     for frame in find_frames(frames, witness_id, Kind.LOSS):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(DecodeError):
             said = Loss.FromString(bytes(frame.payload))
             rows += said.rows if not said.first_seq else 0
     return rows
@@ -83,7 +85,7 @@ def lost_rows(frames: bytes, writer_id: bytes) -> int:
     """How many records the losses in a batch cover."""
     rows = 0
     for frame in find_frames(frames, writer_id, Kind.LOSS):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(DecodeError):
             rows += Loss.FromString(bytes(frame.payload)).rows
     return rows
 

@@ -28,7 +28,9 @@ Spool segment, `spool-NNNNNN.kelt` (little-endian)
 
 Journal segment, `journal-NNNNNN.kelt`
     Preallocated, appended with ordinary writes and synced by group. A new segment is always
-    opened after a start, so that nothing is ever written behind a torn tail.
+    opened after a start, so that nothing is ever written behind a torn tail. The header is synced
+    before the first entry is written. An open segment's length is a multiple of 4096, a closed
+    one's is not: in a closed one whatever cannot be read at the end is damage.
 
         0    magic "KELTJRN1"
         8    header length u32 (64) | CRC-32 of bytes 16..64 u32
