@@ -155,12 +155,15 @@ class SimulatedDaemon:
     async def _pause(self) -> None:
         rng = self._around.rng
         chance = rng.random()
-        pause_s = 0.0 if chance < 0.6 else rng.random() * (0.01 if chance < 0.97 else 1.0)
-        pause_s += rng.random() * self._around.disk.pause_s
-        with anyio.CancelScope(shield=True) as scope:
-            self._threads.add(scope)
-            await anyio.sleep(pause_s)
-        self._threads.discard(scope)
+        slow_s = self._around.disk.pause_s
+        if chance < 0.6 and not slow_s:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            pause_s = rng.random() * ((0.01 if chance < 0.97 else 1.0) + slow_s)
+            with anyio.CancelScope(shield=True) as scope:
+                self._threads.add(scope)
+                await anyio.sleep(pause_s)
+            self._threads.discard(scope)
         if self._is_dead:
             raise Killed
 

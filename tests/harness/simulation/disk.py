@@ -67,6 +67,15 @@ class SimulatedDisk(RealFilesystem):
             with contextlib.suppress(FileNotFoundError):
                 os.utime(path, ns=(stamp, stamp))
 
+    def sync_file(self, path: Path) -> None:
+        if self._rng.random() < self.fails_sync:
+            self.faults["sync"] += 1
+            self._spoiled[path] += self._before.pop(path, [])
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        self._before.pop(path, None)
+
     def sync_folder(self, folder: Path) -> None:
         if self._rng.random() < self.fails_sync:
             self.faults["sync"] += 1
@@ -106,7 +115,7 @@ class SimulatedDisk(RealFilesystem):
     def lose_power(self) -> None:
         """Only what was synced is certain; of the rest any part is there."""
         self.forget_process()
-        chance = self._rng.choice((0.0, 0.5, 1.0))
+        chance = self._rng.choice((0.0, 0.5, 1.0, 1.0))
         for doubtful in (self._before, self._spoiled):
             for path, sectors in doubtful.items():
                 if not path.exists():

@@ -166,7 +166,7 @@ class Fate:
     async def lose_power(self) -> None:
         world = self._world
         await self._with_backlog()
-        if self._rng.random() < 0.3:
+        if self._rng.random() < 0.5:
             world.disk.fails_sync = 0.5
             await trio.sleep(self._rng.random() * 20)
         await world.daemon.kill()
@@ -183,7 +183,7 @@ class Fate:
 
     def _damage_spool(self, trainer: Trainer) -> None:
         """Nobody ever synced it: any of its pages may be as they were, empty."""
-        chance = self._rng.choice((0.0, 0.2, 1.0))
+        chance = self._rng.choice((0.0, 0.2, 1.0, 1.0))
         for path in sorted(trainer.folder.glob("spool-*.kelt")):
             with path.open("r+b") as file:
                 for start in range(0, path.stat().st_size, PAGE_BYTES):
@@ -215,7 +215,10 @@ class Fate:
             seconds = self._rng.choice((30.0, 150.0))
             trainer.told.frozen_s = max(trainer.told.frozen_s, seconds)
             trainer.thaw = trio.Event()
-            await trio.sleep(seconds)
+            await trio.sleep(seconds / 2)
+            if self._rng.random() < 0.3:
+                await self.jump_clock()
+            await trio.sleep(seconds / 2)
             trainer.thaw.set()
 
 

@@ -29,7 +29,9 @@ SECONDS = 600.0
 END_SECONDS_MAX = 1200.0
 SETTLE_S = 40.0
 KIB = 1024
-CONFIG = DaemonConfig(first_segment_bytes=64 * KIB, segment_bytes_max=256 * KIB)
+CONFIG = DaemonConfig(
+    first_segment_bytes=64 * KIB, segment_bytes_max=256 * KIB, rescan_interval_s=10.0
+)
 
 
 @dataclass(frozen=True)
