@@ -23,5 +23,6 @@ The daemon as a writer
 
 Recovery
     The journal tells what is durable, and the states that were asserted. `cursors.json` is a hint
-    of what the server has; the server's answer to Cursors, or to a push, replaces it.
+    of what the server has; the server's answer to Cursors, or to a push, replaces it. It is
+    asked after every connection (`recheck`), as it may have been restored from a backup.
 """
