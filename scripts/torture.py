@@ -187,12 +187,12 @@ def run_unit(unit: Unit, *, workers: int, limit_s: float) -> tuple[bool, str]:
         is_good, said = done.returncode == 0, done.stdout
     except subprocess.TimeoutExpired as error:
         is_good, said = False, f"{_decoded(error.stdout)}\n{_KILLED}"
-    if counts.exists():
+    if counts.exists() and _KILLED not in said:  # what was cut off is counted when it is repeated
         with RESULTS.open("a", encoding="utf-8") as results:
             for line in counts.read_text(encoding="utf-8").splitlines():
                 told = json.loads(line) | {"unit": unit.name, "seed": unit.seed}
                 results.write(json.dumps(told) + "\n")
-        counts.unlink()
+    counts.unlink(missing_ok=True)
     return is_good, said
 
 
