@@ -14,13 +14,13 @@ import pytest_asyncio
 
 from harness.daemon_process import await_ready, daemon_of, eventually
 from harness.memory_upstream import MemoryUpstream
+from harness.releases import planted_path
 from kelt.errors import DaemonRefusedError
 from kelt.run_folder import MANIFEST_NAME
 from kelt_daemon.config import DaemonConfig
 from kelt_proto.v1.record_pb2 import Assertion
 
 to_thread = anyio.to_thread.run_sync
-PLANTED = Path(__file__).parents[1] / "harness" / "planted"
 
 pytestmark = pytest.mark.asyncio
 
@@ -68,7 +68,7 @@ async def test_sigterm_ends_it_while_the_upstream_hangs_and_a_stream_is_open(dae
 async def stuck_daemon(daemon, tmp_path):
     """A daemon with a live stream, on a disk that no longer answers."""
     stuck = tmp_path / "stuck"
-    daemon.environ |= {"PYTHONPATH": os.fspath(PLANTED), "PLANTED_STUCK": os.fspath(stuck)}
+    daemon.environ |= {"PYTHONPATH": planted_path(), "PLANTED_STUCK": os.fspath(stuck)}
     daemon.start()
     pace = ("--row-s", "0.001")
     trainer = daemon.train("r1", "http://127.0.0.1:9", 1500, "wait", stream=True, options=pace)

@@ -15,6 +15,7 @@ import pytest
 
 from harness.daemon_process import eventually
 from harness.memory_upstream import MemoryUpstream
+from harness.releases import planted_path
 from kelt.addresses import has_user, hide_users, without_user
 from kelt.errors import SettingsError
 from kelt.settings import load_settings
@@ -22,7 +23,6 @@ from kelt.sidecar_client import SidecarClient
 from kelt.state_dir import StateDir
 
 to_thread = anyio.to_thread.run_sync
-PLANTED = Path(__file__).parents[1] / "harness" / "planted"
 CANARY = "canary"  # in every planted key, and in nothing else
 
 TRAINER = """
@@ -102,7 +102,7 @@ async def test_planted_keys_are_in_no_file_no_output_and_no_process_of_ours(tmp_
     config.chmod(0o600)
     async with MemoryUpstream(api_key="canary-right") as upstream:
         place = Place(tmp_path / "state", upstream.url, config)
-        crash = {"PYTHONPATH": str(PLANTED), "PLANTED_SECRET": "canary-right"}
+        crash = {"PYTHONPATH": planted_path(), "PLANTED_SECRET": "canary-right"}
         try:
             await to_thread(lambda: place.kelt("daemon", "start"))
             place.look_at_daemon("first")

@@ -1,13 +1,12 @@
 """The time of day jumps, on the host and on the server: order, life and leases do not follow it."""
 
 import os
-from pathlib import Path
 
 import pytest
 
+from harness.releases import planted_path
 from harness.stack import Host, Reader, ServerProcess, eventually
 
-PLANTED = Path(__file__).parents[1] / "harness" / "planted"
 HOUR_S, TEN_YEARS_S = 3600, 3653 * 24 * 3600
 TRAINER = """
 import sys
@@ -37,7 +36,7 @@ def set_off(clock, seconds):
 
 @pytest.mark.covers(phase="spool_write", fault="clock")
 def test_clocks_that_jump_between_records_change_no_order_and_end_no_run(tmp_path, clock):
-    planted = {"PYTHONPATH": os.fspath(PLANTED), "PLANTED_CLOCK": os.fspath(clock)}
+    planted = {"PYTHONPATH": planted_path(), "PLANTED_CLOCK": os.fspath(clock)}
     server = ServerProcess(tmp_path / "server", environment=planted).start()
     host = Host(tmp_path / "s", server.url)
     try:

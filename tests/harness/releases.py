@@ -19,6 +19,12 @@ def import_path(folder: Path) -> str:
     return os.pathsep.join(str(folder / name) for name in _ROOTS)
 
 
+def planted_path() -> str:
+    """A PYTHONPATH with `harness/planted` in front of what it was."""
+    planted = str(Path(__file__).with_name("planted"))
+    return os.pathsep.join(filter(None, (planted, os.environ.get("PYTHONPATH"))))
+
+
 def this_code_as(version: str, folder: Path) -> Path:
     """This very code under another version."""
     for name in _ROOTS:
