@@ -58,8 +58,14 @@ bench: .venv-bench/.done
 	.venv-bench/bin/python bench/outage.py $(OUTAGE_ARGS)
 	.venv-bench/bin/python bench/replay.py $(REPLAY_ARGS)
 
+$(VENV)/.torture: $(VENV)/.test
+	@echo "installing kelt[torture] into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torture]' \
+		|| echo "atheris cannot be installed here: the tier 'fuzz' will fail, the others run"
+	@touch $@
+
 TORTURE_MINUTES ?= 120
-torture: $(VENV)/.test
+torture: $(VENV)/.torture
 	$(BIN)/python scripts/torture.py --minutes $(TORTURE_MINUTES) --workers $(WORKERS) $(TORTURE_ARGS)
 
 mutants: $(VENV)/.test

@@ -104,6 +104,14 @@ TIERS = (
         seeds=1000,
         environment={"KELT_TORTURE_FIRST_SEED": "{seed}", "KELT_TORTURE_NETWORK": "1"},
     ),
+    Tier(
+        "mutations",
+        ("tests/fuzz/test_seeded_mutations.py",),
+        units=5,
+        seeds=50_000,
+        environment={"KELT_TORTURE_FIRST_SEED": "{seed}", "KELT_TORTURE_MUTATIONS": "50000"},
+    ),
+    Tier("fuzz", ("tests/fuzz/run.py", "--seconds", "300"), units=3, is_script=True),
     # The seeds of these are the machine's own: threads, processes and the network are real.
     Tier(
         "network",
