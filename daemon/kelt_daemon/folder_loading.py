@@ -62,10 +62,10 @@ def load_folder(
             make_home(home, path)
         sweep(home, filesystem=filesystem)
         found = recover(home, writer_id=writer_id, files=filesystem)
-        if not found.segments:
+        cursors = read_cursors(home, filesystem=filesystem)
+        if not found.segments and not cursors.trimmed:  # nothing was ever acknowledged here
             keep_folder(home, manifest if home == path else None, filesystem=filesystem)
         witness_id = take_witness_id(home, machine_id=host.machine_id, filesystem=filesystem)
-        cursors = read_cursors(home, filesystem=filesystem)
         journal = Journal(
             folder=home,
             filesystem=filesystem,

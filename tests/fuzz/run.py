@@ -47,7 +47,10 @@ def main() -> int:
 
 
 def fuzz(name: str, seconds: int) -> None:
-    import atheris
+    try:
+        import atheris
+    except ImportError:
+        sys.exit("atheris is not installed: pip install 'kelt[torture]'")
 
     with atheris.instrument_imports(include=["kelt", "kelt_daemon", "kelt_server", "kelt_proto"]):
         from fuzz.targets import TARGETS
