@@ -95,6 +95,8 @@ class UpstreamLink:
         self._notices = Notices(quiet_s=config.flap_quiet_s)
         self._retry_after_s: float | None = None
         self._lost = Signal()
+        #: Connections in a row that broke soon after they were made.
+        self._breaks = 0
         self._nudged = Signal()
         #: Counts connections, so that a late report of an earlier one does no harm.
         self.connection = 0
@@ -191,9 +193,12 @@ class UpstreamLink:
                     await self._wait_lost()
                     lived_s = anyio.current_time() - connected_at_s
                     if lived_s >= self._config.backoff_s_max:
-                        self._backoff = self._backoff.succeeded()
+                        self._backoff, self._breaks = self._backoff.succeeded(), 0
                     elif self.report.state is LinkState.CONNECTING:
-                        await self._wait_backoff()  # one that breaks at once is made less often
+                        # The first break is looked into at once, those after it less often.
+                        self._breaks += 1
+                        if self._breaks > 1:
+                            await self._wait_backoff()
         finally:
             await self.upstream.aclose()
 
