@@ -13,7 +13,13 @@ from kelt_daemon.liveness import Facts, Phase, Process, judge
 from kelt_daemon.replayer import Replayer
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.shipper import save_cursors
-from kelt_daemon.spool_import import SpoolImport, UnknownLoss, has_spool, untold_losses
+from kelt_daemon.spool_import import (
+    SpoolImport,
+    UnknownLoss,
+    counted_losses,
+    has_spool,
+    untold_losses,
+)
 
 log = structlog.get_logger()
 _IMPORT_BYTES = 4 * MIB
@@ -108,8 +114,8 @@ class Keeper:
     async def _note_losses(self, *, is_live: bool) -> None:
         """What the writer counts as lost is known before it has room to record it."""
         folder = self._folder
-        untold = await self._host.in_thread(untold_losses, folder.path) if is_live else 0
-        folder.untold_rows = untold
+        if is_live:
+            folder.counted_rows = await self._host.in_thread(counted_losses, folder.path)
         if folder.all_lost_rows > self._logged_losses:
             self._logged_losses = folder.all_lost_rows
             log.warning(

@@ -107,8 +107,8 @@ class RunFolder:
     upstream_had: int = 0
     journal_problem: str = ""
     lost_rows: int = 0
-    #: Counted by the living writer and not recorded yet.
-    untold_rows: int = 0
+    #: What the living writer counts as lost, most of it recorded in `lost_rows` sooner or later.
+    counted_rows: int = 0
     #: Of the lost rows, what a dead writer had counted and not told, and the daemon told for it.
     untold_losses_told: int = 0
     #: Set aside because a server does not take them (`dead_letters`).
@@ -135,7 +135,7 @@ class RunFolder:
     @property
     def all_lost_rows(self) -> int:
         """Rows lost, those included that no record tells of yet."""
-        return self.lost_rows + self.untold_rows
+        return max(self.lost_rows, self.counted_rows)
 
     @property
     def durable_records(self) -> int:

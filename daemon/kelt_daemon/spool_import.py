@@ -97,6 +97,11 @@ class SpoolImport:
                     path.unlink()
 
 
+def counted_losses(folder: Path) -> int:
+    """Rows that found no room in a spool, as its writer counts them."""
+    return max((header.lost_rows for header in read_spool_headers(folder)), default=0)
+
+
 def untold_losses(folder: Path) -> int:
     """Rows that found no room in a spool and that its dead writer never came to tell of."""
     headers = [header for header in read_spool_headers(folder) if header.first_seq]

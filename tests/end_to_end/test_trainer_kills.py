@@ -14,15 +14,15 @@ from harness.stack import eventually
 
 #: Logs as fast as it can, and after each row writes down that `log()` returned.
 FAST = """
-    import mmap, os, struct, sys, kelt
+    import mmap, os, sys, kelt
     with open(sys.argv[2], "r+b") as file:
-        told = mmap.mmap(file.fileno(), 8)
+        told = memoryview(mmap.mmap(file.fileno(), 8)).cast("q")  # one store, never torn
     run = kelt.init("p", id=sys.argv[1])
     print("open", flush=True)
     step = 0
     while True:
         run.log({"i": step, "x": step * 0.5})
-        struct.pack_into("<q", told, 0, step)
+        told[0] = step
         step += 1
 """
 PACED = """
@@ -81,11 +81,11 @@ def test_twenty_trainers_killed_at_any_moment_lose_no_row_that_log_returned_for(
         process.send_signal(signum)
         assert process.wait(30) == -signum
         ends[f"k{number}"] = (told.step, signal.Signals(signum).name)
-    for name, (told, signum) in ends.items():
+    for name, (told, _) in ends.items():
         run = eventually(
             lambda name=name: (r := reader.run(name))["state"] == "crashed" and r or None
         )
-        assert signum in run["reason"] or "crashed" in run["state"]
+        assert run["reason"]
         assert run["lost_rows"] == 0
         assert run["rows"] - told in (1, 2)
     for name in ("k0", "k7", "k13", "k19"):
