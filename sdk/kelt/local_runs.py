@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from kelt.file_locks import file_lock
 from kelt.metric_definitions import DefinitionTable, MetricDefinition
+from kelt.private_files import replace_private
 from kelt.records import PointRef
 from kelt.state_dir import StateDir
 
@@ -223,9 +223,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    replace_private(path, json.dumps(data, indent=1).encode() + b"\n")
 
 
 def _decode_branch(data: dict[str, Any]) -> BranchRecord | None:
