@@ -19,8 +19,9 @@ from kelt.notices import Notices
 from kelt.settings import Settings
 
 if TYPE_CHECKING:
+    from kelt.append_stream import AppendStream
     from kelt.journal.batches import CutBatch
-    from kelt.sidecar_client import AppendStream, SidecarClient
+    from kelt.sidecar_client import SidecarClient
     from kelt_proto.v1 import sidecar_pb2
 
 OPEN_TIMEOUT_S = 5.0

@@ -1,36 +1,31 @@
 """The daemon's gRPC service as a caller on this host sees it, over its Unix socket.
 
-gRPC is imported when the first client is made, because training pays for it otherwise. What gRPC
-raises is mapped here, once: `DaemonUnavailableError` for what may pass by itself,
-`DaemonRefusedError` for what the daemon means. Every call has a deadline, except the two streams,
-which live as long as somebody listens. Each carries the token that the daemon gave at its door.
+gRPC is imported when the first client is made, because training pays for it otherwise. Every call
+has a deadline, except the two streams, which live as long as somebody listens; each carries the
+token that the daemon gave at its door, and raises what `kelt.daemon_errors` says.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import queue
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kelt.append_stream import AppendStream
+from kelt.daemon_errors import mapped_errors
 from kelt.door import TOKEN_KEY, fetch_token
-from kelt.errors import DaemonError, DaemonRefusedError, DaemonUnavailableError
+from kelt.errors import DaemonRefusedError
 from kelt.state_dir import door_of
 from kelt.version import __version__
 from kelt_proto.v1.protocol import OURS, said
 
 if TYPE_CHECKING:
-    import grpc
     from typing_extensions import Self
 
     from kelt_proto.v1 import sidecar_pb2, upstream_pb2
 
 MESSAGE_BYTES_MAX = 10 * 1024 * 1024
-#: Messages that wait to be taken by gRPC: a few batches, so that memory stays bounded.
-_OUTGOING_MAX = 8
 _CALL_TIMEOUT_S = 5.0
 
 
@@ -229,119 +224,3 @@ class SidecarClient:
         if self._token is None or is_new:
             self._token = fetch_token(door_of(self.socket))
         return ((TOKEN_KEY, self._token),) if self._token else ()
-
-
-class AppendStream:
-    """The stream of one writer: batches go out, cumulative acknowledgements come back.
-
-    Replies are read by a thread of the stream's own, because gRPC's blocking API has no other way
-    to send and listen at once. Only the newest reply counts, as all of them are cumulative.
-    """
-
-    def __init__(self) -> None:
-        self._outgoing: queue.Queue[sidecar_pb2.AppendRequest | None] = queue.Queue(_OUTGOING_MAX)
-        self._changed = threading.Event()
-        self._latest: sidecar_pb2.AppendReply | None = None
-        self._error: DaemonError | None = None
-        self._ended = threading.Event()
-        self._call: Any = None
-
-    def start(
-        self, stub: Any, opening: sidecar_pb2.AppendRequest, metadata: tuple[tuple[str, str], ...]
-    ) -> None:
-        """Begins the call with its first message."""
-        self._outgoing.put(opening)
-        self._call = stub.Append(iter(self._outgoing.get, None), metadata=metadata)
-        reader = threading.Thread(target=self._read, name="kelt-replies", daemon=True)
-        reader.start()
-
-    def _read(self) -> None:
-        try:
-            with mapped_errors():
-                for reply in self._call:
-                    self._latest = reply
-                    self._changed.set()
-            self._error = DaemonUnavailableError("The daemon ended the stream.")
-        except DaemonError as error:
-            self._error = error
-        finally:
-            self._ended.set()
-            self._changed.set()
-            with contextlib.suppress(queue.Full):  # lets gRPC's own thread go
-                self._outgoing.put_nowait(None)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether a batch can be sent without waiting."""
-        return not self._outgoing.full()
-
-    def send(self, batch: sidecar_pb2.AppendRequest, *, timeout_s: float) -> bool:
-        """Hands a message to gRPC; False where there was no room in time.
-
-        Raises:
-            DaemonError: the stream has ended.
-        """
-        self._raise_ended()
-        try:
-            self._outgoing.put(batch, timeout=timeout_s)
-        except queue.Full:
-            return False
-        return True
-
-    def latest(self, *, timeout_s: float = 0) -> sidecar_pb2.AppendReply | None:
-        """The newest reply, waiting for a new one if there is none yet since the last call.
-
-        Raises:
-            DaemonError: the stream has ended.
-        """
-        if timeout_s:
-            self._changed.wait(timeout_s)
-        self._changed.clear()
-        self._raise_ended()
-        return self._latest
-
-    def _raise_ended(self) -> None:
-        if self._ended.is_set():
-            raise self._error or DaemonUnavailableError("The daemon ended the stream.")
-
-    def close(self, *, timeout_s: float = 1.0) -> None:
-        """Says that no more comes, and ends the call if the daemon does not."""
-        with contextlib.suppress(queue.Full):
-            self._outgoing.put(None, timeout=timeout_s)
-        if not self._ended.wait(timeout_s):
-            self._call.cancel()
-
-
-@contextlib.contextmanager
-def mapped_errors() -> Iterator[None]:
-    """Turns what gRPC raises into the errors of this package.
-
-    Raises:
-        DaemonUnavailableError: no answer, or not in time.
-        DaemonRefusedError: any other status; its message is the daemon's own sentence.
-    """
-    import grpc  # noqa: PLC0415 # see the module's description
-
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise _mapped(error) from error
-    except ValueError as error:  # what gRPC raises on a closed channel
-        raise DaemonUnavailableError(
-            f"The connection to the daemon is closed ({error})."
-        ) from error
-
-
-def _mapped(error: grpc.RpcError) -> DaemonError:
-    import grpc  # noqa: PLC0415
-
-    code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
-    details = (error.details() if isinstance(error, grpc.Call) else None) or str(error)
-    passing = (
-        grpc.StatusCode.UNAVAILABLE,
-        grpc.StatusCode.DEADLINE_EXCEEDED,
-        grpc.StatusCode.CANCELLED,
-        grpc.StatusCode.ABORTED,
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
-    )
-    return DaemonUnavailableError(details) if code in passing else DaemonRefusedError(details)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from kelt.config_file import config_file_path
 from kelt.errors import SettingsError
-from kelt.settings import config_file_path, load_settings
+from kelt.settings import load_settings
 
 
 @pytest.fixture

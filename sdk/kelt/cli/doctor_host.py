@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from kelt.cli.wording import size
+from kelt.config_file import config_file_path
 from kelt.errors import SettingsError
-from kelt.settings import config_file_path, load_settings
+from kelt.settings import load_settings
 from kelt.state_dir import StateDir, default_state_dir
 from kelt.version import __version__
 

@@ -65,7 +65,7 @@ def is_cursors(path, *_, **__):
 
 
 _FS, _COMMIT = "kelt_daemon.filesystem", "kelt_daemon.commit"
-_SPOOL, _CLIENT, _LINK = "kelt.journal.spool", "kelt.sidecar_client", "kelt.daemon_link"
+_SPOOL, _CLIENT, _LINK = "kelt.journal.spool", "kelt.append_stream", "kelt.daemon_link"
 _JOURNAL, _UPSTREAM = "kelt_daemon.journal", "kelt_daemon.upstream.kelt_server"
 _LOADING, _CURSORS = "kelt_daemon.folder_loading", "kelt_daemon.cursors"
 _GROUP, _STORE = "kelt_server.ingest.group", "kelt_server.metrics.duckdb_store"
