@@ -150,6 +150,6 @@ POINTS = {
 
 ALWAYS = {
     ("daemon", "kelt_daemon.config"): short_times,
-    ("trainer", _SPOOL): small_spool,
+    ("trainer", "kelt.journal.spool_room"): small_spool,
 }
 BESIDE = {"recovery": die_first, "spawn_handover_shutdown:after": ask_to_stop}
