@@ -25,12 +25,8 @@ from kelt_daemon.links import UpstreamLink
 from kelt_daemon.liveness import Life, Phase
 from kelt_daemon.quota import JournalUsage
 from kelt_daemon.run_folders import RunFolder
-from kelt_proto.v1.frames import WRITER_ID_BYTES
 from kelt_proto.v1.record_pb2 import Assertion
 
-_TEXT_END = 8192
-_NUMBER_END = 2**62
-_PID_END = 2**31
 PHASES = {
     Assertion.RUNNING: Phase.RUNNING,
     Assertion.STALLED: Phase.STALLED,
@@ -112,40 +108,13 @@ def checked_manifest(path: Path) -> RunManifest:
             raise FolderProblemError(
                 f"{path} belongs to somebody else; copy it to a folder of yours."
             )
-        manifest = load_manifest(path)
+        return load_manifest(path)
     except RunFolderError as error:
         raise FolderProblemError(f"{error}. Mend or remove it.") from error
     except OSError as error:
         raise FolderProblemError(
             f"{path} cannot be read ({error.strerror}): not a run folder.", is_temporary=True
         ) from error
-    try:
-        is_sound = len(bytes.fromhex(manifest.writer_id)) == WRITER_ID_BYTES
-    except (ValueError, TypeError):
-        is_sound = False
-    if not (is_sound and _is_plain(manifest)) or not manifest.upstream.startswith(
-        ("http://", "https://")
-    ):
-        raise FolderProblemError(
-            f"{path}/run.json holds values of the wrong kind. Mend or remove it."
-        )
-    return manifest
-
-
-def _is_plain(manifest: RunManifest) -> bool:
-    """Whether each value is of its kind and within reason, so that a message can carry it."""
-    for name, value in vars(manifest).items():
-        if name == "folder":  # compared, and never told: a path need not be text
-            is_fit = isinstance(value, str)
-        elif name in {"pid", "pid_start_ticks", "format"}:
-            is_fit = type(value) is int and 0 <= value < _NUMBER_END
-        elif name == "started_at":
-            is_fit = type(value) in {int, float} and abs(value) < _NUMBER_END
-        else:
-            is_fit = isinstance(value, str) and value.isprintable() and len(value) < _TEXT_END
-        if not is_fit:
-            return False
-    return manifest.pid < _PID_END
 
 
 def _restore(folder: RunFolder, found: Recovered) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from kelt.checked_json import decode_checked, encode_checked
 from kelt.journal.files import open_regular
 from kelt.private_files import replace_private
+from kelt_proto.v1.frames import WRITER_ID_BYTES
 
 MANIFEST_NAME = "run.json"
 LOCK_NAME = "lock"
@@ -19,6 +20,9 @@ FORMAT = 1
 #: Texts that earlier versions did not write.
 _ADDED = ("folder", "label")
 _MANIFEST_BYTES_MAX = 1024 * 1024
+_TEXT_END = 8192
+_NUMBER_END = 2**62
+_PID_END = 2**31
 
 
 class RunFolderError(ValueError):
@@ -62,6 +66,27 @@ def write_manifest(folder: Path, manifest: RunManifest) -> None:
     replace_private(folder / MANIFEST_NAME, encode_checked(asdict(manifest)))
 
 
+def _is_sound(manifest: RunManifest) -> bool:
+    """Whether each value is of its kind and within reason, so that a message can carry it."""
+    for name, value in vars(manifest).items():
+        if name == "folder":  # compared, and never told: a path need not be text
+            is_fit = isinstance(value, str)
+        elif name in {"pid", "pid_start_ticks", "format"}:
+            is_fit = type(value) is int and 0 <= value < _NUMBER_END
+        elif name == "started_at":
+            is_fit = type(value) in {int, float} and abs(value) < _NUMBER_END
+        else:
+            is_fit = isinstance(value, str) and value.isprintable() and len(value) < _TEXT_END
+        if not is_fit:
+            return False
+    try:
+        is_writer = len(bytes.fromhex(manifest.writer_id)) == WRITER_ID_BYTES
+    except ValueError:
+        return False
+    is_address = manifest.upstream.startswith(("http://", "https://"))
+    return is_writer and is_address and manifest.pid < _PID_END
+
+
 def read_manifest(folder: Path, *, name: str = MANIFEST_NAME) -> RunManifest:
     """The manifest of a run folder.
 
@@ -70,7 +95,7 @@ def read_manifest(folder: Path, *, name: str = MANIFEST_NAME) -> RunManifest:
         name: of a copy of it there.
 
     Raises:
-        RunFolderError: there is none, or it cannot be read.
+        RunFolderError: there is none, it cannot be read, or holds what is no value of its kind.
     """
     path = folder / name
     try:
@@ -85,9 +110,12 @@ def read_manifest(folder: Path, *, name: str = MANIFEST_NAME) -> RunManifest:
     try:
         known = {f.name: data[f.name] for f in fields(RunManifest) if f.name not in _ADDED}
         known |= {name: str(data.get(name, "")) for name in _ADDED}
-        return RunManifest(**known)
+        manifest = RunManifest(**known)
     except KeyError as error:
         raise RunFolderError(f"{path} lacks {error}") from error
+    if not _is_sound(manifest):
+        raise RunFolderError(f"{path} holds values of the wrong kind")
+    return manifest
 
 
 def is_original(folder: Path, manifest: RunManifest) -> bool:

@@ -103,3 +103,25 @@ def test_a_folder_that_cannot_be_read_is_a_problem_in_a_sentence(state_dir):
     assert [run.path for run in found] == [path]
     assert "cannot be read" in found[0].problem
     assert find_run_folders(state_dir.root) == [path]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"started_at": "yesterday"},
+        {"started_at": 10**400},
+        {"writer_id": 5},
+        {"branch_id": []},
+        {"run_id": "\x1b[31mred"},
+    ],
+)
+def test_a_manifest_with_values_of_another_kind_is_a_problem_of_its_folder_alone(
+    state_dir, changes
+):
+    path, spool = folder_in(state_dir)
+    spool.close()
+    data = json.loads((path / "run.json").read_text())
+    del data["crc32"]
+    (path / "run.json").write_text(json.dumps(data | changes))
+    problem = f"{path}/run.json holds values of the wrong kind. Mend or remove it."
+    assert survey(path, state_dir=state_dir).problem == problem
