@@ -34,8 +34,8 @@ def deciding(writers: Sequence[Judged]) -> Judged:
             return session, state
     running = [judged for judged in writers if judged[1].state == RUNNING]
     if running:
-        # One that is heard of is enough.
-        return min(running, key=lambda judged: judged[1].offline_since or 0.0)
+        # One that is heard of is enough; else the one that was heard of last.
+        return max(running, key=lambda judged: judged[1].offline_since or float("inf"))
     session, state = max(writers, key=lambda judged: (_WORSE.index(judged[1].state), judged[1].at))
     reason = f"{named(session)}: {state.reason}" if state.reason else ""
     return session, replace(state, reason=reason)

@@ -92,6 +92,7 @@ def test_a_crash_between_the_stores_costs_nothing(open_stand: Open) -> None:
 
         def __init__(self, metrics: Any) -> None:
             self.cursors = metrics.cursors
+            self.names_total = metrics.names_total
 
         def commit(self, *_: Any) -> None:
             raise StoreError("pulled the plug")

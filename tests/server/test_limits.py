@@ -20,12 +20,15 @@ import httpx
 import psutil
 import pytest
 from server.stand import NOW, Stand
-from server.streams import Stream, simple_run
+from server.streams import Stream, simple_run, writer_id
 
 from harness.stack import Reader, ServerProcess, eventually
-from kelt_proto.v1 import upstream_pb2, upstream_pb2_grpc
+from kelt_proto.v1 import record_pb2, upstream_pb2, upstream_pb2_grpc
+from kelt_proto.v1.rows import FLAG_RELATIVE_STEP
+from kelt_server.errors import StoreError
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import GroupCommitter
+from kelt_server.ingest.name_limits import GroupNames, NameLimits
 from kelt_server.ingest.service import UpstreamService
 
 MIB = 2**20
@@ -200,6 +203,56 @@ def test_each_branch_has_its_own_names(stand: Stand) -> None:
         stream.row(0, {f"{number}-{i}": 1.0 for i in range(4)})
         small.push(stream.batches())
     assert [small.run(f"r{n}")["losses"] for n in (1, 2, 3)] == [[], [], []]
+
+
+def test_batches_of_one_group_do_not_have_a_bound_each(stand: Stand) -> None:
+    small = limited(stand, 6)
+    stream = simple_run(1, row_count=0)
+    for letter in "ab":
+        stream.row(0, {f"{letter}{i}": 1.0 for i in range(5)})
+    small.push([stream.batch(1, 2), stream.batch(3, 3)])
+    assert small.reader.keys("-", "proj", "run") == ["a0", "a1", "a2", "a3", "a4", "b0"]
+
+
+def test_rows_with_relative_steps_count_after_a_restart_too(stand: Stand) -> None:
+    stream = Stream(writer_id(1))
+    resumed = record_pb2.Resumed(point_unknown=True)
+    stream.opened("proj", "run", "b", started_at=1.0, resumed=resumed)
+    for letter in "ab":
+        stream.row(0, {f"{letter}{i}": 1.0 for i in range(4)}, flags=FLAG_RELATIVE_STEP)
+    limited(stand, 4).push([stream.batch(1, 2)])
+    limited(stand, 4).push([stream.batch(3, 3)])
+    assert stand.reader.keys("-", "proj", "run") == ["a0", "a1", "a2", "a3"]
+
+
+def test_rows_that_come_again_are_not_told_twice(stand: Stand) -> None:
+    """The catalog took them before; the metrics store did not."""
+    stream = named_run(1, 6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stand.stores.metrics, "commit", refuse)
+        with pytest.raises(StoreError):
+            limited(stand, 2).push([stream.batch(1, 5)])
+    limited(stand, 2).push([stream.batch(1, 7)])
+    run = stand.run("run")
+    assert [(loss["first_seq"], loss["last_seq"]) for loss in run["losses"]] == [(3, 5), (6, 7)]
+    assert run["lost_rows"] == 5
+
+
+def refuse(*_: object) -> None:
+    raise StoreError("no room")
+
+
+def test_names_that_many_branches_have_are_forgotten_in_turn() -> None:
+    asked: list[str] = []
+
+    def of_branch(branch_id: str) -> list[str]:
+        asked.append(branch_id)
+        return [f"{branch_id}-{i}" for i in range(200_000)]
+
+    limits = NameLimits(names_max=1, total=lambda: 10**6, of_branch=of_branch)
+    for branch_id in ("a", "b", "a", "c", "a", "b"):
+        limits._names(branch_id, GroupNames())
+    assert asked == ["a", "b", "c", "b"]
 
 
 # -- death at any moment ----------------------------------------------------------------------------

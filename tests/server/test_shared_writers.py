@@ -124,6 +124,18 @@ def test_without_a_primary_the_run_lives_while_any_writer_does(stand: Stand) -> 
     assert (run["state"], run["reason"]) == ("failed", "rank_1 on host: exit code 3")
 
 
+def test_without_a_primary_the_run_is_silent_since_the_last_of_its_writers_is(stand: Stand) -> None:
+    first, second = writer(1), writer(2)
+    stand.push([*first.batches(), *second.batches()])
+    stand.reader._server_started_at = NOW - 4000
+    signs = [
+        LifeSign(first.writer_id, NOW - 1000, False),
+        LifeSign(second.writer_id, NOW - 200, False),
+    ]
+    stand.stores.catalog.commit([], {}, signs)
+    assert stand.run("run")["offline_since"] == NOW - 200
+
+
 def test_of_two_primaries_the_newest_holds_the_state_and_both_are_told(stand: Stand) -> None:
     first, second = writer(1, primary=True), writer(2, primary=True)
     stand.push([*first.batches(), *second.batches()])

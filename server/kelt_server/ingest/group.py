@@ -25,7 +25,7 @@ from kelt_server.ingest.apply import (
     is_gap,
     whole_batch_lost,
 )
-from kelt_server.ingest.name_limits import NameLimits
+from kelt_server.ingest.name_limits import GroupNames, NameLimits
 from kelt_server.ingest.writer_state import INT64_MAX, WriterState
 from kelt_server.metrics.store import MetricsStore, Span
 
@@ -77,7 +77,7 @@ class _Work:
     moved: set[bytes] = field(default_factory=set)
     errors: dict[int, KeltServerError] = field(default_factory=dict)
     deferred: list[tuple[int, record_pb2.Batch]] = field(default_factory=list)
-    names: set[str] = field(default_factory=set)
+    names: GroupNames = field(default_factory=GroupNames)
 
 
 class GroupCommitter:
@@ -96,7 +96,7 @@ class GroupCommitter:
         self._limits = NameLimits(
             names_max=metric_names_max,
             total=lambda: metrics.names_total(),  # noqa: PLW0108 # asked only when it matters
-            of_branch=lambda branch_id: metrics.metric_names([Span(branch_id, 0)]),
+            of_branch=lambda branch_id: _names_of(branch_id, metrics),
         )
         self._catalog = catalog
         self._metrics = metrics
@@ -151,7 +151,7 @@ class GroupCommitter:
         except BaseException:
             for writer_id in work.states:
                 self._states.pop(writer_id, None)
-            self._limits.forget()
+            self._limits.forget(work.names)
             raise
         self._remember(work.states)
         gaps = {batch.writer_id for _, batch in work.deferred}
@@ -187,7 +187,7 @@ class GroupCommitter:
             effect,
             writer_id=batch.writer_id,
             catalog_cursor=state.catalog_cursor,
-            pending_names=work.names,
+            group=work.names,
         )
         self._absorb(batch.writer_id, effect, work)
 
@@ -272,6 +272,15 @@ class GroupCommitter:
 
 
 _ALIVE = (Assertion.RUNNING, Assertion.STALLED)
+
+
+def _names_of(branch_id: str, metrics: MetricsStore) -> list[str]:
+    """Every metric of one branch, of rows with relative steps too."""
+    streams = metrics.streams([branch_id])[branch_id]
+    spans = {
+        Span(branch_id, 0, stream.writer_id if stream.relative else None) for stream in streams
+    }
+    return metrics.metric_names(list(spans)) if spans else []
 
 
 def _fault(batch: record_pb2.Batch) -> KeltServerError | None:
