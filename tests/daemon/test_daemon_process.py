@@ -252,7 +252,9 @@ async def test_an_offline_run_waits_until_sync_names_it_even_over_a_restart(daem
                 lambda: list(client.sync(paths=[daemon.state_dir.runs / "r1"]))
             )
         assert replies[-1].done
-        assert [(f.records, f.committed, f.error) for f in last_reports(replies)] == [(402, 402, "")]
+        assert [(f.records, f.committed, f.error) for f in last_reports(replies)] == [
+            (402, 402, "")
+        ]
         has_all(upstream, daemon, "r1", 400)
         assert daemon.run_status("r1").state == "finished"
 

@@ -92,9 +92,7 @@ def lost_in_status(host):
     return max((run["lost_rows"] for run in json.loads(out)["runs"]), default=0)
 
 
-def test_a_full_disk_costs_the_rows_that_found_no_room_and_heals_by_itself(
-    host, reader, tmp_path
-):
+def test_a_full_disk_costs_the_rows_that_found_no_room_and_heals_by_itself(host, reader, tmp_path):
     with tiny_disk(tmp_path / "disk") as disk:
         trainer = Trainer(host.start(TRAINER, "full", disk / "runs"))
         trainer.tell(100)
