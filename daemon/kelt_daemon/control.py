@@ -110,6 +110,7 @@ class Control:
                 self._registry.connected_link(link.url).nudge()
             await anyio.lowlevel.checkpoint()
         has_waited = False
+        disk_retried_at_s = anyio.current_time() + 2 * self._config.no_room_retry_s
         goals: dict[RunFolder, int] = {}
         told: dict[RunFolder, sidecar_pb2.FolderProgress] = {}
         while True:
@@ -117,9 +118,13 @@ class Control:
             changed = []
             for folder in folders:
                 is_synced = _is_reached(folder, goals, is_live=request.live)
-                progress = self._progress(
-                    folder, is_synced=is_synced, has_waited=has_waited, is_live=request.live
+                error = self._error(
+                    folder,
+                    has_waited=has_waited,
+                    has_retried_disk=anyio.current_time() >= disk_retried_at_s,
+                    is_live=request.live,
                 )
+                progress = self._progress(folder, is_synced=is_synced, error=error)
                 is_done = is_done and (is_synced or bool(progress.error))
                 if told.get(folder) != progress:
                     told[folder] = progress
@@ -168,7 +173,7 @@ class Control:
         return list(wanted.values()), errors
 
     def _progress(
-        self, folder: RunFolder, *, is_synced: bool, has_waited: bool, is_live: bool
+        self, folder: RunFolder, *, is_synced: bool, error: str
     ) -> sidecar_pb2.FolderProgress:
         cursor = folder.cursor(folder.writer_id)
         committed = min(cursor.committed, cursor.durable)
@@ -181,7 +186,7 @@ class Control:
             records=cursor.durable,
             # What another server, or this one before it was restored, has said counts for nothing.
             committed=committed if is_known else 0,
-            error=self._error(folder, has_waited=has_waited, is_live=is_live),
+            error=error,
             bytes=folder.journal.used_bytes,
             lost_rows=folder.all_lost_rows,
             is_over=folder.is_over and folder.life.phase.is_ended,
@@ -190,8 +195,13 @@ class Control:
             upstream=folder.link.url,
         )
 
-    def _error(self, folder: RunFolder, *, has_waited: bool, is_live: bool) -> str:
-        error = folder.problem or folder.journal_problem
+    def _error(
+        self, folder: RunFolder, *, has_waited: bool, has_retried_disk: bool, is_live: bool
+    ) -> str:
+        error = folder.problem
+        if not error and has_retried_disk:
+            # A full disk may have been mended since it was last tried.
+            error = folder.journal_problem
         link = folder.link
         if not is_live and _goes_on_offline(folder):
             return (

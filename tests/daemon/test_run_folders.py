@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import anyio
 import pytest
@@ -15,12 +16,15 @@ from harness.in_process import daemon_parts, make_folder
 from harness.memory_upstream import MemoryUpstream
 from kelt.journal.batches import BatchCutter
 from kelt.journal.sealing import Sealer
+from kelt.state_dir import StateDir
+from kelt_daemon.control import Control
 from kelt_daemon.cursors import Cursors, read_cursors, take_witness_id, write_cursors
 from kelt_daemon.errors import FolderProblemError
 from kelt_daemon.liveness import Phase
 from kelt_daemon.retention import Retention
 from kelt_daemon.run_folders import Offer
 from kelt_proto.v1.record_pb2 import Assertion
+from kelt_proto.v1.sidecar_pb2 import SyncRequest
 
 pytestmark = pytest.mark.asyncio
 NOWHERE = "http://127.0.0.1:9"
@@ -77,6 +81,29 @@ async def test_a_full_disk_acknowledges_nothing_is_said_and_heals_by_itself(tmp_
         assert folder.journal_problem == ""
         assert upstream.violations == []
         assert len(upstream.row_values(spool.writer_id)) == 500
+
+
+@pytest.mark.parametrize("is_mended", [True, False])
+async def test_a_sync_fails_by_a_full_disk_only_if_it_still_is_full(tmp_path, is_mended):
+    async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs") as parts:
+        spool = make_folder(tmp_path / "runs" / "r", upstream.url, 500, pid=0)
+        spool.close()
+        folder = await parts.adopt(tmp_path / "runs" / "r")
+        parts.disk.is_full = True
+        await parts.until(lambda: folder.journal_problem, "said")
+        control = Control(
+            registry=parts.registry,
+            state_dir=StateDir(tmp_path),
+            started_at=0.0,
+            config=replace(parts.config, sync_report_interval_s=0.01),
+        )
+        reports = []
+        with anyio.fail_after(20):
+            async for reply in control.sync(SyncRequest(paths=[str(folder.path)])):
+                reports.extend(reply.folders)
+                parts.disk.is_full = not is_mended
+    assert reports[-1].is_synced is is_mended
+    assert ("Free some space" in reports[-1].error) is not is_mended
 
 
 @pytest.mark.covers(phase="fdatasync", fault="EIO")
