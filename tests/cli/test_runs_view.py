@@ -94,6 +94,7 @@ def test_a_line_of_the_list_says_what_is_asked_first():
     [
         ({"state": "crashed", "reason": "SIGKILL"}, "SIGKILL"),
         ({"lost_rows": 3, "reason": "SIGKILL"}, "3 rows lost; SIGKILL"),
+        ({"state": "crashed", "reason": "killed by SIGKILL (signal 9)"}, "SIGKILL"),
         ({"lost_rows": 1}, "1 row lost"),
         ({"problems": ["a", "b"]}, "2 problems"),
         ({"state": "running", "offline_since": 940.0}, "silent for 1m"),
@@ -107,12 +108,14 @@ def test_the_origin_of_a_run_is_told_in_few_words():
     assert origin(a_run()) == ""
     assert origin(a_run(lineage=[ancestor("root", "i0", 200, "forked")])) == "root @200"
     assert origin(a_run(lineage=[ancestor("base", "i0", 7, "rewound")])) == "rewound @7"
+    assert origin(a_run(lineage=[ancestor("base", "i0", None, "continued")])) == "continued"
 
 
 def test_lineage_is_a_tree_down_to_the_first_branch_with_what_was_archived():
     run = a_run(
         lineage=[
             ancestor("base", "i0", 200, "rewound"),
+            ancestor("base", "i5", None, "continued"),
             ancestor("root", "r0", 90, "forked", known=False, project="other"),
         ]
     )
@@ -120,7 +123,8 @@ def test_lineage_is_a_tree_down_to_the_first_branch_with_what_was_archived():
     assert lineage_lines(run, [old]) == [
         "base (i1)",
         "└─ rewound from step 200 of base (i0)",
-        "   └─ forked from step 90 of other/root (r0), which has not arrived yet",
+        "   └─ continues the end of base (i5)",
+        "      └─ forked from step 90 of other/root (r0), which has not arrived yet",
         "archived: base (i0), 1 row, last step 250",
     ]
 

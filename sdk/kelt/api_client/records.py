@@ -16,7 +16,7 @@ class Ancestor:
         entity: of the name that the branch was made for.
         project: as `entity`.
         run_id: as `entity`.
-        fork_step: the last step that is inherited from it.
+        fork_step: the last step that is inherited from it; None where that is all of it.
         kind: how it was left: forked, rewound or continued.
         is_known: whether its records have arrived.
     """
@@ -25,7 +25,7 @@ class Ancestor:
     entity: str
     project: str
     run_id: str
-    fork_step: int
+    fork_step: int | None
     kind: str
     is_known: bool
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ CURVES_MAX = 20
 
 def list_row(run: Run, *, now: float, project: str | None = None) -> list[str]:
     """A run's line in `runs ls`; `project` is the one that need not be repeated."""
-    reason = run.state_reason
+    reason = _short(run.state_reason)
     if run.state == "running" and run.raw["offline_since"] is not None:
         reason = f"silent for {age(now - run.raw['offline_since'])}"
     if run.lost_rows:
@@ -57,6 +58,11 @@ def list_row(run: Run, *, now: float, project: str | None = None) -> list[str]:
     ]
 
 
+def _short(reason: str) -> str:
+    """A reason in a column of a table, where the name of a signal is what is asked first."""
+    return re.sub(r"^killed by (SIG\w+) \(signal \d+\)", r"\1", reason)
+
+
 def origin(run: Run) -> str:
     """Where a run's history begins, in a few words."""
     if not run.lineage:
@@ -64,7 +70,8 @@ def origin(run: Run) -> str:
     nearest = run.lineage[0]
     if nearest.kind == "forked":
         return f"{nearest.run_id or nearest.immutable_id} @{nearest.fork_step}"
-    return f"{nearest.kind} @{nearest.fork_step}"
+    # A session that did not know the run continues all of it, wherever it ends.
+    return nearest.kind if nearest.fork_step is None else f"{nearest.kind} @{nearest.fork_step}"
 
 
 def lineage_lines(run: Run, archived: Sequence[Run]) -> list[str]:
@@ -72,8 +79,9 @@ def lineage_lines(run: Run, archived: Sequence[Run]) -> list[str]:
     lines = [_branch(run.id, run.immutable_id)]
     for depth, parent in enumerate(run.lineage):
         verb = {"forked": "forked from", "rewound": "rewound from", "continued": "continues"}
+        point = "the end" if parent.fork_step is None else f"step {parent.fork_step}"
         lines.append(
-            f"{'   ' * depth}└─ {verb.get(parent.kind, parent.kind)} step {parent.fork_step} of "
+            f"{'   ' * depth}└─ {verb.get(parent.kind, parent.kind)} {point} of "
             f"{_parent_name(parent, run)}"
         )
     lines += [
@@ -125,7 +133,7 @@ def facts(run: Run, *, now: float) -> list[tuple[str, str]]:
 
 def writer_row(writer: Writer, *, now: float) -> list[str]:
     """A writer's line in `runs show`."""
-    reason = writer.state_reason
+    reason = _short(writer.state_reason)
     if writer.state == "running" and writer.offline_since is not None:
         reason = f"silent for {age(now - writer.offline_since)}"
     return [

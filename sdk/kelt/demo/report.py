@@ -33,4 +33,5 @@ def result_table(runs: list[Run]) -> Table:
 
 
 def _ancestor(ancestor: Ancestor) -> str:
-    return f"{ancestor.kind} from {ancestor.run_id}@{ancestor.fork_step}"
+    point = "" if ancestor.fork_step is None else f"@{ancestor.fork_step}"
+    return f"{ancestor.kind} from {ancestor.run_id}{point}"
