@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from random import Random
 
+import duckdb
 import pytest
 from server.stand import Stand
 from server.streams import Stream, simple_run
@@ -17,6 +18,8 @@ from kelt_server.metrics import duckdb_store
 
 ROWS = 6000
 FLIPS = int(os.environ.get("KELT_TORTURE_STORE_FLIPS", "6"))
+#: How DuckDB divides a file, after its headers.
+BLOCK, HEADERS = 2**18, 3 * 4096
 FIRST_SEED = int(os.environ.get("KELT_TORTURE_FIRST_SEED", "0"))
 
 
@@ -65,6 +68,44 @@ def test_a_damaged_store_is_set_aside_and_named_and_the_server_is_filled_again(
                 assert damaged.path.startswith(name)
                 assert (folder / damaged.moved_to).exists()
         record_faults(1)
+
+
+def test_damage_that_lets_no_commit_through_is_noted_and_the_file_set_aside(
+    tmp_path, filled, monkeypatch
+):
+    origin, stream = filled
+    monkeypatch.setattr(duckdb_store, "_READ_THROUGH_BYTES_MAX", 0)  # as if it were too large
+    stopped = 0
+    for block in range((origin / "metrics.duckdb").stat().st_size // BLOCK):
+        folder = tmp_path / str(block)
+        shutil.copytree(origin, folder)
+        with (folder / "metrics.duckdb").open("r+b") as file:
+            file.seek(HEADERS + block * BLOCK + 100)
+            file.write(b"flipped")
+        with Stand.opened(folder) as stand:
+            stand.stores.metrics._connection.execute("PRAGMA wal_autocheckpoint = '1KB'")
+            try:
+                fill_again(stand, longer(stream))
+            except StoreError as error:
+                assert "started again" in str(error)  # noqa: PT017 # some blocks do no harm
+                stopped += 1
+        with Stand.opened(folder) as stand:
+            assert fill_again(stand, longer(stream)) == list(range(ROWS + 1))
+    assert stopped
+
+
+def longer(stream: Stream) -> Stream:
+    """The same with one more row."""
+    more = Stream(stream.writer_id, list(stream.schemas), list(stream.frames))
+    more.row(ROWS, {"loss": 1.0})
+    return more
+
+
+def test_a_folder_may_be_called_like_damage():
+    path = Path("/runs/checksum/corrupt/metrics.duckdb")
+    full = duckdb.Error(f'IO Error: Could not write file "{path}.wal": No space left on device')
+    assert not duckdb_store._is_damage(full, path)
+    assert duckdb_store._is_damage(duckdb.Error("Corrupt database file"), path)
 
 
 def test_damage_met_while_reading_is_noted_and_the_next_start_sets_the_file_aside(

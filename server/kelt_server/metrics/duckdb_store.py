@@ -2,8 +2,8 @@
 
 A file that does not open, or whose small tables cannot be read, is the caller's to set aside
 (`open_store` raises `StoreError`). The tables of rows are read through at start while the file is
-small; in a large one damage is met by whoever reads there, and noted beside the file, so that the
-next start sets it aside.
+small; in a large one damage is met by whoever reads or writes there, and noted beside the file, so
+that the next start sets it aside.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class DuckDBStore:
                 self._commit(blocks, cursors)
             except (duckdb.Error, MemoryError, pa.ArrowException) as error:
                 self._forget()
-                raise StoreError(f"{self._path} cannot be written: {_first_line(error)}") from error
+                raise self._failed("written", error) from error
             except BaseException:
                 self._forget()
                 raise
@@ -366,12 +366,16 @@ class DuckDBStore:
             finally:
                 cursor.close()
         except duckdb.Error as error:
-            reason = f"{self._path} cannot be read: {_first_line(error)}"
-            if _is_damage(error):
-                with contextlib.suppress(OSError):
-                    damage_note(self._path).write_text(reason, encoding="utf-8")
-                reason += "; the server sets it aside when it is started again"
-            raise StoreError(reason) from error
+            raise self._failed("read", error) from error
+
+    def _failed(self, what: str, error: BaseException) -> StoreError:
+        """What is said of an error; damage is noted for the next start."""
+        reason = f"{self._path} cannot be {what}: {_first_line(error)}"
+        if isinstance(error, duckdb.Error) and _is_damage(error, self._path):
+            with contextlib.suppress(OSError):
+                damage_note(self._path).write_text(reason, encoding="utf-8")
+            reason += "; the server sets it aside when it is started again"
+        return StoreError(reason)
 
 
 def damage_note(path: Path) -> Path:
@@ -379,8 +383,8 @@ def damage_note(path: Path) -> Path:
     return path.with_name(f"{path.name}.damage-note")
 
 
-def _is_damage(error: duckdb.Error) -> bool:
-    text = str(error).lower()
+def _is_damage(error: duckdb.Error, path: Path) -> bool:
+    text = str(error).replace(str(path), "").lower()  # a folder may be called anything
     return "corrupt" in text or "checksum" in text
 
 
