@@ -345,7 +345,8 @@ def _labelled(spans: Sequence[Span], label: str, scope: _Scope) -> Sequence[Span
     """Of a history, the rows of the writers with a label."""
     if not label:
         return spans
-    labels = shared_writers.labels(_writers(spans, scope), scope.family.sessions)
+    writers = {w for span in spans for w in scope.family.writers_of.get(span.branch_id, ())}
+    labels = shared_writers.labels(writers, scope.family.sessions)  # also of those without a row
     wanted = [writer_id for writer_id, own in labels.items() if own == label]
     if not wanted:
         known = ", ".join(sorted(set(labels.values()))) or "no writer of this run has one"

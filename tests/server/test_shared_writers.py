@@ -235,7 +235,9 @@ def test_a_label_picks_its_writers_rows_keys_and_curves(stand: Stand) -> None:
         where, ["common"], number=2, step_min=None, step_max=None, label="rank_2"
     )
     assert [(b.count, b.mean) for b in found.buckets] == [(25, 2.0), (25, 2.0)]
-    with pytest.raises(BadRequestError, match="there are: rank_1, rank_2"):
+    stand.push(writer(3, rows=0).batches())
+    assert stand.rows("run", label="rank_3") == []
+    with pytest.raises(BadRequestError, match="there are: rank_1, rank_2, rank_3"):
         stand.rows("run", label="rank_9")
 
 
