@@ -95,7 +95,7 @@ class GroupCommitter:
     ) -> None:
         self._limits = NameLimits(
             names_max=metric_names_max,
-            total=lambda: metrics.names_total(),  # noqa: PLW0108 # asked only when it matters
+            total=metrics.names_total,
             of_branch=lambda branch_id: _names_of(branch_id, metrics),
         )
         self._catalog = catalog
