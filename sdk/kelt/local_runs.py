@@ -77,6 +77,16 @@ class BranchRecord:
     elsewhere: ElsewhereState | None = None
     definitions: tuple[MetricDefinition, ...] = ()
 
+    def point(self, step: int) -> PointRef:
+        """A step of it."""
+        return PointRef(
+            entity=self.entity,
+            project=self.project,
+            run_id=self.run_id,
+            branch_id=self.branch_id,
+            step=step,
+        )
+
 
 class LocalRuns:
     """The registry in a state folder.
@@ -115,13 +125,15 @@ class LocalRuns:
     def add_branch(self, record: BranchRecord) -> None:
         """Adds a branch and points its run id at it.
 
-        Several writers of a shared run may: what is known of its sessions stays.
+        Several writers of a shared run may: what others said of it stays.
         """
         with self._locked():
             if (known := self.branch(record.branch_id)) is not None:
                 record = replace(
                     record,
+                    name=record.name or known.name,
                     created_at=min(known.created_at, record.created_at),
+                    parent=record.parent or known.parent,
                     sessions=known.sessions,
                     definitions=known.definitions or record.definitions,
                     elsewhere=record.elsewhere or known.elsewhere,
