@@ -91,6 +91,29 @@ def check_within(step: int, last_step: int, what: str) -> None:
     )
 
 
+def checked_open_point(step: object, what: str, *, last_step: int, is_relative: bool) -> int:
+    """A point of a run that is open here.
+
+    Args:
+        step: what the user gave.
+        what: the call, for messages.
+        last_step: the highest step so far.
+        is_relative: whether that counts from an end that is not known here.
+
+    Raises:
+        BranchPointError: it is no step, or the run has none such.
+    """
+    what = f"{what}({step!r})"
+    number = checked_point_step(step, what)
+    if is_relative:
+        raise BranchPointError(
+            f"{what}: this run went on from a step that is not known here; "
+            "log one row with step=… first."
+        )
+    check_within(number, last_step, what)
+    return number
+
+
 def check_exclusive(
     *, resume: str | None, fork_from: object | None, resume_from: object | None
 ) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from kelt.active_run import Run
-    from kelt.local_history import LocalHistory
-    from kelt.local_runs import LocalRuns
+    from kelt.local_history import BranchState
+    from kelt.local_runs import BranchRecord, LocalRuns
+    from kelt.run_identity import RunIdentity
 
 
 class Lifecycle(Protocol):
@@ -17,18 +18,19 @@ class Lifecycle(Protocol):
 
     Attributes:
         local: what this host knows of runs; None where nothing is recorded.
-        history: reads it.
         place: what `resume="auto"` remembers a run by.
     """
 
     local: LocalRuns | None
-    history: LocalHistory | None
     place: Path
 
-    def fork(self, parent: Run, step: int, init: Mapping[str, Any]) -> Run:
+    def state_at(self, branch: BranchRecord, step: int, at: float) -> BranchState:
+        """What is left of a branch up to a step and a time, from the files of this host."""
+
+    def fork(self, parent: RunIdentity, step: int, init: Mapping[str, Any]) -> Run:
         """Opens a run that leaves `parent` at `step`."""
 
-    def other_writers(self, run: Run) -> list[str]:
+    def other_writers(self, run: RunIdentity) -> list[str]:
         """Who else writes a shared run at this time, for people."""
 
     def finished(self, run: Run) -> None:

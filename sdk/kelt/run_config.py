@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
+from kelt.console import Console
 from kelt.errors import UsageError
 from kelt.values import checked_key, plain_value
 
@@ -211,6 +212,16 @@ def checked_config(values: Any) -> dict[str, Any]:
         checked_key(key, _CALLER): plain_value(_unwrapped(value), key, _CALLER)
         for key, value in _as_mapping(values).items()
     }
+
+
+def warn_of_twins(config: Mapping[str, Any], console: Console) -> None:
+    """Says which keys of a config look like the path of another."""
+    for key in keys_like_paths(config):
+        console.warn_once(
+            f"config {key}",
+            f"the config has a key {key!r} and, nested, another at the same path: both are "
+            f"kept, and whoever asks for config.{key} gets the one whose name has the dot",
+        )
 
 
 def keys_like_paths(values: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from kelt.errors import UsageError
+from kelt.local_runs import LocalRuns
+from kelt.names import display_name
+from kelt.origins.origin import Origin
 from kelt.records import RunFacts
+from kelt.settings import Settings
 
 
 class FactsOfRun:
@@ -71,6 +75,22 @@ class FactsOfRun:
 def merged_facts(facts: RunFacts, change: RunFacts) -> RunFacts:
     """The facts with those replaced that the change names."""
     return replace(facts, **{k: v for k, v in vars(change).items() if v is not None})
+
+
+def facts_at_start(settings: Settings, origin: Origin, local: LocalRuns | None) -> RunFacts:
+    """What people see of a run that is opened: as given, or inherited, or generated."""
+    given = RunFacts(
+        name=settings.name,
+        notes=settings.notes,
+        group=settings.group,
+        job_type=settings.job_type,
+        tags=settings.tags,
+    )
+    facts = merged_facts(origin.facts, given)
+    if facts.name or origin.opening.kind == "resumed" or settings.shared:
+        return facts  # many writers would each make up a name
+    number = 1 if local is None else local.runs_count() + 1
+    return replace(facts, name=display_name(number))
 
 
 def _checked_text(value: object, what: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kelt.console import Console, RunLabel
 from kelt.local_runs import BranchRecord
-from kelt.origins import Origin
+from kelt.origins.origin import Origin
 from kelt.records import RunFacts
 from kelt.session import Session
 from kelt.settings import Settings

@@ -19,10 +19,11 @@ from kelt.errors import BranchPointError, UsageError
 from kelt.names import shared_branch_id
 from kelt.run_folder import RunFolderError, RunManifest, is_locked, read_manifest
 from kelt.settings import Settings
+from kelt.spool_place import spool_place_of
 
 if TYPE_CHECKING:
     from kelt.local_runs import BranchRecord, LocalRuns
-    from kelt.origins import RemoteRun
+    from kelt.origins.remote import RemoteRun
 
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID")
 
@@ -156,9 +157,10 @@ def required_id(settings: Settings) -> str:
     return settings.run_id
 
 
-def is_shared(branch: BranchRecord) -> bool:
-    """Whether a branch was made by shared writers: its id follows from its name."""
-    return branch.branch_id == shared_branch_id(branch.entity, branch.project, branch.run_id)
+def is_shared(branch: BranchRecord, local: LocalRuns) -> bool:
+    """Whether shared writers write a branch: its id follows from its name, or some did here."""
+    own_id = shared_branch_id(branch.entity, branch.project, branch.run_id)
+    return branch.branch_id == own_id or any(writers_here(local, branch))
 
 
 def writers_here(local: LocalRuns, branch: BranchRecord) -> Iterator[tuple[RunManifest, bool]]:
@@ -167,7 +169,7 @@ def writers_here(local: LocalRuns, branch: BranchRecord) -> Iterator[tuple[RunMa
         folder = local.folder(session)
         try:
             manifest = read_manifest(folder)
-            is_live = session.last_step is None and is_locked(folder)
+            is_live = session.last_step is None and is_locked(spool_place_of(folder))
         except (RunFolderError, OSError):
             continue
         if manifest.label:

@@ -8,28 +8,27 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from kelt.active import ActiveRuns
 from kelt.active_run import Run
-from kelt.branching import check_exclusive, parse_point
+from kelt.branching import check_exclusive
 from kelt.console import Console
-from kelt.errors import DaemonError, StorageError, UsageError
+from kelt.errors import StorageError, UsageError
 from kelt.exit_hooks import Ending, ExitHooks
-from kelt.local_history import LocalHistory
-from kelt.local_runs import BranchRecord, LocalRuns
-from kelt.names import display_name, new_branch_id, new_run_id
-from kelt.origins import Describe, Origin, OriginFinder
-from kelt.records import Opening, RunFacts
-from kelt.remote_runs import asking
-from kelt.row_plans import StepCount
+from kelt.origins.asking import asking
+from kelt.origins.creating import create_disabled
+from kelt.origins.finding import find_origin
+from kelt.origins.origin import Origin
+from kelt.origins.remote import Describe
+from kelt.origins.shared import find_shared_origin
 from kelt.run_config import checked_config
-from kelt.run_facts import merged_facts
+from kelt.run_facts import facts_at_start
+from kelt.run_home import RunHome
+from kelt.run_identity import RunIdentity
 from kelt.session import open_session
 from kelt.settings import Settings, known_variables, load_settings
-from kelt.shared_mode import SharedWriter, let_go, live_writers, writer_of
-from kelt.shared_origins import SharedOriginFinder
+from kelt.shared_mode import SharedWriter, let_go, writer_of
 from kelt.state_dir import StateDirError
 from kelt.unknown_variables import unknown_variables
 
@@ -47,43 +46,6 @@ _NOT_FOR_FORKS = (
     "primary",
 )
 _SETTLE_S = 2.0
-_HOW = {"created": "run", "forked": "fork", "rewound": "rewound run", "resumed": "resumed run"}
-
-
-class OpenedIn:
-    """What the runs of one state folder share.
-
-    Args:
-        settings: where that is.
-        starter: opens further runs.
-    """
-
-    def __init__(self, *, settings: Settings, starter: RunStarter) -> None:
-        self.local: LocalRuns | None = None
-        self.history: LocalHistory | None = None
-        self.place = settings.run_dir or Path.cwd()
-        self._starter = starter
-        if settings.mode != "disabled":
-            self.local = LocalRuns(state_dir=settings.state_dir)
-            self.history = LocalHistory(local=self.local)
-
-    def fork(self, parent: Run, step: int, init: Mapping[str, Any]) -> Run:
-        """Opens a run that leaves `parent` at `step`."""
-        return self._starter.fork(parent, step, init)
-
-    def other_writers(self, run: Run) -> list[str]:
-        """Who else writes a shared run at this time, as far as this host or the upstream knows."""
-        if self.local is None or (branch := self.local.branch(run.immutable_id)) is None:
-            return []
-        ask = self._starter.asking(run.settings)
-        remote = None
-        with contextlib.suppress(DaemonError):
-            remote = None if ask is None else ask(run.id, None)
-        return live_writers(branch, self.local, remote, but=run.writer_id)
-
-    def finished(self, run: Run) -> None:
-        """A run has ended."""
-        self._starter.finished(run)
 
 
 class RunStarter:
@@ -147,7 +109,7 @@ class RunStarter:
             run.config.update(config)
         return run
 
-    def fork(self, parent: Run, step: int, init: Mapping[str, Any]) -> Run:
+    def fork(self, parent: RunIdentity, step: int, init: Mapping[str, Any]) -> Run:
         """Opens a run that leaves an open one; it becomes current.
 
         Raises:
@@ -187,34 +149,30 @@ class RunStarter:
                 settings.state_dir.create()
         except StateDirError as error:
             settings = _unrecorded(settings, console, error)
-        opened_in = OpenedIn(settings=settings, starter=self)
+        home = RunHome(settings=settings, starter=self)
         writer, primacy = writer_of(settings, self._environ)
-        try:
-            origin = self._origin(
-                settings, opened_in, writer, fork_from=fork_from, resume_from=resume_from
-            )
-        except BaseException:
-            let_go(primacy.hold_fd)
-            raise
-        facts = _facts(settings, origin, opened_in.local)
-        origin = replace(origin, branch=replace(origin.branch, name=facts.name or ""))
         session = None
-        if settings.mode != "disabled":
+        with contextlib.ExitStack() as undo:
+            undo.callback(let_go, primacy.hold_fd)
+            origin = _origin(settings, home, writer, fork_from=fork_from, resume_from=resume_from)
+            facts = facts_at_start(settings, origin, home.local)
+            origin = replace(origin, branch=replace(origin.branch, name=facts.name or ""))
             try:
-                session = open_session(
-                    settings=settings,
-                    branch=origin.branch,
-                    opening=origin.opening,
-                    facts=facts,
-                    config=config,
-                    highest_step=origin.steps.highest,
-                    console=console,
-                    started_at=started_at,
-                    sends=not self._is_without_grpc,
-                    hold_fd=primacy.hold_fd,
-                )
+                if settings.mode != "disabled":
+                    session = open_session(
+                        settings=settings,
+                        branch=origin.branch,
+                        opening=origin.opening,
+                        facts=facts,
+                        config=config,
+                        highest_step=origin.steps.highest,
+                        console=console,
+                        started_at=started_at,
+                        sends=not self._is_without_grpc,
+                        hold_fd=primacy.hold_fd,
+                    )
+                    undo.pop_all()
             except StorageError as error:
-                let_go(primacy.hold_fd)
                 settings = _unrecorded(settings, console, error)
         run = Run(
             settings=settings,
@@ -222,16 +180,13 @@ class RunStarter:
             origin=origin,
             facts=facts,
             session=session,
-            lifecycle=opened_in,
+            lifecycle=home,
             config=config,
             started_at=started_at,
         )
-        if session is not None:
-            run.register(is_new_branch=origin.is_new_branch)
-            session.sender.start()
-            console.started(run.label, how=_how(origin), offline=settings.mode == "offline")
-        for warning in filter(None, (origin.warning, primacy.warning)):
-            console.warn(warning)
+        run.begin()
+        if primacy.warning:
+            console.warn(primacy.warning)
         self._active.add(run, make_current=make_current)
         self._hooks.install()
         return run
@@ -242,34 +197,6 @@ class RunStarter:
             self._has_checked_environ = True
             for sentence in unknown_variables(self._environ, known_variables()):
                 console.warn(sentence)
-
-    def _origin(
-        self,
-        settings: Settings,
-        opened_in: OpenedIn,
-        writer: SharedWriter | None,
-        *,
-        fork_from: object | None,
-        resume_from: object | None,
-    ) -> Origin:
-        if opened_in.local is None or opened_in.history is None:
-            return disabled_origin(settings, fork_from=fork_from, resume_from=resume_from)
-        finder = OriginFinder(
-            settings=settings,
-            local=opened_in.local,
-            history=opened_in.history,
-            describe=self.asking(settings),
-            place=opened_in.place,
-        )
-        if writer is None:
-            return finder.find(fork_from=fork_from, resume_from=resume_from)
-        shared = SharedOriginFinder(
-            settings=settings,
-            local=opened_in.local,
-            finder=finder,
-            describe=self.asking(settings),
-        )
-        return shared.find(writer, fork_from=fork_from, resume_from=resume_from)
 
     def asking(self, settings: Settings) -> Describe | None:
         """What asks the upstream; None where it cannot be asked."""
@@ -301,48 +228,20 @@ class RunStarter:
             run.after_fork()
 
 
-def disabled_origin(
-    settings: Settings, *, fork_from: object | None, resume_from: object | None
+def _origin(
+    settings: Settings,
+    home: RunHome,
+    writer: SharedWriter | None,
+    *,
+    fork_from: object | None,
+    resume_from: object | None,
 ) -> Origin:
-    """Where a run that is not recorded stands: only what the arguments say."""
-    what = fork_from if fork_from is not None else resume_from
-    name = "fork_from" if fork_from is not None else "resume_from"
-    point = None if what is None else parse_point(what, name)
-    run_id = settings.run_id or (point.run if point and fork_from is None else new_run_id())
-    branch = BranchRecord(
-        branch_id=new_branch_id(),
-        entity=settings.entity or "",
-        project=settings.project,
-        run_id=run_id,
-        name="",
-        created_at=time.time(),
-    )
-    steps = StepCount(highest=-1 if point is None else point.step)
-    return Origin(opening=Opening(kind="created"), branch=branch, is_new_branch=True, steps=steps)
-
-
-def _facts(settings: Settings, origin: Origin, local: LocalRuns | None) -> RunFacts:
-    """What people see: as given, or inherited, or generated."""
-    given = RunFacts(
-        name=settings.name,
-        notes=settings.notes,
-        group=settings.group,
-        job_type=settings.job_type,
-        tags=settings.tags,
-    )
-    facts = merged_facts(origin.facts, given)
-    if facts.name or origin.opening.kind == "resumed" or settings.shared:
-        return facts  # many writers would each make up a name
-    number = 1 if local is None else local.runs_count() + 1
-    return replace(facts, name=display_name(number))
-
-
-def _how(origin: Origin) -> str:
-    """What was opened, to people."""
-    writer = origin.opening.shared
+    runs = home.known_runs(settings)
+    if runs is None:
+        return create_disabled(settings, fork_from=fork_from, resume_from=resume_from)
     if writer is None:
-        return _HOW[origin.opening.kind]
-    return f"{'primary' if writer.is_primary else 'writer'} {writer.label} of shared run"
+        return find_origin(runs, fork_from=fork_from, resume_from=resume_from)
+    return find_shared_origin(runs, writer, fork_from=fork_from, resume_from=resume_from)
 
 
 def _unrecorded(settings: Settings, console: Console, error: Exception) -> Settings:

@@ -79,7 +79,7 @@ def test_a_child_without_a_free_descriptor_neither_raises_nor_is_silent_and_goes
         for i in range(7):
             kelt.log({"child": i})
         resource.setrlimit(resource.RLIMIT_NOFILE, limit)
-        run._rows._sink._next_try_s = 0.0
+        run._recording._sink._next_try_s = 0.0
         for i in range(7, 10):
             kelt.log({"child": i})
         raise SystemExit(0)

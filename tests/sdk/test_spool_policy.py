@@ -82,7 +82,7 @@ def test_dropped_rows_are_in_neither_the_count_nor_the_summary_and_a_record_tell
     log_until_lost(run)
     run.log({**WIDE, "m000": 99.0})
     run.log({**WIDE, "m000": 99.0}, step=run.step + 3)
-    kept, lost = run._rows.rows, run._session.spool.dropped_rows
+    kept, lost = run._recording.rows.rows, run._session.spool.dropped_rows
     assert lost == 3
     assert run.summary["m000"] == 0.5
     run.finish()
@@ -97,7 +97,7 @@ def test_raise_is_an_error_with_a_name_and_gives_the_step_back(start, contents) 
     run._session.sender.stop()  # it would look for room meanwhile
     with pytest.raises(kelt.SpoolFullError, match="so it was not logged; free some disk"):
         log_for_ever(run)
-    step, rows = run.step, run._rows.rows
+    step, rows = run.step, run._recording.rows.rows
     assert step == rows
     for late in ({**WIDE, "t": "text"}, dict(WIDE)):
         with pytest.raises(kelt.SpoolFullError):
@@ -106,7 +106,7 @@ def test_raise_is_an_error_with_a_name_and_gives_the_step_back(start, contents) 
             run.log(late, step=step + 5)
         with pytest.raises(kelt.SpoolFullError):
             run.log(late, commit=False)
-    assert (run.step, run._rows.rows) == (step, rows)
+    assert (run.step, run._recording.rows.rows) == (step, rows)
     run.finish()
     assert contents(run.dir).steps == list(range(rows))
     assert not losses(contents(run.dir))

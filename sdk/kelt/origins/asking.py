@@ -10,7 +10,7 @@ from kelt.errors import DaemonError
 from kelt.launcher import ensure_daemon
 from kelt.local_history import definition_of
 from kelt.local_runs import ElsewhereState
-from kelt.origins import Describe, RemoteRun
+from kelt.origins.remote import Describe, RemoteRun
 from kelt.settings import Settings
 
 if TYPE_CHECKING:
