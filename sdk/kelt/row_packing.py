@@ -25,35 +25,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kelt.errors import SpoolFullError, UsageError
+from kelt.errors import UsageError
 from kelt.journal.errors import NoSpaceError
-from kelt.journal.spool_segments import InternedSchema
-from kelt.row_plans import Plan, RowEvents, RowSink, StepCount
-from kelt.values import (
-    RESERVED_KEYS,
-    RUNTIME_KEY,
-    STEP_KEY,
-    TIMESTAMP_KEY,
-    checked_key,
-    checked_step,
-    column_of,
-    columns,
-    kind_of_type,
-)
+from kelt.row_mistakes import no_room, own_number, own_step, too_large
+from kelt.row_plans import Plan, RowEvents, RowPlans, RowSink, StepCount
+from kelt.values import RESERVED_KEYS, RUNTIME_KEY, STEP_KEY, TIMESTAMP_KEY, checked_step
 from kelt_proto.v1.rows import (
     FLAG_PARTIAL,
     FLAG_RELATIVE_STEP,
     FLAG_STEP_WENT_DOWN,
     INLINE_SCHEMA_ID,
-    SCHEMAS_MAX,
     STEP_MAX,
-    ColumnKind,
     RowHeader,
-    Schema,
 )
 
-#: Plans that are remembered; past that all are forgotten and found anew through their schemas.
-PLANS_MAX = 1024
 _now = time.time
 _monotonic = time.monotonic
 
@@ -79,10 +64,8 @@ class RowPacker:
         self._wants_every_row = False
         self._lock = threading.RLock()
         self._newest: tuple[int, float, float] | None = None
-        #: By names alone, and then by names and kinds.
-        self._by_keys: dict[tuple[str, ...], Plan] = {}
-        self._plans: dict[tuple[tuple[str, ...], tuple[int, ...]], Plan] = {}
-        self._schema_ids = itertools.count(1)
+        self._plans = RowPlans()
+        self._by_keys = self._plans.by_keys
         self._branch_from(steps)
 
     def _branch_from(self, steps: StepCount) -> None:
@@ -139,7 +122,7 @@ class RowPacker:
     def row_facts(self) -> dict[str, float]:
         """The row's own keys as they stand now: the highest step, and when the newest row was."""
         facts: dict[str, float] = {} if self._highest < 0 else {STEP_KEY: self._highest}
-        rows = [(p.last[0], *p.last[3:]) for p in list(self._plans.values()) if p.last]
+        rows = [(p.last[0], *p.last[3:]) for p in self._plans.all() if p.last]
         newest = max([*rows, *([self._newest] if self._newest else [])], default=None)
         if newest is not None:
             facts |= {TIMESTAMP_KEY: newest[1], RUNTIME_KEY: newest[2]}
@@ -147,7 +130,7 @@ class RowPacker:
 
     def unmerged_rows(self) -> Iterator[tuple[Sequence[str], Sequence[Any], int, int]]:
         """For each plan its newest row, where the summary has not seen it: as for `on_row`."""
-        for plan in list(self._plans.values()):
+        for plan in self._plans.all():
             last = plan.last
             if last is not None and last[0] > plan.merged_seq:
                 plan.merged_seq = last[0]
@@ -180,7 +163,7 @@ class RowPacker:
                 return
             except NoSpaceError as error:
                 self._give_back(number)
-                raise _no_room(error) from error
+                raise no_room(error) from error
             if number > self._highest:  # noqa: PLR1730 # cheaper than max()
                 self._highest = number
             if is_kept:
@@ -202,11 +185,11 @@ class RowPacker:
         values: dict[Any, Any] = dict(data)  # a copy that no other thread changes
         timestamp = runtime = None
         if not RESERVED_KEYS.isdisjoint(values):
-            step = _own_step(values, step)
-            timestamp = _own_number(values, TIMESTAMP_KEY)
-            runtime = _own_number(values, RUNTIME_KEY)
+            step = own_step(values, step)
+            timestamp = own_number(values, TIMESTAMP_KEY)
+            runtime = own_number(values, RUNTIME_KEY)
         number = None if step is None else checked_step(step, STEP_MAX)
-        plan, row = self._planned(values)
+        plan, row = self._plans.plan(values)
         with self._lock:
             before = (self._next_auto(), self._open_step, self._highest, self._auto_flags)
             taken, flags = self._take_step(number, commit=commit)
@@ -221,7 +204,7 @@ class RowPacker:
                 self._write(plan, header, row)
             except NoSpaceError as error:
                 self._go_back(before)
-                raise _no_room(error) from error
+                raise no_room(error) from error
 
     def _give_back(self, number: int) -> None:
         """The automatic step of a row that was not logged is the next one's again."""
@@ -262,7 +245,7 @@ class RowPacker:
             try:
                 is_kept = sink.append_row_with_tail(interned, header, row)
             except ValueError as error:
-                raise _too_large(interned.schema.names, row) from error
+                raise too_large(interned.schema.names, row) from error
         else:
             slots: Sequence[Any] = row
             if plan.nones:
@@ -280,81 +263,3 @@ class RowPacker:
             self._events.on_row(interned.schema.names, row, header.step, sink.seq)
         else:
             plan.last = (sink.seq, header.step, row, header.timestamp, header.runtime)
-
-    def _planned(self, data: dict[Any, Any]) -> tuple[Plan, Sequence[Any]]:
-        """The plan of a row and its values as the columns hold them."""
-        keys, values = tuple(data), tuple(data.values())
-        types = tuple(map(type, values))
-        kinds = [kind_of_type(t) for t in types]
-        if None not in kinds and _fits(values, kinds):
-            names = tuple(checked_key(key, "kelt.log") for key in keys)
-            plan = self._plan(names, tuple(int(kind or 0) for kind in kinds))
-            if not plan.is_inline:
-                if len(self._by_keys) >= PLANS_MAX:
-                    self._by_keys.clear()
-                plan.types = types
-                self._by_keys[keys] = plan
-            return plan, values
-        found = columns(data)
-        plan = self._plan(
-            tuple(name for name, _, _ in found), tuple(int(kind) for _, kind, _ in found)
-        )
-        return plan, [value for _, _, value in found]
-
-    def _plan(self, names: tuple[str, ...], kinds: tuple[int, ...]) -> Plan:
-        plan = self._plans.get((names, kinds))
-        if plan is None:
-            schema_id = next(self._schema_ids)
-            is_inline = schema_id > SCHEMAS_MAX
-            if is_inline:
-                schema_id = 0
-            interned = InternedSchema(Schema(schema_id, names, kinds))
-            plan = Plan(interned=interned, is_inline=is_inline)
-            if not is_inline:
-                plan = self._plans.setdefault((names, kinds), plan)
-        return plan
-
-
-def _fits(values: Sequence[Any], kinds: Sequence[ColumnKind | None]) -> bool:
-    """Whether the integers among the values have room in their slots."""
-    return all(
-        -(2**63) <= value < 2**63
-        for value, kind in zip(values, kinds, strict=True)
-        if kind == ColumnKind.INT
-    )
-
-
-def _own_step(values: dict[Any, Any], step: object) -> object:
-    own = values.pop(STEP_KEY, None)
-    if own is not None and step is not None and own != step:
-        raise UsageError(
-            f"kelt.log: the row says {STEP_KEY!r} is {own!r} and the call says step={step!r}; "
-            "give one of them."
-        )
-    return step if own is None else own
-
-
-def _own_number(values: dict[Any, Any], key: str) -> float | None:
-    if key not in values:
-        return None
-    value = values.pop(key)
-    kind, plain = column_of(value, key)
-    if kind not in {ColumnKind.FLOAT, ColumnKind.INT} or not isinstance(plain, (float, int)):
-        raise UsageError(f"kelt.log: {key!r} is kelt's own and holds seconds, not {value!r}.")
-    return float(plain)
-
-
-def _no_room(error: NoSpaceError) -> SpoolFullError:
-    return SpoolFullError(
-        f"kelt.log: there is no room for this row ({error.reason}), so it was not logged; free "
-        "some disk, raise KELT_SPOOL_BYTES_MAX, or let spool_policy be 'block' or 'drop_counted'."
-    )
-
-
-def _too_large(names: Sequence[str], row: Sequence[Any]) -> UsageError:
-    sizes = [len(v) if isinstance(v, str) else len(repr(v)) for v in row]
-    largest = names[sizes.index(max(sizes))] if sizes else ""
-    return UsageError(
-        f"kelt.log: this row takes more than 8 MiB, and {largest!r} is its largest value; "
-        "log less of it, or save it as a file."
-    )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kelt.journal.spool_segments import InternedSchema
-from kelt_proto.v1.rows import ColumnKind, RowHeader
+from kelt.values import checked_key, columns, kind_of_type
+from kelt_proto.v1.rows import SCHEMAS_MAX, ColumnKind, RowHeader, Schema
+
+#: Rows' names that are remembered; past that all are forgotten and found anew by their kinds.
+KEYS_MAX = 1024
 
 
 class RowSink(Protocol):
@@ -55,6 +60,69 @@ class Plan:
         self.types: tuple[type, ...] = ()
         self.last: tuple[int, int, Sequence[Any], float, float] | None = None
         self.merged_seq = 0
+
+
+class RowPlans:
+    """The plans of a run, found by what its rows look like.
+
+    Attributes:
+        by_keys: by names alone, in the order of the row; a hint, whose `types` must be compared.
+    """
+
+    def __init__(self) -> None:
+        self.by_keys: dict[tuple[str, ...], Plan] = {}
+        self._plans: dict[tuple[tuple[str, ...], tuple[int, ...]], Plan] = {}
+        self._schema_ids = itertools.count(1)
+
+    def all(self) -> list[Plan]:
+        """Those that can be found again."""
+        return list(self._plans.values())
+
+    def plan(self, data: dict[Any, Any]) -> tuple[Plan, Sequence[Any]]:
+        """The plan of a row and its values as the columns hold them.
+
+        Raises:
+            UsageError: a key or value that cannot be logged.
+        """
+        keys, values = tuple(data), tuple(data.values())
+        types = tuple(map(type, values))
+        kinds = [kind_of_type(t) for t in types]
+        if None not in kinds and _fits(values, kinds):
+            names = tuple(checked_key(key, "kelt.log") for key in keys)
+            plan = self._with(names, tuple(int(kind or 0) for kind in kinds))
+            if not plan.is_inline:
+                if len(self.by_keys) >= KEYS_MAX:
+                    self.by_keys.clear()
+                plan.types = types
+                self.by_keys[keys] = plan
+            return plan, values
+        found = columns(data)
+        plan = self._with(
+            tuple(name for name, _, _ in found), tuple(int(kind) for _, kind, _ in found)
+        )
+        return plan, [value for _, _, value in found]
+
+    def _with(self, names: tuple[str, ...], kinds: tuple[int, ...]) -> Plan:
+        plan = self._plans.get((names, kinds))
+        if plan is None:
+            schema_id = next(self._schema_ids)
+            is_inline = schema_id > SCHEMAS_MAX
+            if is_inline:
+                schema_id = 0
+            interned = InternedSchema(Schema(schema_id, names, kinds))
+            plan = Plan(interned=interned, is_inline=is_inline)
+            if not is_inline:
+                plan = self._plans.setdefault((names, kinds), plan)
+        return plan
+
+
+def _fits(values: Sequence[Any], kinds: Sequence[ColumnKind | None]) -> bool:
+    """Whether the integers among the values have room in their slots."""
+    return all(
+        -(2**63) <= value < 2**63
+        for value, kind in zip(values, kinds, strict=True)
+        if kind == ColumnKind.INT
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
