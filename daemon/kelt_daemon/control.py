@@ -237,7 +237,7 @@ def _is_reached(folder: RunFolder, goals: dict[RunFolder, int], *, is_live: bool
 def _goes_on_offline(folder: RunFolder) -> bool:
     """Whether an offline run is being written: one that was finished gave back its lock."""
     is_live = folder.is_live and folder.manifest.mode == "offline"
-    return is_live and not is_lock_free(folder.path)
+    return is_live and not (folder.is_spool_removed or is_lock_free(folder.spool_path))
 
 
 def _refusal(path: Path, reason: str) -> sidecar_pb2.FolderProgress:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import structlog
 
@@ -18,6 +20,7 @@ from kelt_daemon.spool_import import (
     UnknownLoss,
     counted_losses,
     has_spool,
+    remove_spool,
     untold_losses,
 )
 
@@ -64,7 +67,7 @@ class Keeper:
         elif self._was_rebooted:
             await self._watch(None)
         else:
-            probe = self._host.probe(folder.manifest, folder.path)
+            probe = self._host.probe(folder.manifest, folder.spool_path)
             try:
                 await self._watch(probe)
             finally:
@@ -115,7 +118,7 @@ class Keeper:
         """What the writer counts as lost is known before it has room to record it."""
         folder = self._folder
         if is_live:
-            folder.counted_rows = await self._host.in_thread(counted_losses, folder.path)
+            folder.counted_rows = await self._host.in_thread(counted_losses, folder.spool_path)
         if folder.all_lost_rows > self._logged_losses:
             self._logged_losses = folder.all_lost_rows
             log.warning(
@@ -140,7 +143,8 @@ class Keeper:
     def _is_lock_free(self) -> bool:
         """Whether the writer was closed in a living process: it let its lock go a while ago."""
         now_s = anyio.current_time()
-        if not self._host.is_lock_free(self._folder.path):
+        folder = self._folder
+        if not (folder.is_spool_removed or self._host.is_lock_free(folder.spool_path)):
             self._lock_free_since_s = None
             return False
         if self._lock_free_since_s is None:
@@ -230,26 +234,27 @@ class Keeper:
         await self._committer.drain(folder)
         cursor = folder.cursor(folder.writer_id)
         before = cursor.accepted
-        if not has_spool(folder.path):
+        place = folder.spool_path
+        if not has_spool(place):
             self._is_spool_read = True
             self._tell_lost_tail()
             return
-        spool = SpoolImport(
-            folder=folder.path,
-            writer_id=folder.writer_id,
-            after_seq=cursor.accepted,
-            is_live=is_live,
-        )
+        if place != folder.path and self._was_rebooted:
+            # What a power loss took from this machine's disk may be in the copy.
+            await self._offer_all(self._import_of(folder.path, is_live=True), is_removed=False)
+        spool = self._import_of(place, is_live=is_live)
         await self._offer_all(spool, is_removed=is_removed)
         await self._committer.drain(folder)
         self._is_spool_read = self._is_spool_read or not is_live
         if cursor.accepted > before:
             folder.lost_tail = ""  # the spool has mended it
+            if is_live:
+                save_cursors(folder)  # by which its writer may make room (`kelt.durable_hint`)
         if is_removed:
             self._tell_lost_tail()
             await self._tell_untold_losses()
         if is_removed and not folder.is_damaged:
-            await self._host.in_thread(spool.remove_files)
+            await self._host.in_thread(remove_spool, spool, folder.path, place)
         if cursor.accepted > before:
             log.info(
                 "spool_imported",
@@ -257,6 +262,15 @@ class Keeper:
                 folder=folder.path.name,
                 records=cursor.accepted - before,
             )
+
+    def _import_of(self, place: Path, *, is_live: bool) -> SpoolImport:
+        folder = self._folder
+        return SpoolImport(
+            folder=place,
+            writer_id=folder.writer_id,
+            after_seq=folder.cursor(folder.writer_id).accepted,
+            is_live=is_live,
+        )
 
     async def _offer_all(self, spool: SpoolImport, *, is_removed: bool) -> None:
         folder = self._folder
@@ -276,7 +290,7 @@ class Keeper:
     async def _tell_untold_losses(self) -> None:
         """A trainer killed while its disk was full counted losses and had no room to say so."""
         folder = self._folder
-        rows = await self._host.in_thread(untold_losses, folder.path)
+        rows = await self._host.in_thread(untold_losses, folder.spool_path)
         rows -= folder.untold_losses_told
         if rows > 0:
             folder.untold_losses_told += rows

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kelt.run_folder import RunManifest
+from kelt.spool_place import spool_place
 from kelt_daemon.cursors import Cursors
 from kelt_daemon.journal import Journal, NewEntry
 from kelt_daemon.liveness import Goodbye, Life
@@ -125,6 +126,17 @@ class RunFolder:
     def cursor(self, writer_id: bytes) -> WriterCursor:
         """A writer's cursor, made on first sight."""
         return self.writers.setdefault(writer_id, WriterCursor())
+
+    @property
+    def spool_path(self) -> Path:
+        """Where its spool is to be read now: not in the run folder if that is on a network."""
+        return spool_place(self.path, self.manifest, is_here=self.is_on_this_machine)
+
+    @property
+    def is_spool_removed(self) -> bool:
+        """Whether its spool lay apart and is gone, as at the end of a run, with the lock."""
+        lay_apart = self.is_on_this_machine and bool(self.manifest.spool_folder)
+        return lay_apart and self.spool_path == self.path
 
     @property
     def is_held(self) -> bool:

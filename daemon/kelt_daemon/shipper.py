@@ -237,7 +237,7 @@ class Shipper:
                 continue
             is_trainers = batch.writer_id == self._folder.writer_id
             found = (
-                read_range(self._folder.path, batch.first_seq, batch.last_seq)
+                read_range(self._folder.spool_path, batch.first_seq, batch.last_seq)
                 if is_trainers
                 else []
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 from kelt.journal.batches import BatchCutter, CutBatch, cut_live_spool, cut_spool
 from kelt.journal.reader import Damage, read_spool, read_spool_headers
 from kelt.journal.segments import segment_numbers, segment_path
+from kelt.spool_place import remove_spool_folder
 from kelt_daemon.records import encode_loss
 from kelt_proto.v1.frames import Kind
 
@@ -95,6 +96,26 @@ class SpoolImport:
                     path.rename(path.with_name(path.name + _DAMAGED_SUFFIX))
                 else:
                     path.unlink()
+
+
+def remove_spool(spool: SpoolImport, folder: Path, place: Path) -> None:
+    """Once all of it is durable: deletes a spool, and where it lies apart its copy before.
+
+    Args:
+        spool: what was read.
+        folder: the run folder.
+        place: where the spool lies.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if place != folder:
+        # Before: what is left of a removal that was cut short must not be taken for a spool.
+        for number in reversed(segment_numbers(folder, "spool")):
+            segment_path(folder, "spool", number).unlink(missing_ok=True)
+    spool.remove_files()
+    if place != folder:
+        remove_spool_folder(place)
 
 
 def counted_losses(folder: Path) -> int:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from kelt.run_folder import RunFolderError, is_locked, read_manifest
+from kelt.spool_place import spool_place_of
 
 if TYPE_CHECKING:
     from kelt.local_runs import BranchRecord, LocalRuns
@@ -16,7 +17,7 @@ def writer_now(local: LocalRuns, branch: BranchRecord) -> str:
     for session in reversed(branch.sessions):
         folder = local.folder(session)
         try:
-            if session.last_step is None and is_locked(folder):
+            if session.last_step is None and is_locked(spool_place_of(folder)):
                 manifest = read_manifest(folder)
                 if manifest.pid == os.getpid():
                     return "this process"

@@ -20,6 +20,7 @@ from kelt.local_runs import LINEAGE_MAX, BranchRecord, LocalRuns, SessionRef
 from kelt.metric_definitions import MetricDefinition
 from kelt.run_folder import RunFolderError, read_manifest
 from kelt.run_summary import SummaryState
+from kelt.spool_place import spool_place_of
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import DamagedFrameError, Frame, Kind, iter_frames
 from kelt_proto.v1.rows import (
@@ -103,7 +104,7 @@ def _frames(folder: Path, writer_id: bytes, after_seq: int) -> Iterator[tuple[in
                     yield frame.kind, frame.seq, bytes(frame.payload)
             except (DamagedFrameError, DamagedRowError):
                 continue
-    for item in read_spool(folder, after_seq=max(last_seq, after_seq)):
+    for item in read_spool(spool_place_of(folder), after_seq=max(last_seq, after_seq)):
         if isinstance(item, Frame):
             yield item.kind, item.seq, bytes(item.payload)
 
@@ -132,7 +133,7 @@ class LocalHistory:
         session = branch.sessions[-1]
         if session.last_step is not None:
             return session.runtime
-        folder = self._local.folder(session)
+        folder = spool_place_of(self._local.folder(session))
         headers = [header for header in read_spool_headers(folder) if header.first_seq]
         newest = 0.0
         for item in read_spool(folder, after_seq=headers[-1].previous_seq) if headers else ():
@@ -144,7 +145,8 @@ class LocalHistory:
         if session.last_step is not None:
             return session.last_step
         folder = self._local.folder(session)
-        headers = [header for header in read_spool_headers(folder) if header.first_seq]
+        place = spool_place_of(folder)
+        headers = [header for header in read_spool_headers(place) if header.first_seq]
         if headers:
             return headers[-1].step_max
         steps = (

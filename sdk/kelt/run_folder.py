@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -18,8 +19,10 @@ MANIFEST_NAME = "run.json"
 LOCK_NAME = "lock"
 FORMAT = 1
 #: Texts that earlier versions did not write.
-_ADDED = ("folder", "label")
+_ADDED = ("folder", "label", "spool_folder")
 _MANIFEST_BYTES_MAX = 1024 * 1024
+#: How filesystems say that they have no locks, or no server for them.
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
 _TEXT_END = 8192
 _NUMBER_END = 2**62
 _PID_END = 2**31
@@ -50,6 +53,8 @@ class RunManifest:
     folder: str = ""
     #: Of a shared run's writer.
     label: str = ""
+    #: Where its spool lies on its machine if not here (`kelt.spool_place`).
+    spool_folder: str = ""
     format: int = FORMAT
 
 
@@ -69,7 +74,7 @@ def write_manifest(folder: Path, manifest: RunManifest) -> None:
 def _is_sound(manifest: RunManifest) -> bool:
     """Whether each value is of its kind and within reason, so that a message can carry it."""
     for name, value in vars(manifest).items():
-        if name == "folder":  # compared, and never told: a path need not be text
+        if name in {"folder", "spool_folder"}:  # compared, and never told: a path need not be text
             is_fit = isinstance(value, str)
         elif name in {"pid", "pid_start_ticks", "format"}:
             is_fit = type(value) is int and 0 <= value < _NUMBER_END
@@ -124,14 +129,27 @@ def is_original(folder: Path, manifest: RunManifest) -> bool:
 
 
 def take_lock(folder: Path) -> int:
-    """Locks a run folder for the life of its writer; returns the descriptor to keep open."""
+    """Locks a run folder for the life of its writer; returns the descriptor to keep open.
+
+    A filesystem that knows no locks is no reason not to run: whether the writer lives is then
+    told by its process alone.
+    """
     fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            os.close(fd)
+            raise
     return fd
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether some process on this host holds the folder's lock."""
+    """Whether some process on this host holds the folder's lock.
+
+    Raises:
+        OSError: that cannot be known.
+    """
     try:
         fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:

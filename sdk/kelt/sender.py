@@ -2,7 +2,8 @@
 
 Memory is bounded: batches that cannot go out at once are dropped and cut again from the spool's
 files later, from the first record that the daemon does not have. What the daemon has synced to
-disk is deleted from the spool. Nothing that goes wrong here reaches the training; it is said once.
+disk is deleted from the spool; a writer without a stream learns of it from the daemon's note in the
+run folder. Nothing that goes wrong here reaches the training; it is said once.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from pathlib import Path
 
 from kelt.console import Console
 from kelt.daemon_link import DaemonLink, LinkState
+from kelt.durable_hint import DurableHint
 from kelt.history_sample import HistorySample
 from kelt.journal.batches import BatchCutter, CutBatch
 from kelt.journal.reader import Damage, read_spool
 from kelt.journal.sealing import Sealer
 from kelt.journal.spool import SpoolWriter
+from kelt.journal.spool_copy import SpoolCopy
 from kelt.settings import Settings
 from kelt.spool_watch import SpoolWatch
 from kelt_proto.v1.frames import Kind
@@ -31,6 +34,9 @@ FINISHING_LINGER_S = 0.002
 RESEND_AFTER_S = 2.0
 _SEND_TIMEOUT_S = 0.05
 _UNREACHABLE_GRACE_S = 1.0
+_STOP_TIMEOUT_S = 2.0
+#: What a network filesystem may take for the rest of the copy.
+_COPY_TIMEOUT_S = 5.0
 #: After so many attempts in a row the daemon is not waited for at the end.
 _FAILURES_MAX = 3
 
@@ -66,6 +72,7 @@ class Sender:
         console: told what goes wrong.
         sample: fed with the rows that pass, or None.
         sends: whether records go to the daemon, or stay in the spool for it to find.
+        copy: of the spool in the run folder, where it lies elsewhere.
     """
 
     def __init__(
@@ -77,12 +84,15 @@ class Sender:
         console: Console,
         sample: HistorySample | None,
         sends: bool,
+        copy: SpoolCopy | None = None,
     ) -> None:
         self._spool = spool
         self._folder = folder
         self._console = console
         self._sample = sample
-        self._sealer = Sealer(spool=spool, cutter=BatchCutter())
+        self._copy = copy
+        on_sealed = None if copy is None else copy.sealed
+        self._sealer = Sealer(spool=spool, cutter=BatchCutter(), on_sealed=on_sealed)
         self._link: DaemonLink | None = None
         if sends:
             self._link = DaemonLink(
@@ -92,6 +102,10 @@ class Sender:
                 console=console,
                 backlog=lambda: spool.seq - self.state.durable_through,
             )
+        # An offline run's records stay where `kelt sync` finds them.
+        self._hint: DurableHint | None = None
+        if settings.mode == "online":
+            self._hint = DurableHint(folder=folder, writer_id=spool.writer_id)
         self._offline_state = LinkState()
         self._sent_seq = 0
         self._was_connected = False
@@ -167,11 +181,18 @@ class Sender:
             return "the upstream refuses them"  # why was said when it did
         return self.state.upstream_reason.rstrip(".") or "the upstream is away"
 
-    def stop(self, *, timeout_s: float = 2.0) -> None:
+    def stop(self) -> None:
         """Ends the thread after a last round."""
         self._stopping.set()
         self._spool.wants_attention.set()
-        self._thread.join(timeout_s)
+        self._thread.join(_STOP_TIMEOUT_S if self._copy is None else _COPY_TIMEOUT_S)
+
+    @property
+    def is_all_copied(self) -> bool:
+        """Whether the thread has ended and left a whole copy of the spool in the run folder."""
+        if self._copy is None or self._thread.is_alive():
+            return False
+        return self._copy.is_whole and self._sealer.sealed_seq == self._spool.seq
 
     # -- the thread ------------------------------------------------------------------------------
 
@@ -209,8 +230,24 @@ class Sender:
         if now >= self._next_beat:
             self._next_beat = now + BEAT_INTERVAL_S
             self._spool.beat()
+            if self._copy is not None:
+                self._copy.refresh()
         self._watch.look(now, is_last=self._is_finishing or self._stopping.is_set())
         self._send_all()
+        if self._copy is not None:
+            self._write_copy(self._copy, now)
+
+    def _write_copy(self, copy: SpoolCopy, now: float) -> None:
+        copy.release(self._spool.segments[0].number)
+        copy.write(now, is_last=self._stopping.is_set())
+        if copy.problem:
+            self._console.warn_once(
+                "copy",
+                f"the run's copy in {self._folder} cannot be written ({copy.problem}); rows are "
+                "kept on this machine, and it is tried again",
+            )
+        else:
+            self._console.forget("copy")
 
     def _send_all(self) -> None:
         link = self._link
@@ -233,6 +270,9 @@ class Sender:
         if is_connected:
             # Never the segment that the sealer stands in, even where the writer has left it.
             self._spool.release(min(self.state.durable_through, self._sealer.sealed_seq - 1))
+        elif self._hint is not None and len(self._spool.segments) > 1:
+            through = self._hint.through(time.monotonic())
+            self._spool.release(min(through, self._sealer.sealed_seq - 1))
 
     def _go_back_if_stuck(self) -> None:
         """Sends again what the daemon was sent and has not synced for a while.
@@ -258,7 +298,9 @@ class Sender:
         while self._sent_seq < self._sealer.sealed_seq:
             if self._catching_up is None:
                 self._catching_up = cut_sealed(
-                    self._folder, after_seq=self._sent_seq, through_seq=self._sealer.sealed_seq
+                    self._spool.folder,
+                    after_seq=self._sent_seq,
+                    through_seq=self._sealer.sealed_seq,
                 )
             batch = self._unsent or next(self._catching_up, None)
             self._unsent = None

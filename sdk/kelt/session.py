@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from kelt.exit_hooks import Ending
 from kelt.history_sample import HistorySample
 from kelt.journal.errors import NoSpaceError
 from kelt.journal.spool import SpoolWriter
+from kelt.journal.spool_copy import SpoolCopy
 from kelt.local_runs import BranchRecord
 from kelt.names import new_writer_id
 from kelt.progress import progress_bar
@@ -35,6 +36,7 @@ from kelt.run_folder import (
 from kelt.sender import Sender, SendingEnd
 from kelt.settings import Settings
 from kelt.shared_mode import SharedWriter, let_go
+from kelt.spool_place import make_spool_folder, remove_spool_folder
 from kelt.spool_policy import room_policy
 from kelt_proto.v1.frames import Kind
 
@@ -102,8 +104,12 @@ class Session:
         """Ends the background thread, the spool and the lock; the files stay."""
         with contextlib.suppress(KeyboardInterrupt):  # one more of an impatient user
             self.sender.stop()
+        is_copied = self.sender.is_all_copied
         with contextlib.suppress(OSError, ValueError):
             self.spool.close()
+        if is_copied:  # before the lock is given back, so that nobody reads it meanwhile
+            with contextlib.suppress(OSError):
+                remove_spool_folder(self.spool.folder)
         with contextlib.suppress(OSError):
             fcntl.flock(self.lock_fd, fcntl.LOCK_UN)  # a forked child may hold a copy
             os.close(self.lock_fd)
@@ -162,29 +168,35 @@ def open_session(
             f"The run folder {folder} cannot be made ({error.strerror}); "
             "point KELT_DIR or dir= at a folder that can be written."
         ) from error
-    lock_fd = -1
+    lock_fd, place = -1, folder
     try:
-        lock_fd = take_lock(folder)
+        place = make_spool_folder(folder, writer_id, spool_dir=settings.spool_dir)
+        lock_fd = take_lock(place)
         manifest = _manifest(settings, branch, writer_id, now, opening.shared)
+        if place != folder:
+            manifest = replace(manifest, spool_folder=os.fsdecode(place))
         write_manifest(folder, manifest)
         spool = SpoolWriter(
-            folder=folder,
+            folder=place,
             writer_id=writer_id,
             quota_bytes=settings.spool_bytes_max,
             policy=room_policy(settings.spool_policy, block_max_ms=settings.spool_block_max_ms),
         )
-    except (OSError, NoSpaceError) as error:
+    except (OSError, NoSpaceError, StorageError) as error:
         if lock_fd >= 0:
             os.close(lock_fd)
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
         with contextlib.suppress(OSError):  # where nothing can be deleted either
             if settings.run_dir is not None:
                 (runs / name).unlink(missing_ok=True)
             if folder.exists():  # rmtree needs descriptors
                 folder.rmdir()
+        if isinstance(error, StorageError):
+            raise
         reason = error.reason if isinstance(error, NoSpaceError) else error.strerror
         raise StorageError(
-            f"The run cannot be kept in {folder} ({reason}); free some disk, or point KELT_DIR "
+            f"The run cannot be kept in {place} ({reason}); free some disk, or point KELT_DIR "
             "or dir= elsewhere."
         ) from error
     spool.reset_step_max(highest_step)
@@ -199,6 +211,7 @@ def open_session(
         console=console,
         sample=sample,
         sends=sends and settings.mode == "online",
+        copy=None if place == folder else SpoolCopy(folder=folder),
     )
     return Session(
         folder=folder,

@@ -170,4 +170,5 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "spool_bytes_max": _bytes,
     "spool_policy": checked_policy,
     "spool_block_max_ms": checked_block_ms,
+    "spool_dir": _path,
 }

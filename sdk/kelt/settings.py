@@ -76,6 +76,9 @@ class Settings:
     #: then lost, counted, told) or "raise" (`kelt.SpoolFullError`, and the row is not logged).
     spool_policy: str = DROP_COUNTED
     spool_block_max_ms: float = 1000.0
+    #: The folder on a disk of this machine where spools lie apart from their run folders; None:
+    #: where a run folder is on a network filesystem, in /var/tmp or the like.
+    spool_dir: Path | None = None
 
 
 def variable_of(setting: str) -> str:

@@ -92,11 +92,11 @@ class StateDir:
         """
         remedy = "Point KELT_DIR at a folder of your own that can be written."
         for folder in (self.root, self.runs, self.branches, self.names, self.logs):
-            _make_private(folder, "kelt cannot keep its data in", remedy)
+            make_private(folder, "kelt cannot keep its data in", remedy)
         runtime = self.socket.parent
         if runtime != Path(os.path.realpath(self.root)):
             remedy = "Point XDG_RUNTIME_DIR at a folder of your own, or KELT_DIR at a shorter path."
-            _make_private(runtime, "kelt cannot have its socket in", remedy)
+            make_private(runtime, "kelt cannot have its socket in", remedy)
 
 
 def default_state_dir(environ: Mapping[str, str]) -> StateDir:
@@ -157,7 +157,12 @@ def require_own_links(path: Path) -> None:
         left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
 
 
-def _make_private(folder: Path, what: str, remedy: str) -> None:
+def make_private(folder: Path, what: str, remedy: str) -> None:
+    """Makes a folder that is this user's alone, or makes it so.
+
+    Raises:
+        StateDirError: that cannot be; it begins with `what` and ends with `remedy`.
+    """
     try:
         require_own_links(folder)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -192,3 +192,34 @@ def test_what_a_living_forked_child_logs_is_followed(host, reader):
     assert process.returncode == 0
     run = eventually(lambda: (r := reader.run("living"))["state"] == "finished" and r or None)
     assert (run["rows"], run["lost_rows"]) == (11, 0)
+
+
+#: More than twice what its spool may take, in one go: each row may wait for room.
+PAST_ITS_QUOTA = """
+    import os, sys, kelt
+    settings = {"spool_bytes_max": 1 << 20, "spool_policy": "block(20000)"}
+    run = kelt.init("p", id="large", settings=settings)
+    run.log({"who": 0})
+    pid = os.fork()
+    if pid == 0:
+        for n in range(9000):
+            run.log({"who": 1, "n": n} | {f"m{i}": float(i) for i in range(20)})
+        sys.exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    run.finish()
+"""
+
+
+def test_a_forked_child_that_logs_more_than_its_quota_makes_room_as_the_daemon_takes_its_rows(
+    host, server, reader
+):
+    server.stop()  # it has to go by what is synced here, and by nobody's word from afar
+    host.run(PAST_ITS_QUOTA)
+    server.start()
+
+    def is_there():
+        numbers = [row["n"] for row in reader.history("large") if row["who"] == 1]
+        return numbers == list(range(9000)) or None
+
+    assert eventually(is_there)
+    assert reader.run("large")["lost_rows"] == 0

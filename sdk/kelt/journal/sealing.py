@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kelt.journal.batches import BatchCutter, CutBatch
 from kelt.journal.segments import SPOOL_HEADER_BYTES
@@ -28,10 +28,18 @@ class Sealer:
     Args:
         spool: the writer of the same process. Only one sealer may follow it.
         cutter: how batches are cut.
+        on_sealed: told how far a segment is sealed, segment after segment.
     """
 
-    def __init__(self, *, spool: SpoolWriter, cutter: BatchCutter) -> None:
+    def __init__(
+        self,
+        *,
+        spool: SpoolWriter,
+        cutter: BatchCutter,
+        on_sealed: Callable[[SpoolSegment, int], None] | None = None,
+    ) -> None:
         self._spool = spool
+        self._on_sealed = on_sealed
         self._cutter = cutter
         self._seed = crc_seed(spool.writer_id)
         self._segment: SpoolSegment = spool.segments[0]
@@ -77,3 +85,5 @@ class Sealer:
             self.sealed_seq = seq
             if (full := cutter.add(kind, seq, frame)) is not None:
                 yield full
+        if self._on_sealed is not None:
+            self._on_sealed(self._segment, pos)

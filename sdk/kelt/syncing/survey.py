@@ -27,6 +27,7 @@ from kelt.run_folder import (
     pid_start_ticks,
     read_manifest,
 )
+from kelt.spool_place import spool_place_of
 from kelt.state_dir import StateDir
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import Exit, Loss
@@ -250,16 +251,21 @@ def _state(
         return "unknown"
     is_same_boot = manifest.boot_id in {"", boot_id()}
     is_there = pid_start_ticks(int(manifest.pid)) == manifest.pid_start_ticks != 0
-    return "running" if is_locked(path) or (is_same_boot and is_there) else "crashed"
+    if is_same_boot and is_there:
+        return "running"
+    try:
+        return "running" if is_locked(spool_place_of(path)) else "crashed"
+    except OSError:  # a filesystem without locks: the process is not here, and more is not known
+        return "crashed"
 
 
 def _size_bytes(path: Path) -> int:
     """The room that the segments take: they are made larger than what is in them so far."""
     total = 0
-    for stem in ("journal", "spool"):
-        for number in segment_numbers(path, stem):
+    for stem, folder in (("journal", path), ("spool", spool_place_of(path))):
+        for number in segment_numbers(folder, stem):
             try:
-                status = os.stat(segment_path(path, stem, number))  # noqa: PTH116 # blocks too
+                status = os.stat(segment_path(folder, stem, number))  # noqa: PTH116 # blocks too
             except OSError:
                 continue
             total += min(status.st_size, status.st_blocks * 512)
