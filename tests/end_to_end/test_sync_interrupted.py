@@ -59,7 +59,10 @@ def test_a_sync_that_is_killed_in_the_middle_is_gone_on_with(host, server, reade
     *_, totals = [json.loads(line) for line in out.splitlines()]
     assert (totals["runs"], totals["synced"]) == (1, 1), err
     if killed != "client":
-        assert (sync.returncode, totals["rows_sent"]) == (0, ROWS)
+        # What a daemon sent that died before its first report was there when the next one looked.
+        assert sync.returncode == 0
+        assert totals["records_sent"] + totals["records_skipped"] >= ROWS
+        assert killed == "daemon" or totals["rows_sent"] == ROWS
     check_rows(reader)
 
 
