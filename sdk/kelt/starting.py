@@ -61,7 +61,7 @@ class RunStarter:
         self._environ = environ
         self._has_checked_environ = False
         self._inherited: list[Run] = []
-        #: gRPC was loaded before this process was forked: what uses it here may fail or hang.
+        #: This process was forked with gRPC loaded, or loading: what uses it here fails or hangs.
         self._is_without_grpc = False
         self._hooks = ExitHooks(finish_all=self._finish_all, settle=self._settle)
         os.register_at_fork(after_in_child=self._after_fork)
@@ -223,7 +223,10 @@ class RunStarter:
 
     def _after_fork(self) -> None:
         self._inherited = self._active.all
-        self._is_without_grpc = "grpc" in sys.modules
+        # A run's thread may have been loading gRPC: whoever imports that here waits for ever.
+        self._is_without_grpc |= "grpc" in sys.modules or any(
+            run.mode == "online" for run in self._inherited
+        )
         for run in self._active.all:
             run.after_fork()
 
