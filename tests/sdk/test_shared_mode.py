@@ -2,12 +2,18 @@
 
 import fcntl
 import os
+from pathlib import Path
 
 import pytest
 
 import kelt
 from kelt.errors import BranchPointError, SettingsError, UsageError
+from kelt.local_history import LocalHistory
+from kelt.local_runs import ElsewhereState, LocalRuns
 from kelt.names import shared_branch_id
+from kelt.origins.finding import find_origin
+from kelt.origins.known_runs import KnownRuns
+from kelt.origins.remote import RemoteRun
 from kelt.settings import load_settings
 from kelt.shared_mode import SharedWriter, decide_primary, label_of, let_go, require_alone
 
@@ -230,3 +236,77 @@ def test_writers_that_fork_the_same_point_share_the_new_branch():
     assert ids == {shared_branch_id("", "p", "new")}
     with pytest.raises(UsageError, match="exists already"):
         kelt.init("p", id="old", mode="shared", fork_from="new?_step=3")
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_writer_that_joins_a_shared_fork_leaves_what_is_known_of_it():
+    parent = kelt.init("p", id="old", config={"lr": 1})
+    for _ in range(5):
+        parent.log({"x": 1})
+    parent.finish()
+    kelt.init("p", id="new", mode="shared", name="nice", fork_from="old?_step=3").finish()
+    kelt.init("p", id="new", mode="shared", label="b").finish()
+    again = kelt.init("p", id="new", mode="shared", label="c", resume="must")
+    assert (again.step, again.name, dict(again.config)) == (4, "nice", {"lr": 1})
+    again.finish()
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_start_that_was_interrupted_holds_no_primacy(monkeypatch):
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kelt.starting.open_session", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            kelt.init("p", id="r", mode="shared")
+    run = kelt.init("p", id="r", mode="shared")
+    assert run.is_primary
+    run.finish()
+
+
+def remote_run(branch_id, last_step):
+    state = ElsewhereState(last_step=last_step, runtime=0.0, config={}, summary={})
+    return RemoteRun(run_id="r", branch_id=branch_id, name="", state=state)
+
+
+def known_runs(branches, **given):
+    """With an upstream that knows these runs, by name or branch."""
+    settings = load_settings({"project": "p", **given}, os.environ)
+    local = LocalRuns(state_dir=settings.state_dir)
+    return KnownRuns(
+        settings=settings,
+        local=local,
+        history=LocalHistory(local=local),
+        describe=lambda reference, _step: branches.get(reference),
+        place=Path(),
+    )
+
+
+@pytest.mark.usefixtures("offline")
+def test_what_other_hosts_wrote_after_a_rewind_is_asked_for():
+    run = kelt.init("p", id="r", mode="shared", label="a")
+    for _ in range(3):
+        run.log({"x": 1})
+    run.rewind(1)
+    run.finish()
+    branches = {"r": remote_run(run.immutable_id, 200)}
+    resumed = find_origin(known_runs(branches, run_id="r", resume="must"))
+    assert (resumed.branch.branch_id, resumed.steps.highest) == (run.immutable_id, 200)
+    fork = find_origin(known_runs(branches), fork_from="r?_step=150")
+    assert (fork.opening.point.branch_id, fork.opening.point.step) == (run.immutable_id, 150)
+
+
+@pytest.mark.usefixtures("offline")
+def test_a_branch_that_has_not_arrived_is_newer_than_what_the_upstream_says():
+    run = kelt.init("p", id="r", mode="shared", label="a")
+    for _ in range(3):
+        run.log({"x": 1})
+    run.finish()
+    branches = {"r": remote_run("ordinary", 200)}
+    resume = {"run_id": "r", "resume": "must"}
+    assert find_origin(known_runs(branches, **resume)).branch.branch_id == run.immutable_id
+    fork = find_origin(known_runs(branches), fork_from="r?_step=1")
+    assert fork.opening.point.branch_id == run.immutable_id
+    arrived = {**branches, run.immutable_id: remote_run(run.immutable_id, 2)}
+    assert find_origin(known_runs(arrived, **resume)).branch.branch_id == "ordinary"
