@@ -250,3 +250,21 @@ def test_a_fork_of_a_shared_run_has_the_rows_of_all_writers(stand: Stand) -> Non
     run = stand.run("child")
     assert (run["rows"], run["labels"], run["problems"]) == (3, ["rank_1", "rank_2"], [])
     assert [row["label"] for row in stand.rows("child")] == ["rank_1", "rank_2", ""]
+
+
+@pytest.mark.parametrize("parts", [1, 9])
+def test_pages_of_any_size_hold_what_one_page_holds(stand: Stand, parts: int) -> None:
+    """Also of rows of many parts, of keys that few rows have, and of ranges without a row."""
+    streams = [writer(number, rows=0) for number in (1, 2)]
+    for number, stream in enumerate(streams):
+        for step in range(0, 30, number + 1):
+            for part in range(parts):
+                stream.row(step, {f"p{part}": step} | ({"rare": 1} if step % 14 == 0 else {}))
+    stand.push([batch for stream in streams for batch in stream.batches()])
+    for asked in ({}, {"metrics": ["rare"]}, {"step_max": 11}, {"step_min": 7}):
+        whole = stand.rows("run", **asked)
+        for limit in (3, 7):
+            assert stand.rows("run", limit=limit, **asked) == whole
+    assert len(stand.rows("run")) == 45
+    assert len(stand.rows("run", metrics=["rare"])) == 6
+    assert (stand.rows("run", step_max=-1), stand.rows("run", step_min=30)) == ([], [])

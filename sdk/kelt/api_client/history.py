@@ -94,7 +94,8 @@ def read_joined_rows(getter: Getter, route: str, query: HistoryQuery) -> Iterato
     """
     if len([key for key in query.keys or () if key not in ROW_FACTS]) == 1:
         return read_rows(getter, route, query)  # joining brings no key together with another
-    whole = replace(query, keys=None, samples=None)
+    page_rows = query.page_rows if query.samples is None else PAGE_ROWS_MAX
+    whole = replace(query, keys=None, samples=None, page_rows=page_rows)
     found = (
         query.row(item)
         for item in _joined(_items(getter, route, whole))

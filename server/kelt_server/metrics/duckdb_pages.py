@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -28,6 +28,8 @@ _SCHEMA = pa.schema(
         ("cells", pa.list_(_CELL)),
     ]
 )
+#: That most rows have at most.
+_PARTS_PER_ROW = 4
 _ORDER = "step, position, rank, relative, first_seq"
 
 
@@ -74,16 +76,41 @@ def _row_keys(
     request: PageRequest,
     metrics: Sequence[int | None] | None,
 ) -> pa.Table:
-    after = request.after
+    """Looks at the next steps first: to merge all rows that follow, for each page, takes long."""
+    if request.samples is None:
+        keys = _keys_within(cursor, replace(request, step_max=_near(cursor, request)), metrics)
+        if len(keys) > request.limit:
+            return keys
+    return _keys_within(cursor, request, metrics)
+
+
+def _near(cursor: duckdb.DuckDBPyConnection, request: PageRequest) -> int | None:
+    """A step up to which there are rows enough, unless they have many parts or lack the keys."""
+    parts = (request.limit + 1) * _PARTS_PER_ROW
+    steps = f"""SELECT t.step + s.shift AS step FROM rows t {duckdb_schema.JOIN_SPANS}
+        {_where(request)} ORDER BY step LIMIT {parts}"""  # noqa: S608 # integers of our own
+    ((highest,),) = cursor.execute(f"SELECT max(step) FROM ({steps})").fetchall()  # noqa: S608
+    return request.step_max if highest is None else int(highest)
+
+
+def _where(request: PageRequest) -> str:
     step_min = request.step_min
-    if after is not None:
-        step_min = after.step if step_min is None else max(step_min, after.step)
+    if request.after is not None:
+        step_min = request.after.step if step_min is None else max(step_min, request.after.step)
     limits = []
     if step_min is not None:
         limits.append(f"t.step + s.shift >= {int(step_min)}")
     if request.step_max is not None:
         limits.append(f"t.step + s.shift <= {int(request.step_max)}")
-    where = "WHERE " + " AND ".join(limits) if limits else ""
+    return "WHERE " + " AND ".join(limits) if limits else ""
+
+
+def _keys_within(
+    cursor: duckdb.DuckDBPyConnection,
+    request: PageRequest,
+    metrics: Sequence[int | None] | None,
+) -> pa.Table:
+    after, where = request.after, _where(request)
     keys = duckdb_schema.ROW_KEYS.format(where=where)
     sql = f"SELECT * FROM ({keys}) k"  # noqa: S608 # integers of our own
     if metrics:
