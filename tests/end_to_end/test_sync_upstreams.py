@@ -38,6 +38,8 @@ def test_what_one_upstream_has_says_nothing_of_another(host, server, second, rea
     first_try, totals, _ = synced(host, folder)
     assert (first_try["off"]["sent"], first_try["off"]["rows"]) == (202, 200)
 
+    _, planned, _ = synced(host, folder, "--dry-run", "--upstream", second.url)
+    assert (planned["records_sent"], planned["rows_sent"]) == (202, 200)
     runs, totals, _ = synced(host, folder, "--upstream", second.url)
     assert runs["off"] | {"path": ""} == {
         "path": "", "entity": runs["off"]["entity"], "project": "p", "run_id": "off",

@@ -48,22 +48,22 @@ def _rows(plan: SyncPlan, *, status: Mapping[str, Any] | None, now: float) -> li
             f"{run.waiting.rows:,}",
             f"{run.waiting.records:,}",
             size(run.size_bytes),
-            _reason(run, status),
+            _reason(run, status, target=plan.upstream or run.upstream),
         ]
         for run in plan.runs
     ]
 
 
-def _reason(run: RunOnDisk, status: Mapping[str, Any] | None) -> str:
+def _reason(run: RunOnDisk, status: Mapping[str, Any] | None, *, target: str) -> str:
     lost = f"{count(run.waiting.lost_rows, 'row')} lost; " if run.waiting.lost_rows else ""
-    return lost + (run.problem or _waits_for(run, status))
+    return lost + (run.problem or _waits_for(run, status, target=target))
 
 
-def _waits_for(run: RunOnDisk, status: Mapping[str, Any] | None) -> str:
+def _waits_for(run: RunOnDisk, status: Mapping[str, Any] | None, *, target: str) -> str:
     if not run.is_waiting:
         return "upstream already, it seems"
-    if run.is_held:
-        return "offline, until synced"
+    if run.is_held or target != run.upstream:
+        return "offline, until synced" if run.is_held else "not sent there yet"
     if status is None:
         return "no daemon runs"
     for known in status["runs"]:

@@ -129,7 +129,7 @@ def plan_sync(
     """
     missing: list[Path] = []
     if paths is None:
-        found = survey_all(settings.state_dir)
+        found = survey_all(settings.state_dir, upstream=upstream)
     else:
         folders: dict[Path, None] = {}
         for path in paths:
@@ -137,7 +137,7 @@ def plan_sync(
             folders |= dict.fromkeys(inside)
             if not inside:
                 missing.append(path)
-        found = [survey(path, state_dir=settings.state_dir) for path in folders]
+        found = [survey(path, state_dir=settings.state_dir, upstream=upstream) for path in folders]
     takes_all = paths is not None if include_synced is None else include_synced
     # Another upstream than the one that is known to have them may have none of them.
     runs = [
@@ -147,7 +147,7 @@ def plan_sync(
         or run.is_waiting
         or run.problem
         or (live and run.state in {"running", "unknown"})
-        or (upstream and upstream != run.upstream)
+        or upstream not in {"", run.upstream}
     ]
     return SyncPlan(
         runs=tuple(runs), missing=tuple(missing), upstream=upstream, live=live, wait_s=wait_s
@@ -192,7 +192,7 @@ def run_sync(
             broken = killed  # killed in the middle: another one goes on where it stood
             continue
         break
-    runs = tuple(counted(run) for run in _runs_of(plan, watch))
+    runs = tuple(counted(run, is_last=True) for run in _runs_of(plan, watch))
     failure = watch.failure()
     error = failure.sentence if failure is not None else _failed_sentence(runs)
     if broken is not None:
@@ -301,14 +301,14 @@ def _runs_of(plan: SyncPlan, watch: SyncWatch) -> list[SyncedRun]:
 class _RowCounts:
     """How many rows there are among what was sent, as the files tell.
 
-    Counted where it was not known before it was sent, and once a run is through.
+    Counted where it was not known before it was sent, and once a run is through or given up.
     """
 
     def __init__(self, plan: SyncPlan) -> None:
         self._surveyed = {run.path: run for run in plan.runs}
         self._counted: dict[tuple[Path, int, int], int] = {}
 
-    def __call__(self, run: SyncedRun) -> SyncedRun:
+    def __call__(self, run: SyncedRun, *, is_last: bool = False) -> SyncedRun:
         """The run with its rows."""
         known = self._surveyed.get(run.path)
         if not run.sent or known is None:
@@ -316,7 +316,8 @@ class _RowCounts:
         through = known.committed + known.waiting.records
         if (known.committed, through) == (run.skipped, run.committed):
             return replace(run, rows=known.waiting.rows)
-        return replace(run, rows=self._count(run)) if run.is_synced or run.error else run
+        is_through = is_last or run.is_synced or run.error
+        return replace(run, rows=self._count(run)) if is_through else run
 
     def _count(self, run: SyncedRun) -> int:
         key = (run.path, run.skipped, run.committed)

@@ -111,15 +111,22 @@ def _is_run(path: Path) -> bool:
     return (path / MANIFEST_NAME).exists()
 
 
-def survey_all(state_dir: StateDir) -> list[RunOnDisk]:
+def survey_all(state_dir: StateDir, *, upstream: str = "") -> list[RunOnDisk]:
     """The run folders that this state folder knows, in the order of their names."""
     entries = sorted(state_dir.runs.iterdir()) if state_dir.runs.is_dir() else []
     paths = [path.resolve() for path in entries if _is_run(path)]
-    return [survey(path, state_dir=state_dir) for path in dict.fromkeys(paths)]
+    unique = dict.fromkeys(paths)
+    return [survey(path, state_dir=state_dir, upstream=upstream) for path in unique]
 
 
-def survey(path: Path, *, state_dir: StateDir) -> RunOnDisk:
-    """What a run folder holds and what of it waits."""
+def survey(path: Path, *, state_dir: StateDir, upstream: str = "") -> RunOnDisk:
+    """What a run folder holds and what of it waits.
+
+    Args:
+        path: the run folder.
+        state_dir: whose daemon has sent, or will send it.
+        upstream: where it shall go, if not where it goes already.
+    """
     try:
         manifest = read_manifest(path)
         writer_id = str(manifest.writer_id)
@@ -127,7 +134,10 @@ def survey(path: Path, *, state_dir: StateDir) -> RunOnDisk:
         replays = state_dir.root / REPLAYS_NAME
         home = home_of(path, manifest, machine_id=machine, replays=replays)
         hint = _hint(home)
-        committed = _number(hint.get("committed"), writer_id)
+        destination = (read_destination(home) or manifest.upstream).rstrip("/")
+        # What one upstream has says nothing of another.
+        is_moved = upstream not in {"", destination}
+        committed = 0 if is_moved else _number(hint.get("committed"), writer_id)
         waiting, goodbye = _read(path, committed)
     except (RunFolderError, KeltError, OSError, ValueError) as error:
         return RunOnDisk(path=path, problem=f"{error}. Mend or remove it.")
@@ -139,7 +149,7 @@ def survey(path: Path, *, state_dir: StateDir) -> RunOnDisk:
         entity=str(manifest.entity),
         project=str(manifest.project),
         run_id=str(manifest.run_id),
-        upstream=(read_destination(home) or str(manifest.upstream)).rstrip("/"),
+        upstream=destination,
         mode=str(manifest.mode),
         hostname=str(manifest.hostname),
         started_at=float(manifest.started_at),

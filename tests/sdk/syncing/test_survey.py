@@ -75,6 +75,8 @@ def test_what_is_lost_is_said_and_what_the_hint_has_is_not_waiting(state_dir):
     (path / "cursors.json").write_text(json.dumps(hint))
     found = survey(path, state_dir=state_dir)
     assert (found.is_waiting, found.committed, found.waiting.records) == (False, 12, 0)
+    moved = survey(path, state_dir=state_dir, upstream="http://other")
+    assert (moved.is_waiting, moved.committed, moved.waiting.records) == (True, 0, 12)
     # The daemon's own word, such as how the run ended, waits as well.
     hint["durable"]["ab" * 16] = 1
     (path / "cursors.json").write_text(json.dumps(hint))
