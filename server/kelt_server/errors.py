@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class KeltServerError(Exception):
     """Base of everything below; its text is a sentence for people."""
@@ -9,6 +11,16 @@ class KeltServerError(Exception):
 
 class StartError(KeltServerError):
     """The server cannot start; the sentence says why and what to do. Exit code 1."""
+
+
+class NewerStoreError(StartError):
+    """A store that a newer kelt wrote: no damage, so it is left as it is."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} was written by a newer kelt; start that version again, or choose another "
+            "folder with --dir"
+        )
 
 
 class StoreError(KeltServerError):

@@ -88,12 +88,18 @@ def open_stores(config: ServerConfig) -> Stores:
         damaged,
     )
     metrics_damaged = _noted(config.metrics_path)
-    metrics = _opened(
-        lambda: open_store(config.metrics_path, memory_bytes_max=config.metrics_memory_bytes_max),
-        config.metrics_path,
-        [(".wal",), ("", ".wal")],
-        metrics_damaged,
-    )
+    try:
+        metrics = _opened(
+            lambda: open_store(
+                config.metrics_path, memory_bytes_max=config.metrics_memory_bytes_max
+            ),
+            config.metrics_path,
+            [(".wal",), ("", ".wal")],
+            metrics_damaged,
+        )
+    except StartError:
+        catalog.close()
+        raise
     if metrics_damaged:
         catalog.renew_identity()
     return Stores(catalog, metrics, (*earlier, *damaged, *metrics_damaged))

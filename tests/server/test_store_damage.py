@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 from random import Random
 
@@ -13,8 +14,10 @@ import pytest
 from server.stand import Stand
 from server.streams import Stream, simple_run
 
-from kelt_server.errors import StoreError
+from kelt_server.config import ServerConfig
+from kelt_server.errors import StartError, StoreError
 from kelt_server.metrics import duckdb_store
+from kelt_server.stores import open_stores
 
 ROWS = 6000
 FLIPS = int(os.environ.get("KELT_TORTURE_STORE_FLIPS", "6"))
@@ -130,3 +133,27 @@ def test_damage_met_while_reading_is_noted_and_the_next_start_sets_the_file_asid
         assert stand.stores.catalog.server_id != first_id or stand.stores.damaged
         assert fill_again(stand, stream) == list(range(ROWS))
     assert not duckdb_store.damage_note(path).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "connect", "statement"),
+    [
+        ("catalog.sqlite", sqlite3.connect, "UPDATE alembic_version SET version_num = '0999'"),
+        ("metrics.duckdb", duckdb.connect, "UPDATE meta SET format = 999"),
+    ],
+)
+def test_what_a_newer_kelt_wrote_is_no_damage_and_stops_the_start(
+    tmp_path, name, connect, statement
+):
+    config = ServerConfig(folder=tmp_path)
+    open_stores(config).close()
+    connection = connect(str(tmp_path / name))
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    files = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(
+        StartError, match=rf"{name} was written by a newer kelt; start that version"
+    ):
+        open_stores(config)
+    assert sorted(path.name for path in tmp_path.iterdir()) == files

@@ -7,12 +7,14 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from kelt_server.catalog.migrations.versions import NEWEST_REVISION
 from kelt_server.catalog.sql_catalog import SqlCatalog
-from kelt_server.errors import StoreError
+from kelt_server.errors import KeltServerError, NewerStoreError, StoreError
 
 _BUSY_TIMEOUT_MS = 10_000
 
@@ -21,7 +23,8 @@ def open_catalog(path: Path) -> SqlCatalog:
     """Opens or makes the file and brings its schema up to date.
 
     Raises:
-        StoreError: it is damaged, or of a newer kelt.
+        StoreError: it is damaged.
+        NewerStoreError: a newer kelt wrote it.
     """
     engine = create_engine(f"sqlite:///{path}")
     event.listen(engine, "connect", _on_connect)
@@ -34,7 +37,7 @@ def open_catalog(path: Path) -> SqlCatalog:
         engine.dispose()
         cause = getattr(error, "orig", None) or error
         raise StoreError(f"{path} cannot be opened: {cause}") from error
-    except StoreError:
+    except KeltServerError:
         engine.dispose()
         raise
 
@@ -53,6 +56,10 @@ def _check(engine: Engine, path: Path) -> None:
         found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
     if found != "ok":
         raise StoreError(f"{path} is damaged: {found}")
+    with engine.connect() as connection:
+        revision = MigrationContext.configure(connection).get_current_revision() or ""
+    if revision.isdecimal() and revision > NEWEST_REVISION:
+        raise NewerStoreError(path)
 
 
 def _on_connect(connection: Any, _record: Any) -> None:

@@ -19,7 +19,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from kelt_server.errors import StoreError
+from kelt_server.errors import NewerStoreError, StoreError
 from kelt_server.ingest.apply import RoutedBlock
 from kelt_server.metrics import duckdb_pages, duckdb_schema
 from kelt_server.metrics.duckdb_names import raw_name, read_names, text_of
@@ -44,7 +44,8 @@ def open_store(path: Path, *, memory_bytes_max: int) -> DuckDBStore:
     """Opens or makes the file.
 
     Raises:
-        StoreError: it is damaged, held by another process, or of a newer kelt.
+        StoreError: it is damaged, or held by another process.
+        NewerStoreError: a newer kelt, or a newer DuckDB, wrote it.
     """
     try:
         connection = duckdb.connect(str(path))
@@ -55,6 +56,8 @@ def open_store(path: Path, *, memory_bytes_max: int) -> DuckDBStore:
         found = connection.execute("SELECT max(format) FROM meta").fetchone()
         if found is None or found[0] is None:
             connection.execute("INSERT INTO meta VALUES (?)", [duckdb_schema.FORMAT])
+        elif found[0] > duckdb_schema.FORMAT:
+            raise NewerStoreError(path)
         elif found[0] != duckdb_schema.FORMAT:
             raise StoreError(
                 f"{path} has format {found[0]}, this kelt reads {duckdb_schema.FORMAT}"
@@ -64,6 +67,8 @@ def open_store(path: Path, *, memory_bytes_max: int) -> DuckDBStore:
                 connection.execute(f"SELECT bit_xor(hash(t)) FROM {table} t").fetchall()  # noqa: S608
         return DuckDBStore(connection, path=path)
     except duckdb.Error as error:
+        if "newer version of DuckDB" in str(error):  # never from damage: the header has a checksum
+            raise NewerStoreError(path) from error
         raise StoreError(f"{path} cannot be opened: {_first_line(error)}") from error
 
 
