@@ -33,7 +33,7 @@ from kelt.state_dir import StateDirError
 from kelt.unknown_variables import unknown_variables
 
 #: Arguments of `kelt.init` whose setting has another name.
-SETTING_OF = {"id": "run_id", "dir": "run_dir"}
+_SETTING_OF = {"id": "run_id", "dir": "run_dir"}
 _NOT_FOR_FORKS = (
     "fork_from",
     "resume_from",
@@ -115,7 +115,7 @@ class RunStarter:
         Raises:
             UsageError: an argument that cannot be.
         """
-        named = {SETTING_OF.get(key, key): value for key, value in init.items()}
+        named = {_SETTING_OF.get(key, key): value for key, value in init.items()}
         config = named.pop("config", None)
         for key in _NOT_FOR_FORKS:
             if named.pop(key, None) is not None:
