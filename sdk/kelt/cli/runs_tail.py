@@ -97,8 +97,9 @@ class Tail:
     def _note_changes(self, before: Run, now: Run) -> None:
         if now.immutable_id != before.immutable_id and now.lineage:
             step = now.lineage[0].fork_step
-            note(f"{now.id} goes on from step {step} on a new branch, {now.immutable_id}.")
-            if step < self._seen_step:
+            where = "" if step is None else f" from step {step}"
+            note(f"{now.id} goes on{where} on a new branch, {now.immutable_id}.")
+            if step is not None and step < self._seen_step:
                 self._seen_step, self._seen_rows = step, set()
         if (went_down := now.raw["rows_step_went_down"]) > self._went_down:
             came = count(went_down - self._went_down, "row")
