@@ -6,6 +6,7 @@ Exit codes: 0 it was told to stop or idle, 1 the folder cannot be used, 3 anothe
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import resource
 import sys
@@ -20,6 +21,8 @@ _NO_LISTENING = (
     "their own."
 )
 EXIT_ALREADY_RUNNING = 3
+#: Each live run takes three descriptors (process, journal, connection), and 1,024 is a usual limit.
+_OPEN_FILES_MAX = 32_768
 
 
 def main(arguments: list[str]) -> int:
@@ -38,6 +41,7 @@ def main(arguments: list[str]) -> int:
     os.umask(0o077)
     # Keys are held in memory: no image of it on a disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _allow_open_files()
     if listen := os.environ.get("KELT_DAEMON_LISTEN"):
         print(_NO_LISTENING.format(listen[:100]), file=sys.stderr)  # noqa: T201 # as below
         return EXIT_UNUSABLE
@@ -55,6 +59,15 @@ def main(arguments: list[str]) -> int:
         print(f"The daemon cannot run: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_UNUSABLE
     return 0
+
+
+def _allow_open_files() -> None:
+    """As many as a thousand runs and more need, where the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

@@ -66,14 +66,23 @@ class GroupCommitter:
         self.unsynced_bytes += added_bytes
         self._submitted.notify()
 
+    def has_room(self, folder: RunFolder, writer_id: bytes) -> bool:
+        """Whether more may be taken from a writer.
+
+        Not while its journal fails: what waits for one bad disk must not fill the room of all.
+        """
+        config, cursor = self._config, folder.cursor(writer_id)
+        return (
+            folder not in self._retry_at_s
+            and cursor.unsynced_bytes <= config.unsynced_writer_bytes_max
+            and self.unsynced_bytes <= config.unsynced_total_bytes_max
+        )
+
     async def wait_room(self, folder: RunFolder, writer_id: bytes) -> None:
         """Until more may be taken from a writer's stream."""
-        config, cursor = self._config, folder.cursor(writer_id)
+        cursor = folder.cursor(writer_id)
         is_held = False
-        while (
-            cursor.unsynced_bytes > config.unsynced_writer_bytes_max
-            or self.unsynced_bytes > config.unsynced_total_bytes_max
-        ):
+        while not self.has_room(folder, writer_id):
             self.held_back += not is_held
             cursor.held_back += not is_held
             is_held = True

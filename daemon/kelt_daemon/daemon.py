@@ -157,16 +157,19 @@ class Daemon:
                 await control.stop_asked.wait()
             finally:
                 self._on_stopping()
+                is_all_durable = False
                 with anyio.CancelScope(shield=True), anyio.move_on_after(config.exit_s):
                     discovery.stop()
                     ingest.stop()
                     with anyio.move_on_after(config.drain_s):
                         await _drain(committer)
+                    # Now: with its stream ended, a living writer's spool may be read once more.
+                    is_all_durable = committer.is_idle
                     await server.stop(grace=1.0)
                     for folder in registry.folders.values():
                         if not folder.problem:
                             save_cursors(folder)
-            log.info("daemon_stopped", is_all_durable=committer.is_idle)
+            log.info("daemon_stopped", is_all_durable=is_all_durable)
             tasks.cancel_scope.cancel()
 
     def _take_key(self, registry: Registry, environ: Mapping[str, str]) -> None:

@@ -29,6 +29,7 @@ from kelt.state_dir import is_private
 log = structlog.get_logger()
 _NONCE_BYTES = 16
 _SAY_S = 1.0
+_PAUSE_S = 0.1
 _Handler = Any  # grpc.RpcMethodHandler: its stubs do not know that it is generic
 
 
@@ -82,9 +83,23 @@ async def serve_door(
             except (OSError, anyio.BrokenResourceError):
                 return  # it went away
 
-    async with await anyio.create_unix_listener(path, mode=0o600) as listener:
+    async with (
+        await anyio.create_unix_listener(path, mode=0o600) as listener,
+        anyio.create_task_group() as callers,
+    ):
         task_status.started()
-        await listener.serve(answer)
+        is_told = False
+        while True:
+            try:
+                caller = await listener.accept()
+            except anyio.BrokenResourceError as error:  # too many open files: who calls waits
+                if not is_told:
+                    log.warning("door_failed", reason=str(error.__cause__))
+                is_told = True
+                await anyio.sleep(_PAUSE_S)
+            else:
+                is_told = False
+                callers.start_soon(answer, caller)
 
 
 def _answer(caller_uid: int | None, own_uid: int, tokens: Tokens) -> bytes:

@@ -17,6 +17,7 @@ CallRefusedError     a caller is told why what it asked for is not done
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 
 
 class DaemonError(Exception):
@@ -114,3 +115,23 @@ class CallRefusedError(DaemonError):
     def __init__(self, refusal: Refusal, message: str) -> None:
         super().__init__(message)
         self.refusal = refusal
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """The first error in a group of them."""
+    while getattr(error, "exceptions", None):
+        error = error.exceptions[0]  # type: ignore[attr-defined] # a group of task errors
+    return error
+
+
+def sentence_of(error: BaseException, path: Path) -> str:
+    """What keeps a run folder from being used, for people."""
+    error = cause_of(error)
+    if isinstance(error, OSError):
+        return (
+            f"{path} cannot be used ({error.strerror or error}); mend that, then run `kelt sync`."
+        )
+    return (
+        f"{path} could not be handled ({type(error).__name__}: {error}); nothing was deleted. "
+        "Run `kelt sync` to try again."
+    )

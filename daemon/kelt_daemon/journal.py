@@ -114,7 +114,6 @@ class Journal:
         self.folder = folder
         self.segments = segments
         self.usage = usage or JournalUsage()
-        self.usage.add(self.used_bytes)
         #: How often an open segment was found deleted, moved or cut short.
         self.segments_rescued = 0
         #: What such a segment held: to be written before anything else.
@@ -132,15 +131,22 @@ class Journal:
         Where that fails, it is written again into a new segment, like everything whose sync fails.
 
         Raises:
-            OSError: that failed too.
+            OSError: that failed too; nothing of the journal counts in `usage` then.
         """
+        self.usage.add(self.used_bytes)
         written = [segment for segment in self.segments if segment.entries]
-        if not written:
-            return
         try:
-            self.filesystem.sync_file(written[-1].path)
+            if written:
+                self._sync_again(written[-1])
         except OSError:
-            self._rewrite(written[-1])
+            self.usage.add(-self.used_bytes)
+            raise
+
+    def _sync_again(self, segment: Segment) -> None:
+        try:
+            self.filesystem.sync_file(segment.path)
+        except OSError:
+            self._rewrite(segment)
 
     def _rewrite(self, segment: Segment) -> None:
         raw = self.filesystem.read(segment.path, 0, segment.end_bytes)

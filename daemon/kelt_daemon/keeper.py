@@ -72,6 +72,7 @@ class Keeper:
                 await self._watch(probe)
             finally:
                 probe.close()
+        await self._committer.drain(folder)
         await self._host.in_thread(folder.journal.close)
         folder.is_live = False
         folder.is_over = True
@@ -275,17 +276,22 @@ class Keeper:
     async def _offer_all(self, spool: SpoolImport, *, is_removed: bool) -> None:
         folder = self._folder
         while True:
+            # Before, and again once it is its turn: a thousand spools must not be read at once.
+            await self._committer.wait_room(folder, folder.writer_id)
             async with self._reading:
+                if not self._committer.has_room(folder, folder.writer_id):
+                    continue
                 pieces = await self._host.in_thread(self._take, spool)
+                for piece in pieces:
+                    if isinstance(piece, CutBatch):
+                        folder.offer(
+                            folder.writer_id, piece.first_seq, piece.last_seq, piece.frames
+                        )
+                    elif is_removed:
+                        folder.assert_unknown_loss(piece.reason)
+                self._committer.submit(folder)
             if not pieces:
                 return
-            for piece in pieces:
-                if isinstance(piece, CutBatch):
-                    folder.offer(folder.writer_id, piece.first_seq, piece.last_seq, piece.frames)
-                elif is_removed:
-                    folder.assert_unknown_loss(piece.reason)
-            self._committer.submit(folder)
-            await self._committer.wait_room(folder, folder.writer_id)
 
     async def _tell_untold_losses(self) -> None:
         """A trainer killed while its disk was full counted losses and had no room to say so."""

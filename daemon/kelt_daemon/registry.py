@@ -7,7 +7,6 @@ appear in it or its upstream turns out to be another server.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,8 +20,8 @@ from kelt.run_folder import MANIFEST_NAME
 from kelt_daemon.bounds import host_bounds
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
-from kelt_daemon.cursors import release, spool_signature
-from kelt_daemon.errors import DaemonError, FolderProblemError
+from kelt_daemon.cursors import release
+from kelt_daemon.errors import DaemonError, FolderProblemError, cause_of, sentence_of
 from kelt_daemon.filesystem import Filesystem
 from kelt_daemon.folder_loading import checked_manifest, load_folder
 from kelt_daemon.heartbeats import beat_for
@@ -32,10 +31,9 @@ from kelt_daemon.keeper import Keeper
 from kelt_daemon.links import UpstreamLink
 from kelt_daemon.paths import own_folder
 from kelt_daemon.recheck import recheck_for
-from kelt_daemon.replay import newest_change
 from kelt_daemon.run_folders import RunFolder
+from kelt_daemon.run_scan import Signature, find_run_folders, gone, grown, link_into, signature_of
 from kelt_daemon.shipper import Shipper, save_cursors
-from kelt_daemon.spool_import import has_spool
 from kelt_daemon.upstream import Access, Upstream
 from kelt_proto.v1.sidecar_pb2 import BoundUse
 
@@ -79,7 +77,7 @@ class Registry:
         self._make_upstream = make_upstream
         self._started: set[str] = set()
         self._active: set[RunFolder] = set()
-        self._signatures: dict[RunFolder, tuple[tuple[str, int, int], ...]] = {}
+        self._signatures: dict[RunFolder, Signature] = {}
         self._loading: dict[Path, anyio.Event] = {}
         #: Parked folders that time may mend, and when to look again.
         self._retry_at_s: dict[Path, float] = {}
@@ -151,7 +149,7 @@ class Registry:
         finally:
             del self._loading[resolved]
             loading.set()
-        await self.host.in_thread(self._keep_link, resolved)
+        await self.host.in_thread(link_into, self.runs, resolved)
         self.activate(folder)
         return folder
 
@@ -188,19 +186,6 @@ class Registry:
         self.folders[resolved] = folder
         return folder
 
-    def _keep_link(self, resolved: Path) -> None:
-        """A folder that lies elsewhere is found again, after a restart, by a link."""
-        if resolved.parent == self.runs.resolve():
-            return
-        for path in self.runs.iterdir():
-            if path.is_symlink() and path.resolve() == resolved:
-                return
-        name, number = resolved.name, 1
-        while os.path.lexists(self.runs / name):
-            number += 1
-            name = f"{resolved.name}-{number}"
-        (self.runs / name).symlink_to(resolved)
-
     def _park(self, path: Path, reason: str) -> None:
         if self.parked.get(path) != reason:
             log.warning("folder_parked", folder=str(path), reason=reason)
@@ -233,16 +218,15 @@ class Registry:
                 group.start_soon(keeper.run)
                 group.start_soon(self._ship, folder)
         except Exception as error:  # law 3: no folder harms another, whatever is wrong with it
-            reason = _sentence_of(error, folder.path)
+            reason = sentence_of(error, folder.path)
             log.exception("folder_failed", folder=str(folder.path), reason=reason)
             folder.problem = reason
             folder.is_live = False
-            if isinstance(_cause_of(error), OSError):
+            if isinstance(cause_of(error), OSError):
                 self._retry_later(folder.path)
             folder.changed.notify()
-        finally:
-            self._signatures[folder] = spool_signature(folder.path)
-            self._active.discard(folder)
+        self._signatures[folder] = await self.host.in_thread(signature_of, folder.path)
+        self._active.discard(folder)
         # What the upstream turned out to have lost as the tasks were ending is sent again.
         if folder.has_unshipped and not (folder.problem or folder.is_held):
             self.activate(folder)
@@ -281,7 +265,7 @@ class Registry:
         if url == folder.link.url:
             return
         folder.link = self.link(url)
-        folder.replace_committed("", {})
+        folder.replace_committed("", {}, is_answer=False)
         await self.host.in_thread(save_cursors, folder)
         await self.host.in_thread(write_destination, folder.home, url)
 
@@ -307,22 +291,44 @@ class Registry:
         if not self._is_swept:
             self._is_swept = True
             await self.host.in_thread(sweep, self.runs.with_name(REPLAYS_NAME))
-        found = await self.host.in_thread(self._list)
+        try:
+            found, problems = await self.host.in_thread(find_run_folders, self.runs)
+            removed = await self.host.in_thread(gone, tuple(self.parked))
+        except OSError as error:
+            log.warning("runs_unreadable", folder=str(self.runs), reason=str(error))
+            return
+        for path, reason in problems.items():
+            self._park(path, reason)
+        for path in removed:
+            self.parked.pop(path, None)
+            self._retry_at_s.pop(path, None)
         for path in found:
-            if path in self.parked and not self._is_due(path):
-                continue
-            if (folder := self.folders.get(path)) is None:
-                try:
-                    await self.adopt(path)
-                except DaemonError:
-                    continue  # parked, with its reason
-                except Exception as error:  # noqa: BLE001 # law 3: whatever lies there
-                    self._park(path, _sentence_of(error, path))
-            elif folder not in self._active and self._is_due(path):
-                folder.problem = ""
-                self.activate(folder)
-            elif folder not in self._active and self._signatures.get(folder) is not None:
-                await self._look_again(folder)
+            if path not in self.parked or self._is_due(path):
+                await self._look_at(path)
+        settled = [
+            (folder, self._signatures[folder])
+            for path in found
+            if (folder := self.folders.get(path)) is not None
+            and folder in self._signatures
+            and not (folder in self._active or folder.problem)
+        ]
+        look = partial(grown, settled, missing_settle_s=self._config.missing_settle_s)
+        for folder in await self.host.in_thread(look, self.host.now()):
+            self.activate(folder)
+
+    async def _look_at(self, path: Path) -> None:
+        """Adopts a folder that is new, and tries again what failed."""
+        folder = self.folders.get(path)
+        if folder is None:
+            try:
+                await self.adopt(path)
+            except DaemonError:
+                pass  # parked, with its reason
+            except Exception as error:  # noqa: BLE001 # law 3: whatever lies there
+                self._park(path, sentence_of(error, path))
+        elif folder not in self._active and self._is_due(path):
+            folder.problem = ""
+            self.activate(folder)
 
     def _is_due(self, path: Path) -> bool:
         """Whether what time may mend is to be tried again now."""
@@ -334,33 +340,6 @@ class Registry:
 
     def _retry_later(self, path: Path) -> None:
         self._retry_at_s[path] = anyio.current_time() + self._config.broken_retry_s
-
-    async def _look_again(self, folder: RunFolder) -> None:
-        signature = await self.host.in_thread(spool_signature, folder.path)
-        is_more = signature != self._signatures[folder]
-        if folder.is_on_this_machine:
-            is_more = is_more and has_spool(folder.path)
-        elif folder.incomplete:
-            changed_at = await self.host.in_thread(newest_change, folder.path)
-            is_more = is_more or self.host.now() - changed_at >= self._config.missing_settle_s
-        if is_more and not folder.problem:
-            self.activate(folder)
-
-    def _list(self) -> list[Path]:
-        """The run folders, in the order of their names: sessions in the order of time."""
-        found: list[Path] = []
-        try:
-            entries = sorted(self.runs.iterdir())
-        except OSError as error:
-            log.warning("runs_unreadable", folder=str(self.runs), reason=str(error))
-            return []
-        for path in entries:
-            try:
-                if (path / MANIFEST_NAME).exists():
-                    found.append(path.resolve())
-            except OSError as error:
-                self._park(path, _sentence_of(error, path))
-        return found
 
     # -- what others ask -------------------------------------------------------------------------
 
@@ -391,21 +370,3 @@ async def _run_until_sent_elsewhere(folder: RunFolder, scope: anyio.CancelScope)
     while folder.link is link:
         await folder.changed.wait()
     scope.cancel()
-
-
-def _cause_of(error: BaseException) -> BaseException:
-    while getattr(error, "exceptions", None):
-        error = error.exceptions[0]  # type: ignore[attr-defined] # a group of task errors
-    return error
-
-
-def _sentence_of(error: BaseException, path: Path) -> str:
-    error = _cause_of(error)
-    if isinstance(error, OSError):
-        return (
-            f"{path} cannot be used ({error.strerror or error}); mend that, then run `kelt sync`."
-        )
-    return (
-        f"{path} could not be handled ({type(error).__name__}: {error}); nothing was deleted. "
-        "Run `kelt sync` to try again."
-    )

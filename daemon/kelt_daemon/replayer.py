@@ -171,6 +171,11 @@ def _reason(hole: Hole) -> str:
 
 
 def _incomplete(folder: RunFolder, copy: Copy, *, patience_s: float) -> str:
+    if not copy.holes and copy.damaged_end:
+        return (
+            f"{folder.path} cannot be read to its end ({copy.damaged_end}); copy that file again. "
+            f"{patience_s / 3600:.0f} h after the last change the rest of it counts as lost."
+        )
     if not copy.holes:
         return ""
     hole = next(iter(copy.holes.values()))

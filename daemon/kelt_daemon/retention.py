@@ -87,10 +87,17 @@ class Retention:
         )
         for index in chosen:
             folder, segments = candidates[index]
+            # Another upstream, or this one restored, may lack by now what was committed above.
+            if not self._is_droppable(folder, segments):
+                continue
             try:
                 await self._registry.host.in_thread(_drop, folder, segments)
             except OSError as error:
                 log.warning("trim_failed", folder=str(folder.path), reason=str(error))
+
+    def _is_droppable(self, folder: RunFolder, segments: list[Segment]) -> bool:
+        now = [segment for _, some in self._droppable(folder) for segment in some]
+        return all(segment in now for segment in segments)
 
     def _droppable(self, folder: RunFolder) -> list[tuple[RunFolder, list[Segment]]]:
         committed = {w: c.committed for w, c in folder.writers.items()}

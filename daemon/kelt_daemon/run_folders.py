@@ -273,11 +273,19 @@ class RunFolder:
         cursor.committed = max(cursor.committed, through)
         self.cursors.committed[writer_id] = cursor.committed
 
-    def replace_committed(self, server_id: str, cursors: dict[bytes, int]) -> None:
-        """The upstream said where it stands, which may be behind what another one said."""
+    def replace_committed(
+        self, server_id: str, cursors: dict[bytes, int], *, is_answer: bool = True
+    ) -> None:
+        """The upstream said where it stands, which may be behind what another one said.
+
+        Args:
+            server_id: who it is.
+            cursors: what it has, by writer.
+            is_answer: whether it said so, or was not asked yet.
+        """
         self.cursors.server_id = server_id
         self.cursors.committed = dict(cursors)
-        if server_id and self.is_unconfirmed:
+        if is_answer and self.is_unconfirmed:
             self.is_unconfirmed = False
             self.upstream_had = cursors.get(self.writer_id, 0)
         for writer_id, cursor in self.writers.items():

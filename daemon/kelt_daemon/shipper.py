@@ -118,6 +118,12 @@ class Shipper:
     async def _look_for_refused(self, reason: str) -> None:
         """Half of the push next time, or the one record that is left goes aside."""
         push = self._failed_push
+        if not push.batches:
+            self._park(
+                f"The upstream does not say how far it has this run ({reason}); what is logged "
+                "stays on this host. `kelt sync` tries again, a newer kelt may help."
+            )
+            return
         if push.records > 1 and self._bounds.records_max != 1:
             self._bounds = self._bounds.refused(push.records)
             return
@@ -133,6 +139,7 @@ class Shipper:
     async def _try_round(self) -> bool:
         """Ships until nothing is left or something went wrong; returns whether all went well."""
         self._failure, self._must_go_back, self._pushes = None, False, 0
+        self._failed_push = Push()
         connection = self._link.connection
         try:
             if self._aligned_with != connection or self._folder.is_unconfirmed:

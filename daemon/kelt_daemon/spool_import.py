@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -136,11 +137,25 @@ def has_spool(folder: Path) -> bool:
     return bool(segment_numbers(folder, "spool"))
 
 
+@contextlib.contextmanager
+def _bad_disk_is_damage() -> Iterator[None]:
+    """What a disk does not give back is lost; what only cannot be read now is not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+
+
 def read_range(folder: Path, first_seq: int, last_seq: int) -> list[CutBatch]:
-    """A range of records as batches, as far as the spool still has them."""
+    """A range of records as batches, as far as the spool still has them.
+
+    Raises:
+        OSError: the spool cannot be read now.
+    """
     cutter = BatchCutter()
     found: list[CutBatch | None] = []
-    with contextlib.suppress(OSError, struct.error):
+    with contextlib.suppress(struct.error), _bad_disk_is_damage():
         for item in read_spool(folder, after_seq=first_seq - 1):
             if isinstance(item, Damage):
                 continue

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import grpc
@@ -15,7 +17,7 @@ import pytest
 from harness.daemon_process import daemon_of
 from kelt.door import TOKEN_CHARS, fetch_token
 from kelt.errors import DaemonRefusedError
-from kelt.state_dir import StateDir, StateDirError
+from kelt.state_dir import StateDir, StateDirError, door_of
 from kelt_daemon.door import Tokens
 from kelt_proto.v1 import sidecar_pb2
 from kelt_proto.v1.sidecar_pb2_grpc import SidecarStub
@@ -211,6 +213,38 @@ def test_a_slow_or_silent_caller_at_the_door_holds_up_nobody(daemon):
 # -- the folder ----------------------------------------------------------------------------------
 
 
+@pytest.mark.covers(phase="spawn_handover_shutdown", fault="EMFILE/OOM")
+def test_a_daemon_out_of_descriptors_lives_and_opens_its_door_again(daemon):
+    pid, door = daemon.process.pid, door_of(daemon.state_dir.socket)
+    while "daemon_started" not in daemon.log_text():  # the log is open
+        time.sleep(0.02)
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, limits[1]))
+    with socket.socket(socket.AF_UNIX) as waiting:
+        waiting.connect(str(door))
+        deadline_s = time.monotonic() + 20
+        while "door_failed" not in daemon.log_text():
+            assert daemon.process.poll() is None, "it ended"
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        waiting.settimeout(20)
+        assert waiting.recv(100).startswith(b"kelt-token ")
+    assert len(fetch_token(door)) == TOKEN_CHARS
+
+
+def test_a_daemon_may_open_as_many_files_as_a_thousand_runs_need(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1024), hard))
+    try:
+        with daemon_of(tmp_path / "state") as daemon:
+            daemon.start()
+            allowed, _ = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert allowed == min(hard, 32_768)
+
+
 @needs_root
 def test_a_folder_of_somebody_else_is_refused(tmp_path):
     theirs = tmp_path / "theirs"
@@ -271,7 +305,10 @@ def test_everything_is_its_owners_alone_under_any_umask(tmp_path):
     try:
         found = {}
         for path in [root, *root.rglob("*")]:
-            status = path.lstat()
+            try:
+                status = path.lstat()
+            except FileNotFoundError:  # the daemon was just writing it
+                continue
             is_open = not path.is_symlink() and status.st_mode & 0o077
             if is_open:
                 found[str(path.relative_to(root))] = oct(status.st_mode)

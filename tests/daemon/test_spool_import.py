@@ -270,3 +270,17 @@ def test_what_a_dead_writer_counted_as_lost_and_did_not_tell_is_known(tmp_path):
     assert untold_losses(tmp_path) == 2
     spool.close()
     assert untold_losses(tmp_path) == 2
+
+
+@pytest.mark.parametrize("offset", [8, 11])
+def test_a_flipped_number_that_no_checksum_covers_costs_one_record_and_not_a_billion(
+    tmp_path, offset
+):
+    write_spool(tmp_path, 50, sealed=False)
+    path = segment_path(tmp_path, "spool", 1)
+    data = bytearray(path.read_bytes())
+    (frame,) = [f for f in iter_frames(memoryview(bytes(data)), 256) if f.seq == 20]
+    data[frame.offset_bytes + offset] ^= 0xFF
+    path.write_bytes(data)
+    _, pieces = take_all(tmp_path)
+    assert spans(pieces) == [(1, 19, False), (20, 20, True), (21, 50, False)]

@@ -30,6 +30,7 @@ from kelt_proto.v1.frames import (
     FRAME_MARK,
     DamagedFrameError,
     Frame,
+    Kind,
     crc_seed,
     is_intact,
     read_frame,
@@ -119,6 +120,8 @@ def _read_spool_segment(raw: bytes, path: Path) -> Iterator[Frame | Damage]:
     seed = crc_seed(header.writer_id)
     offset = SPOOL_HEADER_BYTES
     search = _Search()
+    # As above: one number alone proves nothing.
+    next_seq = header.first_seq if header.first_seq == header.previous_seq + 1 else 0
     while True:
         try:
             frame = read_frame(buffer, offset)
@@ -128,7 +131,13 @@ def _read_spool_segment(raw: bytes, path: Path) -> Iterator[Frame | Damage]:
         if frame is not None and not is_intact(frame, seed):
             frame, reason = None, "a checksum that does not match"
         if frame is not None:
-            yield frame
+            if not _follows(frame, next_seq):
+                reason = "a number that does not follow, which no checksum covers"
+                yield Damage(path, offset, frame.end_bytes, reason)
+                next_seq += 1
+            else:
+                yield frame
+                next_seq = frame.seq + 1 if frame.kind != Kind.SCHEMA else next_seq
             offset = frame.end_bytes
             continue
         # A zero word ends a segment (behind it may lie what a killed process had begun to write),
@@ -140,6 +149,11 @@ def _read_spool_segment(raw: bytes, path: Path) -> Iterator[Frame | Damage]:
         if at_end:
             return
         offset = resumed
+
+
+def _follows(frame: Frame, next_seq: int) -> bool:
+    """Whether a record may have its number: a sealed one is believed, another must be the next."""
+    return frame.is_sealed or frame.kind == Kind.SCHEMA or next_seq in {0, frame.seq}
 
 
 def _next_frame(raw: bytes, offset_bytes: int, seed: int, search: _Search) -> int:

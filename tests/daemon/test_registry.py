@@ -1,0 +1,103 @@
+"""All run folders together: what fails in one of them, or comes and goes, harms nothing else."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import anyio
+import pytest
+
+import kelt_daemon.run_scan
+from harness.in_process import daemon_parts, make_folder
+from harness.memory_upstream import MemoryUpstream
+
+NOWHERE = "http://127.0.0.1:9"
+
+pytestmark = pytest.mark.asyncio
+
+
+def too_many_files(_path):
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+@pytest.mark.covers(phase="recovery", fault="EMFILE/OOM")
+async def test_folders_that_cannot_be_looked_at_end_nothing_and_are_looked_at_later(
+    tmp_path, monkeypatch
+):
+    runs = tmp_path / "runs"
+    async with MemoryUpstream() as upstream, daemon_parts(runs) as parts:
+        spool = make_folder(runs / "r", upstream.url, 50, pid=0, pid_start_ticks=1)
+        spool.close()
+        with monkeypatch.context() as patch:
+            patch.setattr(kelt_daemon.run_scan, "spool_signature", too_many_files)
+            folder = await parts.adopt(runs / "r")
+            await parts.until(lambda: folder in parts.registry.settled(), "settled")
+            await parts.registry.rescan()
+        await parts.registry.rescan()
+        await parts.until(lambda: folder in parts.registry.settled(), "settled again")
+        assert upstream.cursors[spool.writer_id] == 51
+        assert upstream.violations == []
+
+
+async def test_a_parked_folder_that_was_removed_is_not_asked_after(tmp_path):
+    runs = tmp_path / "runs"
+    async with daemon_parts(runs) as parts:
+        make_folder(runs / "r", NOWHERE, 1, pid=0, pid_start_ticks=1).close()
+        (runs / "r" / "run.json").write_text("{")
+        await parts.registry.rescan()
+        assert list(parts.registry.parked) == [runs / "r"]
+        (runs / "r").rename(tmp_path / "elsewhere")
+        await parts.registry.rescan()
+        assert parts.registry.parked == {}
+
+
+async def test_a_folder_that_cannot_be_loaded_counts_nothing_however_often_it_is_tried(tmp_path):
+    runs = tmp_path / "runs"
+    async with daemon_parts(runs) as parts:
+        make_folder(runs / "r", NOWHERE, 9000, pid=0, pid_start_ticks=1).close()
+        folder = await parts.adopt(runs / "r")
+        await parts.until(lambda: folder.is_over and folder.durable_records == 9001, "read")
+        used_bytes = parts.committer.quota.usage.used_bytes
+        assert len(folder.journal.segments) > 1
+    async with daemon_parts(runs) as parts:
+        usage = parts.committer.quota.usage
+        parts.disk.is_full = True  # the sync at start fails, and there is no room to write anew
+
+        def bad_sync(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        parts.disk.sync_file = bad_sync
+        for _ in range(3):
+            with pytest.raises(Exception, match="cannot be used now"):
+                await parts.adopt(runs / "r")
+        assert usage.used_bytes == 0
+        parts.disk.is_full = False
+        del parts.disk.sync_file
+        folder = await parts.adopt(runs / "r")
+        assert usage.used_bytes == folder.journal.used_bytes == used_bytes
+
+
+@pytest.mark.covers(phase="recovery", fault="bit flip")
+async def test_the_damaged_end_of_a_copy_is_waited_for_then_told_and_no_journal_stays_open(
+    tmp_path,
+):
+    runs = tmp_path / "runs"
+    async with MemoryUpstream() as upstream:
+        make_folder(runs / "r", upstream.url, 500, ended=False, machine_id="another").close()
+        spool = runs / "r" / "spool-000001.kelt"
+        data = bytearray(spool.read_bytes())
+        data[-66] ^= 0xFF  # in the last record
+        spool.write_bytes(data)
+        async with daemon_parts(runs, missing_settle_s=1.0) as parts:
+            folder = await parts.adopt(runs / "r")
+            await parts.until(lambda: folder in parts.registry.settled(), "read as far as it goes")
+            assert "spool-000001.kelt" in folder.incomplete
+            assert folder.told_losses == set()
+            with anyio.fail_after(20):
+                while not (folder.told_losses and folder.is_over):
+                    await parts.registry.rescan()
+                    await anyio.sleep(0.02)
+            assert folder.incomplete == ""
+            await parts.until(lambda: folder.durable_records == 500, "499 rows and the loss")
+            assert folder.journal.open_number == 0
