@@ -95,8 +95,8 @@ class SpoolWatch:
                 self._next_say = now_s + SAY_AGAIN_S
                 others = f" and {controls} records of config or the like" if controls else ""
                 self._console.warn(
-                    f"{rows} rows{others} found no room and are lost ({spool.shortage}); free "
-                    "some disk, or raise KELT_SPOOL_BYTES_MAX"
+                    f"no room for {rows} row{'' if rows == 1 else 's'}{others}, lost for good "
+                    f"({spool.shortage}); free some disk, or raise KELT_SPOOL_BYTES_MAX"
                 )
                 self._said_rows, self._said_controls = rows, controls
         elif has_room and self._short_since is not None:

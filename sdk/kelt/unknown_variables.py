@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 _PREFIX = "KELT_"
-#: Read by other programs of kelt.
-_OF_OTHERS = ("KELT_SERVER_", "KELT_TEST_")
+#: Read by other programs of kelt, which may refuse it.
+_OF_OTHERS = ("KELT_DAEMON_LISTEN", "KELT_SERVER_", "KELT_TEST_")
 
 
 def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:

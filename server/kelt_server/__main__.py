@@ -91,7 +91,10 @@ def _api_key(path: Path | None, environment: Mapping[str, str]) -> str:
     try:
         key = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"the key file {path} cannot be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise StartError(
+            f"the key file {path} cannot be read ({reason}); name one that can with --api-key-file"
+        ) from error
     if not key:
         raise StartError(f"the key file {path} is empty; write the key into it")
     return key

@@ -103,3 +103,10 @@ def test_doctor_knows_the_daemon_that_runs(kelt):
     lines = kelt("doctor").stdout.splitlines()
     [line] = [line for line in lines if line.split()[1] == "daemon"]
     assert line.startswith(f"ok    daemon        pid {pid_of(kelt)}, version ")
+
+
+def test_doctor_says_of_a_file_of_authorities_that_is_not_there_and_goes_on_to_the_end(kelt):
+    result = kelt("doctor", KELT_CA_FILE="/nowhere", KELT_UPSTREAM="https://127.0.0.1:9")
+    assert result.returncode == ExitCode.FAILED
+    assert "\nfail  upstream      The CA file /nowhere" in result.stdout
+    assert "1 check failed" in result.stderr

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+import socket
 
 import grpc
 import grpc.aio
@@ -21,7 +23,8 @@ from kelt_daemon.errors import (
     TooSlowError,
     UnreachableError,
 )
-from kelt_daemon.upstream.discovery import retry_after_s
+from kelt_daemon.upstream import Access
+from kelt_daemon.upstream.discovery import discover, retry_after_s
 from kelt_daemon.upstream.grpc_errors import asked_delay_s, map_error
 
 C = grpc.StatusCode
@@ -116,3 +119,14 @@ def test_details_that_are_anything_do_no_harm(raw):
 )
 def test_the_http_header_is_seconds_or_a_date(value, expected):
     assert retry_after_s(value, now=10.0) == expected
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_nobody_at_an_address_is_told_with_what_the_system_said(host):
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        url = f"http://{host}:{unheard.getsockname()[1]}"
+        said = re.escape(f"{url} does not answer (Connection refused); start it")
+        with pytest.raises(UnreachableError, match=said):
+            await discover(url, access=Access(), proxy="", deadline_s=10)

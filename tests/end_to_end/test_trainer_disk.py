@@ -112,7 +112,7 @@ def test_a_full_disk_costs_the_rows_that_found_no_room_and_heals_by_itself(host,
         run, _ = losses_are_exact(reader, "full", trainer)
         host.stop_daemon()
     assert "No space left on device" in run["losses"][0]["reason"]
-    assert err.count("rows found no room and are lost") <= 2
+    assert err.count("lost for good") <= 2
     assert err.count("there is room for rows again") == 1
     assert f"lost={trainer.lost}" in err.splitlines()[-1]
 

@@ -14,7 +14,7 @@ def test_a_misspelt_variable_is_named_with_the_nearest_that_is_read() -> None:
 
 
 def test_every_setting_and_what_other_programs_read_is_known() -> None:
-    environ = dict.fromkeys([*known_variables(), "KELT_SERVER_DIR"], "x")
+    environ = dict.fromkeys([*known_variables(), "KELT_SERVER_DIR", "KELT_DAEMON_LISTEN"], "x")
     assert unknown_variables(environ, known_variables()) == []
 
 

@@ -7,6 +7,7 @@ redirection is followed for the same reason. What httpx raises becomes our error
 from __future__ import annotations
 
 import json
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -148,8 +149,8 @@ def _sentence_of(error: Exception, url: str, proxy: str) -> str:
         return f"The name {name} is not known ({reason}); check KELT_UPSTREAM and the network."
     through = f" through the proxy {_without_password(proxy)}" if proxy else ""
     return (
-        f"{url} does not answer{through} ({reason}); start it with `kelt server`, or check "
-        "KELT_UPSTREAM."
+        f"{url} does not answer{through} ({_reason_of(error)}); start it with `kelt server`, or "
+        "check KELT_UPSTREAM."
     )
 
 
@@ -166,6 +167,20 @@ def _distrust(error: ssl.SSLCertVerificationError, url: str, host: str) -> str:
         f"The certificate of {url} is not trusted ({reason}); name the file of its authority in "
         "KELT_CA_FILE."
     )
+
+
+def _reason_of(error: BaseException) -> str:
+    """The innermost that the system said, such as that the connection was refused."""
+    found = str(error) or type(error).__name__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            found = os.strerror(cause.errno)
+        inner = cause.__cause__ or cause.__context__
+        # One for each address that the name has.
+        several = getattr(inner, "exceptions", ())
+        cause = several[0] if several else inner
+    return found.rstrip(".")
 
 
 def _is_unresolved(reason: str) -> bool:

@@ -68,7 +68,12 @@ def check_daemon(settings: Settings) -> Iterator[Check]:
 
 def check_upstream(settings: Settings) -> Iterator[Check]:
     """Whether the upstream answers, takes our key, and has our time."""
-    with Api(settings.upstream, settings.api_key, timeout_s=_TIMEOUT_S) as api:
+    try:
+        asked = Api(settings.upstream, settings.api_key, timeout_s=_TIMEOUT_S)
+    except KeltError as error:
+        yield Check("upstream", "fail", str(error))
+        return
+    with asked as api:
         try:
             info, server_time = api.info(), api.server_time()
         except KeltError as error:
