@@ -8,6 +8,7 @@ import os
 import anyio
 import pytest
 
+import kelt_daemon.retention
 import kelt_daemon.run_scan
 from harness.in_process import daemon_parts, make_folder
 from harness.memory_upstream import MemoryUpstream
@@ -101,3 +102,31 @@ async def test_the_damaged_end_of_a_copy_is_waited_for_then_told_and_no_journal_
             assert folder.incomplete == ""
             await parts.until(lambda: folder.durable_records == 500, "499 rows and the loss")
             assert folder.journal.open_number == 0
+
+
+async def test_what_an_upstream_lacks_again_is_kept_though_it_was_about_to_be_deleted(
+    tmp_path, monkeypatch
+):
+    runs = tmp_path / "runs"
+    bounds = {"retention_age_s": 0.0, "retention_bytes": 0}
+    async with MemoryUpstream() as upstream, daemon_parts(runs, **bounds) as parts:
+        for name in ("a", "b"):
+            make_folder(runs / name, upstream.url, 50, pid=0, pid_start_ticks=1).close()
+        folders = [await parts.adopt(runs / name) for name in ("a", "b")]
+        for folder in folders:
+            await parts.until(lambda f=folder: f in parts.registry.settled(), "settled")
+        drop = kelt_daemon.retention._drop
+        dropped = []
+
+        def drop_while_the_other_is_sent_elsewhere(folder, segments):
+            dropped.append(folder)
+            for other in folders:
+                if other is not folder:
+                    other.replace_committed("another", {})
+            drop(folder, segments)
+
+        monkeypatch.setattr(kelt_daemon.retention, "_drop", drop_while_the_other_is_sent_elsewhere)
+        await kelt_daemon.retention.Retention(registry=parts.registry, config=parts.config).trim()
+        assert len(dropped) == 1
+        (kept,) = [f for f in folders if f not in dropped]
+        assert list(kept.path.glob("journal-*"))
