@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Protocol
@@ -76,8 +77,12 @@ class RealFilesystem(Disk):
         os.fdatasync(fd)
 
     def sync_folder(self, folder: Path) -> None:
-        """As in `Filesystem`."""
-        _sync_at(folder, os.O_DIRECTORY)
+        """As in `Filesystem`; some filesystems cannot be asked to, and say so."""
+        try:
+            _sync_at(folder, os.O_DIRECTORY)
+        except OSError as error:
+            if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP}:
+                raise
 
     def sync_file(self, path: Path) -> None:
         """As in `Filesystem`."""

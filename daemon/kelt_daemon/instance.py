@@ -71,17 +71,22 @@ def _take(fd: int, state_dir: StateDir) -> None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         time.sleep(_LOCK_WAIT_S)
-    raise AlreadyRunningError(
-        f"A daemon{_pid_of_other(state_dir)} already serves {state_dir.root}; use it, or stop it "
-        "with `kelt daemon stop`."
-    )
+    raise AlreadyRunningError(_who_serves(state_dir))
 
 
-def _pid_of_other(state_dir: StateDir) -> str:
+def _who_serves(state_dir: StateDir) -> str:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         record = json.loads(state_dir.daemon_record.read_text(encoding="utf-8"))
-        return f" (pid {int(record['pid'])})"
-    return ""
+        pid, is_here = int(record["pid"]), record["boot_id"] == boot_id()
+        if not is_here:  # on a network filesystem whose locks hold between machines
+            return (
+                f"A daemon on another machine already serves {state_dir.root}; give each machine a "
+                "KELT_DIR of its own, and use kelt.init(dir=...) for run folders that others "
+                "should see."
+            )
+        who = f"A daemon (pid {pid})"
+        return f"{who} already serves {state_dir.root}; use it, or stop it with `kelt daemon stop`."
+    return f"A daemon already serves {state_dir.root}; use it, or stop it with `kelt daemon stop`."
 
 
 def write_record(state_dir: StateDir, *, started_at: float) -> None:

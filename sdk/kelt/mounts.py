@@ -12,56 +12,19 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-_NETWORK_TYPES = frozenset(
-    [
-        "9p",
-        "acfs",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "coda",
-        "daosfs",
-        "davfs",
-        "fhgfs",
-        "fuse",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "mmfs",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "orangefs",
-        "panfs",
-        "pvfs2",
-        "smb3",
-        "smbfs",
-        "virtiofs",
-        "vmhgfs",
-        "wekafs",
-    ]
-)
+# fmt: off
+_NETWORK_TYPES = frozenset([
+    "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "daosfs", "davfs", "fhgfs", "fuse",
+    "glusterfs", "gpfs", "lustre", "mmfs", "ncpfs", "nfs", "nfs4", "orangefs", "panfs", "pvfs2",
+    "smb3", "smbfs", "vmhgfs", "wekafs",
+])
 #: Filesystems in user space are remote, but for these.
-_LOCAL_FUSE_TYPES = frozenset(
-    f"fuse.{name}"
-    for name in [
-        "bindfs",
-        "cryfs",
-        "encfs",
-        "ext2fs",
-        "ext4fuse",
-        "fuse-overlayfs",
-        "gocryptfs",
-        "lxcfs",
-        "mergerfs",
-        "ntfs-3g",
-        "overlayfs",
-        "securefs",
-        "unionfs-fuse",
-        "zfs-fuse",
-    ]
-)
+_LOCAL_FUSE_TYPES = frozenset([
+    "fuse.bindfs", "fuse.cryfs", "fuse.encfs", "fuse.ext2fs", "fuse.ext4fuse",
+    "fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.lxcfs", "fuse.mergerfs", "fuse.ntfs-3g",
+    "fuse.overlayfs", "fuse.securefs", "fuse.unionfs-fuse", "fuse.zfs-fuse",
+])
+# fmt: on
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -100,6 +63,11 @@ def is_network_type(filesystem: str) -> bool:
     return filesystem in _NETWORK_TYPES
 
 
+def filesystem_of(path: Path, *, mounts: Callable[[], str] = read_mounts) -> str:
+    """The type of the filesystem that a path leads to, whether or not anything is there yet."""
+    return filesystem_type(Path(os.path.realpath(path)), mounts())
+
+
 def network_type(path: Path, *, mounts: Callable[[], str] = read_mounts) -> str:
     """The type of the network filesystem that a folder lies on, or will; empty where it is local.
 
@@ -107,5 +75,5 @@ def network_type(path: Path, *, mounts: Callable[[], str] = read_mounts) -> str:
         path: it need not exist yet.
         mounts: the mount table.
     """
-    found = filesystem_type(Path(os.path.realpath(path)), mounts())
+    found = filesystem_of(path, mounts=mounts)
     return found if is_network_type(found) else ""

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kelt.mounts import network_type
+
 #: The kernel's limit for a Unix socket's path is 108 bytes with its final zero.
 SOCKET_PATH_BYTES_MAX = 107
 _PRIVATE = 0o700
@@ -69,12 +71,13 @@ class StateDir:
     def socket(self) -> Path:
         """The daemon's socket: in a runtime folder of its own where the path would be too long.
 
+        There too where the state folder is on a network filesystem, many of which know no sockets.
         It follows from the folder itself and not from its spelling, so that a link to it leads to
         the same daemon.
         """
         root = Path(os.path.realpath(self.root))
         path = root / "daemon.sock"
-        if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX:
+        if len(os.fsencode(path)) <= SOCKET_PATH_BYTES_MAX and not network_type(root):
             return path
         name = hashlib.sha256(os.fsencode(root)).hexdigest()[:16]
         return _runtime_folder() / f"{name}.sock"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from kelt.cli.doctor_host import (
     check_python,
     check_space,
     check_state_dir,
-    filesystem_type,
     kernel_version,
 )
 from kelt.state_dir import StateDir
@@ -76,12 +74,6 @@ def test_little_space_warns_and_none_fails(tmp_path, monkeypatch, free, level):
 def test_filesystems_that_lose_or_share_data_are_named(kind, level, remedy):
     found = check_filesystem(kind, Path("/state"))
     assert (found.level, remedy in found.text) == (level, True)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_the_kind_of_filesystem_is_that_of_the_nearest_mount():
-    assert filesystem_type(Path("/proc/self")) == "proc"
-    assert filesystem_type(Path("/nowhere/at/all")) == filesystem_type(Path("/"))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from end_to_end.test_sync_live import has, make_another_machines, start_sync, wr
 from end_to_end.test_trainer_kills import FAST, Told, rows_through
 
 from harness.stack import eventually
+from kelt.journal.batches import cut_live_spool
 
 OFFLINE = FAST.replace("id=sys.argv[1])", 'id=sys.argv[1], mode="offline")')
 FOLLOWED = """
@@ -33,6 +34,13 @@ FOLLOWED = """
 @pytest.fixture
 def local(tmp_path):
     return tmp_path / "local"
+
+
+def make_of_another_boot(folder):
+    manifest = json.loads((folder / "run.json").read_text())
+    manifest["boot_id"] = "another"
+    manifest.pop("crc32")
+    (folder / "run.json").write_text(json.dumps(manifest))
 
 
 def only_run(host):
@@ -97,6 +105,28 @@ def test_where_this_machines_disk_was_emptied_the_copy_in_the_run_folder_is_sent
     assert len(steps) > 1000
 
 
+@pytest.mark.covers(phase="recovery", fault="power loss")
+def test_what_a_power_loss_took_from_this_machines_disk_comes_from_the_copy(host, reader, local):
+    trainer = host.start(FOLLOWED, KELT_SPOOL_DIR=str(local))
+    assert trainer.stdout.readline() == "ready\n"
+    folder = only_run(host)
+    write(trainer, 12_000)  # over three segments
+    eventually(lambda: [c.last_seq for c in cut_live_spool(folder)][-1:] == [12_001] or None)
+    trainer.kill()
+    trainer.wait(20)
+    make_of_another_boot(folder)
+    (place,) = places(local)
+    segments = sorted(place.glob("spool-*"))
+    with segments[0].open("r+b") as file:  # blocks that never came to the disk
+        file.seek(8192)
+        file.write(bytes(65536))
+    segments[-1].write_bytes(b"")
+    host.kelt("sync")
+    assert reader.steps("live") == list(range(12_000))
+    assert reader.run("live")["lost_rows"] == 0
+    assert not places(local)
+
+
 def test_another_node_follows_what_was_copied_and_has_every_copied_row_after_a_kill(
     host, other_host, reader, local
 ):
@@ -109,7 +139,7 @@ def test_another_node_follows_what_was_copied_and_has_every_copied_row_after_a_k
     has(reader, 100)
     write(trainer, 20_000)  # over several segments
     has(reader, 20_100)
-    assert {path.name for path in folder.iterdir()} >= {f"spool-00000{n}.kelt" for n in (1, 2, 3)}
+    assert len(list(folder.glob("spool-*.kelt"))) >= 3
     assert sync.poll() is None
     assert "lock" not in {path.name for path in folder.iterdir()}
     trainer.stdin.close()
@@ -138,6 +168,24 @@ def test_a_daemon_that_takes_the_rows_has_spool_and_copy_released(host, reader, 
     folder = only_run(host)
     eventually(lambda: not list(folder.glob("spool-*")) or None)
     assert not places(local)
+
+
+def test_a_run_finished_in_a_process_that_lives_on_is_sent(host, reader, local):
+    trainer = host.start(
+        """
+        import sys, kelt
+        run = kelt.init("p", id="notebook", mode="offline")
+        run.log({"n": 0})
+        run.finish()
+        print("finished", flush=True)
+        sys.stdin.readline()
+        """,
+        KELT_SPOOL_DIR=str(local),
+    )
+    assert trainer.stdout.readline() == "finished\n"
+    host.kelt("sync")
+    assert reader.run("notebook")["state"] == "finished"
+    assert trainer.poll() is None
 
 
 def test_a_finished_run_is_whole_in_its_folder_and_needs_this_machine_no_more(

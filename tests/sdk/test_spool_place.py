@@ -13,6 +13,7 @@ import pytest
 
 import kelt
 import kelt.session
+import kelt.state_dir
 from kelt.errors import StorageError
 from kelt.run_folder import LOCK_NAME, read_manifest, take_lock, write_manifest
 from kelt.spool_place import (
@@ -22,6 +23,7 @@ from kelt.spool_place import (
     spool_place,
     spool_place_of,
 )
+from kelt.state_dir import StateDir
 
 WRITER = b"w" * 16
 
@@ -208,6 +210,17 @@ def test_a_forked_child_has_a_place_of_its_own_and_leaves_its_parents(
     parent, child = sorted(folders(), key=lambda folder: len(contents(folder).rows), reverse=True)
     assert contents(parent).column("who") == [0, 0]
     assert contents(child).column("who") == [1]
+
+
+def test_the_daemons_socket_is_not_looked_for_on_a_network_filesystem(
+    tmp_path, monkeypatch
+) -> None:
+    state_dir = StateDir(tmp_path / "state")
+    assert state_dir.socket == tmp_path / "state" / "daemon.sock"
+    monkeypatch.setattr(kelt.state_dir, "network_type", lambda _: "nfs4")
+    state_dir.create()
+    assert tmp_path not in state_dir.socket.parents
+    assert stat.S_IMODE(state_dir.socket.parent.stat().st_mode) == 0o700
 
 
 def test_a_filesystem_without_locks_is_no_reason_not_to_run(tmp_path, monkeypatch) -> None:

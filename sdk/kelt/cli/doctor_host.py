@@ -17,6 +17,7 @@ from typing import Literal
 from kelt.cli.wording import size
 from kelt.config_file import config_file_path
 from kelt.errors import SettingsError
+from kelt.mounts import filesystem_of, is_network_type
 from kelt.settings import load_settings
 from kelt.state_dir import StateDir, default_state_dir
 from kelt.version import __version__
@@ -24,24 +25,6 @@ from kelt.version import __version__
 GIB = 1024**3
 #: Below, there is hardly room for an outage; below a tenth of it, none.
 SPACE_BYTES_WANTED = GIB
-#: Memory maps, locks or sockets of these do not behave as on a disk of one's own.
-_SHARED_FILESYSTEMS = frozenset(
-    [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "lustre",
-        "gpfs",
-        "beegfs",
-        "ceph",
-        "glusterfs",
-        "afs",
-        "9p",
-        "fuse.sshfs",
-    ]
-)
 _VOLATILE_FILESYSTEMS = frozenset({"tmpfs", "ramfs"})
 #: PIDFD_GET_INFO (Linux 6.13): _IOWR(0xFF, 11, 64 bytes).
 _PIDFD_GET_INFO = 0xC040FF0B
@@ -67,7 +50,7 @@ def check_host(upstream: str | None, environ: Mapping[str, str]) -> Iterator[Che
     state_dir = _state_dir(upstream, environ)
     yield check_state_dir(state_dir)
     yield check_space(state_dir.root)
-    yield check_filesystem(filesystem_type(state_dir.root), state_dir.root)
+    yield check_filesystem(filesystem_of(state_dir.root), state_dir.root)
     yield check_kernel(os.uname().release, has_pidfd_info=has_pidfd_info())
 
 
@@ -140,7 +123,7 @@ def check_space(path: Path) -> Check:
 
 def check_filesystem(kind: str, path: Path) -> Check:
     """Whether the state folder lies on a disk of this host."""
-    if kind in _SHARED_FILESYSTEMS:
+    if is_network_type(kind):
         return Check(
             "filesystem",
             "warn",
@@ -198,20 +181,3 @@ def has_pidfd_info() -> bool:
 def nearest_existing(path: Path) -> Path:
     """The path, or the nearest folder above it that exists."""
     return next(p for p in (path, *path.parents) if p.exists())
-
-
-def filesystem_type(path: Path) -> str:
-    """The kind of filesystem that a path lies on, or nothing where the system does not say."""
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    real = nearest_existing(path).resolve()
-    kind, depth = "", -1
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        point = Path(fields[1].encode("ascii", "replace").decode("unicode_escape"))
-        # Later lines lie over earlier ones.
-        if real.is_relative_to(point) and len(point.parts) >= depth:
-            kind, depth = fields[2], len(point.parts)
-    return kind
