@@ -110,3 +110,17 @@ def test_doctor_says_of_a_file_of_authorities_that_is_not_there_and_goes_on_to_t
     assert result.returncode == ExitCode.FAILED
     assert "\nfail  upstream      The CA file /nowhere" in result.stdout
     assert "1 check failed" in result.stderr
+
+
+def test_of_a_daemon_that_stands_still_stop_and_doctor_say_how_to_end_it(kelt):
+    kelt("daemon", "start")
+    pid = pid_of(kelt)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        stop = kelt("daemon", "stop")
+        assert stop.returncode == ExitCode.UNREACHABLE
+        assert f"`kill -9 {pid}` ends the daemon; no row is lost by it." in stop.stderr
+        told = " ".join(kelt("doctor").stdout.split())
+        assert f"`kill -9 {pid}` ends it and loses nothing" in told
+    finally:
+        os.kill(pid, signal.SIGCONT)

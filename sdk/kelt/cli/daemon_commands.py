@@ -14,6 +14,7 @@ from kelt.cli.options import AsJson
 from kelt.cli.programs import become
 from kelt.cli.terminal import say, say_json
 from kelt.cli.wording import age, count, size
+from kelt.errors import DaemonUnavailableError
 from kelt.settings import Settings, load_settings
 from kelt.state_dir import StateDir
 
@@ -72,8 +73,15 @@ def stop_daemon(
     if place is None:
         say(f"No daemon runs for {state_dir.root}.")
         return
-    with SidecarClient(socket=place.socket) as client:
-        client.stop()
+    try:
+        with SidecarClient(socket=place.socket) as client:
+            client.stop()
+    except DaemonUnavailableError as error:
+        raise CliError(
+            f"{error} Should it go on like this, `kill -9 {place.pid or 'PID'}` ends the daemon; "
+            "no row is lost by it.",
+            code=ExitCode.UNREACHABLE,
+        ) from error
     deadline = time.monotonic() + timeout_s
     while find_daemon(state_dir) is not None:
         if time.monotonic() > deadline:

@@ -49,8 +49,9 @@ def check_daemon(settings: Settings) -> Iterator[Check]:
         yield Check(
             "daemon",
             "fail",
-            f"pid {place.pid} does not answer ({error}). "
-            "Look at `kelt daemon logs`; `kelt daemon stop` ends it and loses nothing.",
+            f"pid {place.pid}: {error} Look at `kelt daemon logs`. If it stands still, "
+            f"`kill -9 {place.pid or 'PID'}` ends it and loses nothing; "
+            "the next run starts another.",
         )
         return
     text = f"pid {status['pid']}, version {status['version']}"
