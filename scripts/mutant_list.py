@@ -296,6 +296,23 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a spool that lies apart from its run folder is not looked for",
+        "G1",
+        (
+            Edit(
+                SDK,
+                "    return apart if stat.S_ISDIR(status.st_mode) and is_private else folder\n",
+                "    return folder\n",
+            ),
+        ),
+        (
+            (
+                "tests/end_to_end/test_spool_apart.py::"
+                "test_every_row_of_a_killed_trainer_is_found_where_its_spool_lies"
+            ),
+        ),
+    ),
+    Mutant(
         "first word written before the payload",
         "G1",
         (
