@@ -91,13 +91,14 @@ MUTANTS = (
         (
             Edit(
                 DAEMON,
-                "            self._open = self._create(_entry_bytes(entries[0]))\n",
+                "            self._open = self._create(entries[0].size_bytes)\n",
                 "            torn = self.segments[-1] if self.segments else None\n"
                 "            if torn is not None and not hasattr(torn, 'number_of_mine'):\n"
-                "                torn_fd = os.open(torn.path, os.O_RDWR)\n"
-                "                self._open = _Open(torn, torn_fd, os.fstat(torn_fd).st_size)\n"
-                "            if self._open is None or self._room() < _entry_bytes(entries[0]):\n"
-                "                self._open = self._create(_entry_bytes(entries[0]))\n",
+                "                fd = os.open(torn.path, os.O_RDWR)\n"
+                "                self._open = OpenSegment(torn, fd, os.fstat(fd).st_size)\n"
+                "            opened = self._open\n"
+                "            if opened is None or opened.room_bytes < entries[0].size_bytes:\n"
+                "                self._open = self._create(entries[0].size_bytes)\n",
             ),
         ),
         (
@@ -113,8 +114,8 @@ MUTANTS = (
         (
             Edit(
                 DAEMON,
-                "            self.filesystem.sync_folder(self.folder)\n        except OSError:\n",
-                "        except OSError:\n",
+                "        filesystem.sync_folder(path.parent)\n    except OSError:\n",
+                "    except OSError:\n",
             ),
         ),
         ("tests/daemon/test_power_cuts.py",),

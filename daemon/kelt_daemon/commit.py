@@ -16,7 +16,8 @@ import structlog
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import DaemonError, JournalFullError
 from kelt_daemon.host import InThread, in_thread
-from kelt_daemon.journal import Journal, NewEntry
+from kelt_daemon.journal import Journal
+from kelt_daemon.journal_segments import NewEntry
 from kelt_daemon.quota import JournalQuota
 from kelt_daemon.records import holds_control
 from kelt_daemon.run_folders import RunFolder

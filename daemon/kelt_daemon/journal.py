@@ -19,72 +19,27 @@ import contextlib
 import errno
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from kelt.journal.entries import ENTRY_HEADER_BYTES, encode_entry
+from kelt.journal.entries import encode_entry
 from kelt.journal.files import DISK, SegmentFiles
 from kelt.journal.reader import Damage, read_journal_bytes, read_journal_headers
-from kelt.journal.segments import (
-    ALLOCATED_IN_BYTES,
-    JOURNAL_HEADER_BYTES,
-    JournalHeader,
-    encode_journal_header,
-    segment_path,
-)
+from kelt.journal.segments import segment_path
 from kelt_daemon.errors import JournalBrokenError, JournalFullError
 from kelt_daemon.filesystem import Filesystem
+from kelt_daemon.journal_segments import (
+    NewEntry,
+    OpenSegment,
+    Segment,
+    allocated_bytes,
+    create_segment,
+    segment_bytes_for,
+)
 from kelt_daemon.quota import JournalUsage
-from kelt_proto.v1.frames import padded
 
-#: A zero word always follows the last entry.
-_END_BYTES = 8
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _GROWTH = 4
 _NAMES_TRIED_MAX = 100
-
-
-@dataclass(frozen=True, slots=True)
-class NewEntry:
-    """A batch that waits to be written."""
-
-    writer_id: bytes
-    first_seq: int
-    last_seq: int
-    payload: bytes
-
-
-@dataclass(slots=True)
-class Segment:
-    """What is known of a segment: only what has been synced counts."""
-
-    number: int
-    path: Path
-    #: None where the header is damaged: nothing can be read.
-    crc_seed: int | None
-    end_bytes: int = JOURNAL_HEADER_BYTES
-    entries: int = 0
-    last_crc32: int = 0
-    #: For each writer the first and the last sequence number in it.
-    ranges: dict[bytes, tuple[int, int]] = field(default_factory=dict)
-
-    def count(self, entry: NewEntry, *, crc32: int, end_bytes: int) -> None:
-        """Takes an entry into account."""
-        first_seq, last_seq = self.ranges.get(entry.writer_id, (entry.first_seq, 0))
-        self.ranges[entry.writer_id] = (
-            min(first_seq, entry.first_seq),
-            max(last_seq, entry.last_seq),
-        )
-        self.entries += 1
-        self.last_crc32 = crc32
-        self.end_bytes = end_bytes
-
-
-@dataclass(slots=True)
-class _Open:
-    segment: Segment
-    fd: int
-    bytes_max: int
 
 
 class Journal:
@@ -123,7 +78,7 @@ class Journal:
         self._bytes_max = segment_bytes_max
         self._journal_id = journal_id
         self._next_number = segments[-1].number + 1 if segments else 1
-        self._open: _Open | None = None
+        self._open: OpenSegment | None = None
 
     def make_sure(self) -> None:
         """Syncs what was found at start: a daemon that was killed may have written and not synced.
@@ -155,7 +110,7 @@ class Journal:
             while self._rescued:
                 del self._rescued[: self._commit_once(self._rescued)]
         finally:
-            self._finish_segment()
+            self.close()
         self.filesystem.unlink(segment.path)
 
     def commit(self, entries: Sequence[NewEntry]) -> int:
@@ -202,18 +157,17 @@ class Journal:
 
     def _commit_once(self, entries: Sequence[NewEntry]) -> int:
         """Returns 0 where the segment is not where it was made any more."""
-        if self._open is None or self._room() < _entry_bytes(entries[0]):
-            self._finish_segment()
-            self._open = self._create(_entry_bytes(entries[0]))
+        if self._open is None or self._open.room_bytes < entries[0].size_bytes:
+            self.close()
+            self._open = self._create(entries[0].size_bytes)
         opened = self._open
-        assert opened is not None  # noqa: S101 # set above
-        segment, room = opened.segment, self._room()
+        segment, room = opened.segment, opened.room_bytes
         seed = segment.crc_seed
         assert seed is not None  # noqa: S101 # our own segment has a header
         data = bytearray()
         counted: list[tuple[NewEntry, int, int]] = []
         for entry in entries:
-            if len(data) + _entry_bytes(entry) > room:
+            if len(data) + entry.size_bytes > room:
                 break
             encoded, crc32 = encode_entry(
                 seed, entry.writer_id, entry.first_seq, entry.last_seq, entry.payload
@@ -239,14 +193,14 @@ class Journal:
             segment.count(entry, crc32=crc32, end_bytes=end_bytes)
         return len(counted)
 
-    def _is_in_place(self, opened: _Open) -> bool:
+    def _is_in_place(self, opened: OpenSegment) -> bool:
         segment = opened.segment
         if self.filesystem.is_in_place(opened.fd, segment.path, segment.end_bytes):
             return True
         self._rescue(opened)
         return False
 
-    def _rescue(self, opened: _Open) -> None:
+    def _rescue(self, opened: OpenSegment) -> None:
         """Takes what a segment held that cannot be found any more out of the open file.
 
         What it does not yield is a gap in the numbers, which is told when they are read.
@@ -270,15 +224,10 @@ class Journal:
             if not isinstance(item, Damage)
         ] + self._rescued
 
-    def _room(self) -> int:
-        if self._open is None:
-            return 0
-        return self._open.bytes_max - self._open.segment.end_bytes - _END_BYTES
-
-    def _create(self, entry_bytes: int) -> _Open:
+    def _create(self, entry_bytes: int) -> OpenSegment:
         """A new segment with its header, its name on the disk; smaller where room is short."""
-        needed = _allocated(JOURNAL_HEADER_BYTES + entry_bytes + _END_BYTES)
-        wanted = max(_allocated(self._next_bytes), needed)
+        needed = segment_bytes_for(entry_bytes)
+        wanted = max(allocated_bytes(self._next_bytes), needed)
         try:
             opened = self._create_sized(wanted)
         except OSError as error:
@@ -288,70 +237,31 @@ class Journal:
         self._next_bytes = min(self._bytes_max, wanted * _GROWTH)
         return opened
 
-    def _create_sized(self, bytes_max: int) -> _Open:
+    def _create_sized(self, bytes_max: int) -> OpenSegment:
         for _ in range(_NAMES_TRIED_MAX):
             number = self._next_number
             self._next_number += 1
-            path = segment_path(self.folder, "journal", number)
             with contextlib.suppress(FileExistsError):
-                fd = self.filesystem.create(path, bytes_max)
-                break
-        else:
-            raise FileExistsError(errno.EEXIST, "no free name for a segment", str(self.folder))
-        segments = tuple(self.segments)
-        before = segments[-1] if segments else None
-        header = JournalHeader(
-            self._journal_id,
-            number,
-            before.entries if before else 0,
-            before.last_crc32 if before else 0,
-        )
-        try:
-            self.filesystem.write_at(fd, encode_journal_header(header), 0)
-            # Before any entry: where there are entries, a header that cannot be read is damage.
-            self.filesystem.sync(fd)
-            self.filesystem.sync_folder(self.folder)
-        except OSError:
-            with contextlib.suppress(OSError):
-                self.filesystem.close(fd)
-            with contextlib.suppress(OSError):
-                self.filesystem.unlink(path)
-            raise
-        return _Open(Segment(number, path, header.crc_seed), fd, bytes_max)
-
-    def _finish_segment(self) -> None:
-        """Leaves the open segment, whose entries are all synced, and gives back its room."""
-        opened, self._open = self._open, None
-        if opened is None:
-            return
-        end_bytes = opened.segment.end_bytes
-        # The length says that it is closed: never one that could be an allocated segment's.
-        closed_bytes = end_bytes + _END_BYTES
-        if closed_bytes % ALLOCATED_IN_BYTES == 0:
-            closed_bytes += _END_BYTES
-        with contextlib.suppress(OSError):
-            # Down first, so that nothing of a write that found no room stays behind the end.
-            self.filesystem.truncate(opened.fd, end_bytes)
-            self.filesystem.truncate(opened.fd, closed_bytes)
-        with contextlib.suppress(OSError):
-            self.filesystem.close(opened.fd)
+                return create_segment(
+                    segment_path(self.folder, "journal", number),
+                    filesystem=self.filesystem,
+                    journal_id=self._journal_id,
+                    number=number,
+                    bytes_max=bytes_max,
+                    before=tuple(self.segments),
+                )
+        raise FileExistsError(errno.EEXIST, "no free name for a segment", str(self.folder))
 
     def _abandon(self) -> None:
-        """Leaves a segment that failed: what it was acknowledged for stays readable in it."""
         opened, self._open = self._open, None
-        if opened is None:
-            return
-        with contextlib.suppress(OSError):
-            self.filesystem.truncate(opened.fd, opened.segment.end_bytes)
-        with contextlib.suppress(OSError):
-            self.filesystem.close(opened.fd)
-        if not opened.segment.entries:
-            with contextlib.suppress(OSError):
-                self.filesystem.unlink(opened.segment.path)
+        if opened is not None:
+            opened.abandon(self.filesystem)
 
     def close(self) -> None:
         """Ends writing; a later commit opens a new segment."""
-        self._finish_segment()
+        opened, self._open = self._open, None
+        if opened is not None:
+            opened.finish(self.filesystem)
 
     @property
     def open_number(self) -> int:
@@ -374,14 +284,6 @@ class Journal:
             self.segments.remove(segment)
             self.usage.add(-segment.end_bytes)
         self.filesystem.sync_folder(self.folder)
-
-
-def _entry_bytes(entry: NewEntry) -> int:
-    return ENTRY_HEADER_BYTES + padded(len(entry.payload))
-
-
-def _allocated(size_bytes: int) -> int:
-    return -(-size_bytes // ALLOCATED_IN_BYTES) * ALLOCATED_IN_BYTES
 
 
 def new_journal_id(folder: Path, *, files: SegmentFiles = DISK) -> bytes:

@@ -10,7 +10,7 @@ from kelt.journal.entries import Entry
 from kelt.journal.files import DISK, SegmentFiles
 from kelt.journal.reader import Damage, read_journal_headers, read_journal_segment
 from kelt.journal.segments import JOURNAL_HEADER_BYTES
-from kelt_daemon.journal import NewEntry, Segment
+from kelt_daemon.journal_segments import NewEntry, Segment
 from kelt_daemon.records import (
     find_assertions,
     find_exit,

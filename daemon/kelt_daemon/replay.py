@@ -17,7 +17,7 @@ from pathlib import Path
 from kelt.journal.batches import cut_spool
 from kelt.journal.reader import Damage, read_journal_segment
 from kelt.journal.segments import segment_numbers, segment_path
-from kelt_daemon.journal import NewEntry
+from kelt_daemon.journal_segments import NewEntry
 
 
 @dataclass(frozen=True, kw_only=True)

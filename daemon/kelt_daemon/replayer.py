@@ -13,7 +13,7 @@ from kelt_daemon.config import MIB, DaemonConfig
 from kelt_daemon.cursors import read_cursors, spool_signature
 from kelt_daemon.folder_loading import PHASES
 from kelt_daemon.host import Host
-from kelt_daemon.journal import NewEntry
+from kelt_daemon.journal_segments import NewEntry
 from kelt_daemon.liveness import Life
 from kelt_daemon.records import encode_loss, find_assertions
 from kelt_daemon.replay import Copy, Hole, newest_change
@@ -64,6 +64,7 @@ class Replayer:
         signature = await self._host.in_thread(spool_signature, folder.path)
         quiet_since_s = anyio.current_time()
         while True:
+            folder.copied = signature
             async with self._reading:
                 await self._take(copy)
             now = await self._host.in_thread(spool_signature, folder.path)

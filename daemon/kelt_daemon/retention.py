@@ -15,7 +15,7 @@ import structlog
 
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.cursors import Cursors, write_trimmed
-from kelt_daemon.journal import Segment
+from kelt_daemon.journal_segments import Segment
 from kelt_daemon.registry import Registry
 from kelt_daemon.run_folders import RunFolder
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from kelt.run_folder import RunManifest
 from kelt.spool_place import spool_place
 from kelt_daemon.cursors import Cursors
-from kelt_daemon.journal import Journal, NewEntry
+from kelt_daemon.journal import Journal
+from kelt_daemon.journal_segments import NewEntry
 from kelt_daemon.liveness import Goodbye, Life
 from kelt_daemon.records import encode_assertion, encode_unknown_loss, find_exit, lost_rows
 from kelt_daemon.signals import Signal
@@ -100,6 +101,8 @@ class RunFolder:
     problem: str = ""
     #: What a copy still lacks, in a sentence; it is read on when more arrives.
     incomplete: str = ""
+    #: Names, sizes and times of a copy's segments before they were read for the last time.
+    copied: tuple[tuple[str, int, int], ...] | None = None
     #: How many `kelt sync --live` want it read while it is still being written.
     followers: int = 0
     #: Somebody asked whether the upstream has it, and only the upstream's own answer counts.

@@ -13,8 +13,9 @@ from harness.faulty_filesystem import FaultyFilesystem
 from kelt.journal.reader import Damage, read_journal
 from kelt_daemon.errors import JournalBrokenError, JournalFullError
 from kelt_daemon.filesystem import RealFilesystem
-from kelt_daemon.journal import Journal, NewEntry, new_journal_id
+from kelt_daemon.journal import Journal, new_journal_id
 from kelt_daemon.journal_reader import Position, extents, read_entries, recover, start_position
+from kelt_daemon.journal_segments import NewEntry
 
 WRITER = bytes(range(16))
 WITNESS = bytes(range(16, 32))

@@ -21,7 +21,7 @@ from harness.crash_histories import MANIFEST_TEXT, RUN, RUNS, TRAINER, loaded, p
 from kelt.journal.reader import Damage, read_journal
 from kelt_daemon.cursors import Cursors, write_cursors, write_trimmed
 from kelt_daemon.errors import JournalBrokenError, JournalFullError
-from kelt_daemon.journal import NewEntry
+from kelt_daemon.journal_segments import NewEntry
 
 SIZES = st.lists(st.sampled_from([30, 100, 900, 3000, 6000]), min_size=1, max_size=4)
 

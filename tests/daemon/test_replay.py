@@ -13,7 +13,8 @@ from kelt.journal.batches import BatchCutter
 from kelt.journal.sealing import Sealer
 from kelt.journal.spool import InternedSchema, SpoolWriter
 from kelt_daemon.filesystem import REAL
-from kelt_daemon.journal import Journal, NewEntry
+from kelt_daemon.journal import Journal
+from kelt_daemon.journal_segments import NewEntry
 from kelt_daemon.replay import Copy
 from kelt_proto.v1.frames import Kind, iter_frames
 from kelt_proto.v1.rows import ColumnKind, Schema

@@ -8,7 +8,7 @@ from harness.crash_filesystem import CrashFilesystem
 from harness.crash_histories import MANIFEST_TEXT, RUN, RUNS, TRAINER, loaded
 from kelt.journal.segments import encode_spool_header
 from kelt_daemon.cursors import Cursors, write_cursors, write_trimmed
-from kelt_daemon.journal import NewEntry
+from kelt_daemon.journal_segments import NewEntry
 from kelt_daemon.records import encode_loss
 from kelt_proto.v1 import record_pb2, sidecar_pb2, upstream_pb2
 from kelt_proto.v1.frames import Kind, crc_seed, encode_frame

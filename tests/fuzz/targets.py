@@ -18,7 +18,7 @@ from kelt.journal.batches import cut_spool
 from kelt.journal.reader import Damage, read_journal_bytes
 from kelt.run_folder import RunFolderError
 from kelt_daemon.cursors import load_manifest
-from kelt_daemon.journal import NewEntry
+from kelt_daemon.journal_segments import NewEntry
 from kelt_daemon.records import find_assertions, find_exit, holds_control, lost_rows
 from kelt_daemon.spool_import import SpoolImport
 from kelt_proto.v1 import record_pb2, sidecar_pb2, upstream_pb2

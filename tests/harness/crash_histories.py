@@ -22,7 +22,7 @@ from kelt_daemon.cursors import Cursors, write_cursors, write_trimmed
 from kelt_daemon.errors import JournalBrokenError, JournalFullError
 from kelt_daemon.folder_loading import load_folder
 from kelt_daemon.host import Host
-from kelt_daemon.journal import NewEntry
+from kelt_daemon.journal_segments import NewEntry
 from kelt_daemon.quota import JournalUsage
 
 RUNS = Path("/state/runs")

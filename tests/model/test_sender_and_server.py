@@ -23,7 +23,7 @@ from harness.simulation.upstream import Store
 from kelt.journal.entries import Entry
 from kelt_daemon.batch import Outgoing, gather
 from kelt_daemon.cursors import Cursors
-from kelt_daemon.journal import NewEntry
+from kelt_daemon.journal_segments import NewEntry
 from kelt_daemon.run_folders import Offer, RunFolder
 from kelt_proto.v1 import record_pb2
 

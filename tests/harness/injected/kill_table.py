@@ -56,8 +56,8 @@ def is_rotation(self, _entry_bytes):
     return bool(self.segments)
 
 
-def is_sized_rotation(self, _bytes_max):
-    return bool(self.segments)
+def is_sized_rotation(*_, before, **__):
+    return bool(before)
 
 
 def is_cursors(path, *_, **__):
@@ -99,10 +99,8 @@ POINTS = {
     "ack:after": Point("daemon", "kelt_daemon.ingest", at_reply("after"), 4),
     "segment_rotate:before": Point("daemon", _JOURNAL, before("Journal._create", when=is_rotation), 2),
     "segment_rotate:inside": Point(
-        "daemon", _JOURNAL,
-        at_line(
-            "Journal._create_sized", "encode_journal_header(header), 0)", when=is_sized_rotation
-        ),
+        "daemon", "kelt_daemon.journal_segments",
+        at_line("create_segment", "encode_journal_header(header), 0)", when=is_sized_rotation),
         2,
     ),
     "segment_rotate:after": Point("daemon", _JOURNAL, after("Journal._create", when=is_rotation), 2),
