@@ -110,7 +110,10 @@ def checked_manifest(path: Path) -> RunManifest:
             )
         return load_manifest(path)
     except RunFolderError as error:
-        raise FolderProblemError(f"{error}. Mend or remove it.") from error
+        # Also where it was not there yet a moment ago, or only half: it may just be copied here.
+        raise FolderProblemError(
+            f"{error}. Mend or remove it; it is looked at again by itself.", is_temporary=True
+        ) from error
     except OSError as error:
         raise FolderProblemError(
             f"{path} cannot be read ({error.strerror}): not a run folder.", is_temporary=True

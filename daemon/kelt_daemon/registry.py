@@ -149,8 +149,10 @@ class Registry:
         finally:
             del self._loading[resolved]
             loading.set()
-        await self.host.in_thread(link_into, self.runs, resolved)
+        # At once, whatever becomes of the caller: nobody else would ever have it minded.
         self.activate(folder)
+        with anyio.CancelScope(shield=True):
+            await self.host.in_thread(link_into, self.runs, resolved)
         return folder
 
     async def _load(self, resolved: Path) -> RunFolder:
@@ -225,7 +227,9 @@ class Registry:
             if isinstance(cause_of(error), OSError):
                 self._retry_later(folder.path)
             folder.changed.notify()
-        self._signatures[folder] = await self.host.in_thread(signature_of, folder.path)
+        # Of a copy what was read, as more of it may have come while it was being sent.
+        now = await self.host.in_thread(signature_of, folder.path)
+        self._signatures[folder] = now if folder.copied is None else folder.copied
         self._active.discard(folder)
         # What the upstream turned out to have lost as the tasks were ending is sent again.
         if folder.has_unshipped and not (folder.problem or folder.is_held):
