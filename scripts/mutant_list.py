@@ -360,7 +360,11 @@ MUTANTS = (
     Mutant(
         "log() makes a system call",
         "G4",
-        (Edit(SDK, "interned.pack_into(\n", "os.getpid() and interned.pack_into(\n"),),
+        (
+            Edit(
+                SDK, "interned.pack_into(\n", "__import__('os').getpid() and interned.pack_into(\n"
+            ),
+        ),
         ("tests/end_to_end/test_log_waits_for_nothing.py::test_log_makes_no_system_call",),
     ),
     Mutant(

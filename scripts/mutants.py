@@ -3,7 +3,8 @@
     python scripts/mutants.py [--only NAME]… [--workers 2] [--limit-s 240]
 
 Each mutant lives in a copy under build/mutants/; the working tree is never changed. Exit code 1 if
-a fault was missed, a text to replace is gone, or the tests are red without any fault.
+a fault was missed, a text to replace is gone, what replaces it cannot run, or the tests are red
+without any fault.
 """
 
 from __future__ import annotations
@@ -43,14 +44,15 @@ class Outcome:
 
 
 class StaleMutantError(Exception):
-    """A text that a mutant replaces is not there once."""
+    """A text that a mutant replaces is not there once, or what replaces it cannot run."""
 
 
 def apply(edit: Edit, tree: Path) -> None:
     """Replaces the text in the one module that holds it.
 
     Raises:
-        StaleMutantError: it occurs elsewhere too, or nowhere.
+        StaleMutantError: it occurs elsewhere too, or nowhere; or the module then has a name that
+            is not defined, which any test would notice.
     """
     found = [
         path
@@ -63,6 +65,12 @@ def apply(edit: Edit, tree: Path) -> None:
         )
     text = found[0].read_text(encoding="utf-8")
     found[0].write_text(text.replace(edit.search, edit.replace), encoding="utf-8")
+    linted = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--isolated", "--select=E9,F821", str(found[0])],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if linted.returncode:
+        raise StaleMutantError(f"cannot run: {linted.stdout.partition(chr(10))[0]}")
 
 
 def copy_tree(tree: Path) -> Path:

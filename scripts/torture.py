@@ -3,29 +3,33 @@
     python scripts/torture.py [--minutes 120] [--tiers kills,simulation,…] [--workers 2] [--afresh]
 
 Work is cut into units, each with its own seeds, taken from the tiers in turn, so that a short run
-touches all of them and the next one goes on behind it: what is done stands in
-build/torture/state.json. Counts by phase and fault are appended to build/torture/results.jsonl. A
-unit that fails prints the command that repeats it, stays undone and makes the exit code 1.
+touches all of them and the next one goes on behind it. In build/torture/, what is done stands in
+state.json, and the counts by phase and fault of the last time that each unit ran in results.jsonl.
+A unit that fails prints the command that repeats it, leaves what it said in build/torture/, stays
+undone and makes the exit code 1; also one that counted no fault, because its tests were skipped.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "torture"
 STATE, RESULTS = BUILD / "state.json", BUILD / "results.jsonl"
 UNIT_LIMIT_S = 3600.0
-_KILLED = "no end in time"
+TIDY_UP_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,9 @@ TIERS = (
     Tier(
         "strace",
         ("tests/daemon/test_disk_faults.py",),
-        environment={"KELT_TORTURE_STRACE_NTH_MAX": "60"},
+        units=6,
+        seeds=10,
+        environment={"KELT_TORTURE_STRACE_NTH_MAX": "{seed}", "KELT_TORTURE_STRACE_NTHS": "10"},
     ),
     Tier(
         "toxics",
@@ -111,7 +117,7 @@ TIERS = (
         seeds=50_000,
         environment={"KELT_TORTURE_FIRST_SEED": "{seed}", "KELT_TORTURE_MUTATIONS": "50000"},
     ),
-    Tier("fuzz", ("tests/fuzz/run.py", "--seconds", "300"), units=3, is_script=True),
+    Tier("fuzz", ("tests/fuzz/run.py", "--seconds", "60"), units=15, is_script=True),
     # The seeds of these are the machine's own: threads, processes and the network are real.
     Tier(
         "network",
@@ -181,31 +187,92 @@ def units_in_turn(tiers: list[Tier]) -> Iterator[Unit]:
                 yield Unit(tier, number)
 
 
-def run_unit(unit: Unit, *, workers: int, limit_s: float) -> tuple[bool, str]:
-    """Runs a unit; (whether all was well, the last lines of what it said)."""
-    counts = BUILD / f"counts-{unit.name.replace(':', '-')}.jsonl"
-    counts.unlink(missing_ok=True)
+@dataclass(frozen=True)
+class Outcome:
+    """How a unit ended.
+
+    Attributes:
+        is_cut: its time was over first.
+        said: all its output.
+        counts: a JSON object for each count of faults.
+    """
+
+    is_good: bool
+    is_cut: bool
+    said: str
+    counts: list[dict[str, Any]]
+
+    @property
+    def faults(self) -> int:
+        """How many were put in."""
+        return sum(told["count"] for told in self.counts)
+
+
+def run_unit(unit: Unit, *, workers: int, limit_s: float) -> Outcome:
+    """Runs a unit to its end, or to the end of its time."""
+    path = BUILD / f"counts-{unit.name.replace(':', '-')}.jsonl"
+    path.unlink(missing_ok=True)
     environ = {k: v for k, v in os.environ.items() if not k.startswith("KELT_")}
-    environ |= unit.environment | {"KELT_FAULT_COUNTS": str(counts)}
+    environ |= unit.environment | {"KELT_FAULT_COUNTS": str(path)}
+    process = subprocess.Popen(
+        unit.command(workers=workers), cwd=ROOT, env=environ, text=True, errors="replace",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    is_cut = False
     try:
-        done = subprocess.run(
-            unit.command(workers=workers), cwd=ROOT, env=environ, check=False, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s,
-        )  # fmt: skip
-        is_good, said = done.returncode == 0, done.stdout
-    except subprocess.TimeoutExpired as error:
-        is_good, said = False, f"{_decoded(error.stdout)}\n{_KILLED}"
-    if counts.exists() and _KILLED not in said:  # what was cut off is counted when it is repeated
-        with RESULTS.open("a", encoding="utf-8") as results:
-            for line in counts.read_text(encoding="utf-8").splitlines():
-                told = json.loads(line) | {"unit": unit.name, "seed": unit.seed}
-                results.write(json.dumps(told) + "\n")
-    counts.unlink(missing_ok=True)
-    return is_good, said
+        said, _ = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        is_cut, said = True, end_unit(process)
+    except BaseException:
+        end_unit(process)
+        raise
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
+    counts = [json.loads(line) | {"unit": unit.name, "seed": unit.seed} for line in lines]
+    is_good = process.returncode == 0 and not is_cut
+    if is_good and not counts and not unit.tier.is_script:
+        is_good, said = False, f"{said}\nNo fault was counted: were the tests skipped?"
+    return Outcome(is_good, is_cut, said, counts)
 
 
-def _decoded(said: bytes | str | None) -> str:
-    return said.decode(errors="replace") if isinstance(said, bytes) else said or ""
+def end_unit(process: subprocess.Popen[str]) -> str:
+    """Ends its tests, which then end what they have started; what it said."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    try:
+        return process.communicate(timeout=TIDY_UP_S)[0]
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return process.communicate()[0]
+
+
+def keep_counts(unit: Unit, counts: list[dict[str, Any]]) -> None:
+    """Puts a unit's counts in the place of those from an earlier time."""
+    old = RESULTS.read_text(encoding="utf-8").splitlines() if RESULTS.exists() else []
+    kept = [line for line in old if json.loads(line)["unit"] != unit.name]
+    new = RESULTS.with_suffix(".new")
+    new.write_text("".join(f"{line}\n" for line in [*kept, *map(json.dumps, counts)]))
+    new.replace(RESULTS)
+
+
+def tell(unit: Unit, outcome: Outcome, *, took_s: float, workers: int) -> None:
+    """A line for a unit that was well; what it said, and the command, for one that failed."""
+    word = "well    " if outcome.is_good else "FAILED  "
+    print(
+        f"{word} {unit.name:<16} seeds from {unit.seed:<6} {took_s:6.0f} s "
+        f"{outcome.faults:8} faults",
+        flush=True,
+    )
+    log = BUILD / f"failed-{unit.name.replace(':', '-')}.txt"
+    if outcome.is_good:
+        log.unlink(missing_ok=True)
+        return
+    log.write_text(outcome.said, encoding="utf-8")
+    print(outcome.said[-4000:])
+    if outcome.is_cut:
+        print(f"It did not end within {took_s:.0f} s.")
+    print(f"again: {unit.as_typed(workers=workers)}", flush=True)
 
 
 def read_state() -> dict[str, float]:
@@ -251,20 +318,17 @@ def main() -> int:
             print("The time is over; `make torture` goes on from here.")
             break
         started_s = time.monotonic()
-        is_good, said = run_unit(unit, workers=chosen.workers, limit_s=min(left_s, UNIT_LIMIT_S))
+        outcome = run_unit(unit, workers=chosen.workers, limit_s=min(left_s, UNIT_LIMIT_S))
         took_s = time.monotonic() - started_s
-        if not is_good and _KILLED in said and took_s >= left_s - 1:
+        if outcome.is_cut and left_s < UNIT_LIMIT_S:
             print(f"cut off  {unit.name}: the time is over; it is repeated next time")
             break
-        word = "well    " if is_good else "FAILED  "
-        print(f"{word} {unit.name:<16} seeds from {unit.seed:<6} {took_s:6.0f} s", flush=True)
-        if is_good:
+        keep_counts(unit, outcome.counts)
+        tell(unit, outcome, took_s=took_s, workers=chosen.workers)
+        if outcome.is_good:
             state[unit.name] = round(took_s, 1)
             STATE.write_text(json.dumps(state, indent=1), encoding="utf-8")
-        else:
-            failures += 1
-            print(said[-4000:])
-            print(f"again: {unit.as_typed(workers=chosen.workers)}", flush=True)
+        failures += not outcome.is_good
     print(f"{len(state)} units done, {failures} failed now; counts in {RESULTS.relative_to(ROOT)}")
     return 1 if failures else 0
 

@@ -189,9 +189,18 @@ class Network:
                 self.front.after = lambda name, *_: do() if name == method else None
         else:
             do()
-        if phase.startswith(_NEEDS_NEW_CONNECTION) or phase == "connect":
+        if phase == "connect":
             self.grpc.sever()
+        elif phase.startswith(_NEEDS_NEW_CONNECTION):
+            self._sever_until(struck)
         assert struck.wait(30), f"{phase} was not reached"
+
+    def _sever_until(self, struck: threading.Event) -> None:
+        """A connection lost between two calls is made again without a question or a Hello."""
+        for _ in range(30):
+            self.grpc.sever()
+            if struck.wait(1):
+                return
 
     def heal(self) -> None:
         self.front.before = self.front.after = self.info.on_question = self.info.answer = None
