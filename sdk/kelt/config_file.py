@@ -18,8 +18,12 @@ def config_file_path(environ: Mapping[str, str]) -> Path:
     return Path(home).expanduser() / "kelt" / "config.toml"
 
 
-def read_config_file(path: Path) -> dict[str, object]:
-    """What it holds, unchecked; nothing where there is no file.
+def read_config_file(path: Path, *, is_named: bool) -> dict[str, object]:
+    """What it holds, unchecked.
+
+    Args:
+        path: where it lies.
+        is_named: whether somebody named it, so that it must be there.
 
     Raises:
         SettingsError: it cannot be read, is not TOML, or shows an api_key to others.
@@ -28,9 +32,9 @@ def read_config_file(path: Path) -> dict[str, object]:
         with path.open("rb") as file:
             data = _parse_toml(file.read().decode("utf-8"))
             mode = stat.S_IMODE(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
     except OSError as error:
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)) and not is_named:
+            return {}
         raise SettingsError(
             f"The config file {path} cannot be read ({error.strerror}); "
             "make it readable, or name another in KELT_CONFIG."

@@ -223,7 +223,8 @@ class DaemonLink:
         self._was_lost = True
         self._console.warn_once(
             _TOPIC,
-            f"the daemon is not there ({error}); rows are kept on disk and it is started again",
+            f"the daemon is not there ({error}); rows are kept on disk, and it is started as soon "
+            "as that can be done",
         )
         if self._client is not None:
             self._client.close()

@@ -205,6 +205,9 @@ class RowPacker:
             except NoSpaceError as error:
                 self._go_back(before)
                 raise no_room(error) from error
+            except UsageError:
+                self._go_back(before)
+                raise
 
     def _give_back(self, number: int) -> None:
         """The automatic step of a row that was not logged is the next one's again."""

@@ -103,7 +103,7 @@ def load_settings(overrides: Mapping[str, object], environ: Mapping[str, str]) -
     """
     chosen: dict[str, object] = {"state_dir": default_state_dir(environ)}
     path = config_file_path(environ)
-    for name, value in read_config_file(path).items():
+    for name, value in read_config_file(path, is_named="KELT_CONFIG" in environ).items():
         _require_setting(name, f" (in {path})")
         _choose(chosen, name, _parsed(name, value, f"'{name}' in {path}"))
     for name in PARSERS:

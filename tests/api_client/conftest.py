@@ -19,7 +19,7 @@ def wire():
 
 @pytest.fixture
 def api(wire, monkeypatch, tmp_path):
-    monkeypatch.setenv("KELT_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("KELT_CONFIG", "/dev/null")
     monkeypatch.delenv("KELT_API_KEY", raising=False)
     with Api(wire.address, timeout_s=5) as client:
         yield client

@@ -21,7 +21,7 @@ NOTHING = '{"projects": []}'
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch, tmp_path):
-    monkeypatch.setenv("KELT_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("KELT_CONFIG", "/dev/null")
     monkeypatch.delenv("KELT_API_KEY", raising=False)
     monkeypatch.delenv("KELT_UPSTREAM", raising=False)
 

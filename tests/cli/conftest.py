@@ -67,7 +67,7 @@ def kelt():
         state_dir = Path(folder) / "state"
         environ = kept | {
             "KELT_DIR": str(state_dir),
-            "KELT_CONFIG": str(Path(folder) / "none.toml"),
+            "KELT_CONFIG": "/dev/null",
             "KELT_UPSTREAM": NOBODY,
             "PYTHONUNBUFFERED": "1",
         }

@@ -99,7 +99,8 @@ def test_kernel_releases_of_any_form_are_read():
 def test_settings_that_cannot_be_understood_fail_with_their_sentence(tmp_path):
     path = tmp_path / "config.toml"
     environ = {"KELT_CONFIG": str(path), "KELT_DIR": str(tmp_path)}
-    assert check_config(None, environ).level == "ok"
+    assert check_config(None, {"XDG_CONFIG_HOME": str(tmp_path)}).level == "ok"
+    assert check_config(None, environ).level == "fail"
     path.write_text('api_key = "secret"\n')
     path.chmod(0o644)
     found = check_config(None, environ)

@@ -66,7 +66,7 @@ def wire():
 
 
 def tailed(wire, monkeypatch, tmp_path, chapters, *, before=(), last=10, follow=True, keys=()):
-    monkeypatch.setenv("KELT_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("KELT_CONFIG", "/dev/null")
     story = Story(wire, chapters)
     story.run["last_step"] = -1
     if before:

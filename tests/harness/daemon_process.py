@@ -43,7 +43,7 @@ class DaemonProcess:
     def spawn(self) -> tuple[subprocess.Popen[bytes], int]:
         ready, ready_child = os.pipe()
         environ = {k: v for k, v in os.environ.items() if not k.startswith("KELT_")}
-        environ |= {"KELT_CONFIG": os.devnull + ".none", **self.environ}
+        environ |= {"KELT_CONFIG": os.devnull, **self.environ}
         process = subprocess.Popen(
             [sys.executable, "-m", "kelt_daemon", "run", "--state-dir", str(self.state_dir.root),
              "--ready-fd", str(ready_child), "--idle-exit-s", str(self.idle_exit_s)],

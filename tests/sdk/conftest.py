@@ -84,7 +84,7 @@ def kelt_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("KELT_DIR", str(root))
     monkeypatch.setenv("KELT_MODE", "offline")
     monkeypatch.setenv("KELT_SILENT", "1")
-    monkeypatch.setenv("KELT_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("KELT_CONFIG", "/dev/null")
     yield root
     while active.all:
         active.all[-1].finish()

@@ -185,6 +185,7 @@ def test_the_rows_own_keys_set_step_and_times(packing) -> None:
 def test_a_row_that_is_too_large_names_its_largest_value(packing) -> None:
     with pytest.raises(UsageError, match="'big' is its largest value"):
         packing.log({"small": 1, "big": "x" * (9 * 1024 * 1024)})
+    assert packing.packer.next_step == 0
 
 
 def test_threads_share_steps_without_loss_or_repeat(packing) -> None:

@@ -108,7 +108,7 @@ def test_batches_that_vanish_on_their_way_are_sent_again_from_where_the_daemon_s
     sender = run._session.sender
     vanished = []
     monkeypatch.setattr(
-        sender._link, "send", lambda batch, timeout_s: vanished.append(batch) or True
+        sender._link, "send", lambda batch, **_: vanished.append(batch) or True
     )
     for i in range(50):
         run.log({"i": i})

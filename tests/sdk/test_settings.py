@@ -61,7 +61,7 @@ def test_a_value_that_cannot_be_names_variable_value_and_what_is_allowed(
     tmp_path, variable, value, allowed
 ) -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings({}, {variable: value, "KELT_CONFIG": str(tmp_path / "none")})
+        load_settings({}, {variable: value, "KELT_CONFIG": "/dev/null"})
     message = str(caught.value)
     assert message.startswith(f"{variable} cannot be {value!r}: it must be ")
     assert allowed in message
@@ -100,6 +100,12 @@ def test_the_config_file_lies_in_the_xdg_folder(tmp_path: Path) -> None:
 
 
 def test_tags_are_a_list_or_a_text_with_commas(tmp_path: Path) -> None:
-    environ = {"KELT_TAGS": "a, b,,a", "KELT_CONFIG": str(tmp_path / "none")}
+    environ = {"KELT_TAGS": "a, b,,a", "KELT_CONFIG": "/dev/null"}
     assert load_settings({}, environ).tags == ("a", "b")
     assert load_settings({"tags": ["c"]}, environ).tags == ("c",)
+
+
+def test_a_config_file_that_is_named_and_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"none.toml cannot be read \(No such file"):
+        load_settings({}, {"KELT_CONFIG": str(tmp_path / "none.toml")})
+    assert load_settings({}, {"XDG_CONFIG_HOME": str(tmp_path)}).project == "Uncategorized"
