@@ -107,9 +107,7 @@ def test_batches_that_vanish_on_their_way_are_sent_again_from_where_the_daemon_s
     wait_until(lambda: is_durable(run))
     sender = run._session.sender
     vanished = []
-    monkeypatch.setattr(
-        sender._link, "send", lambda batch, **_: vanished.append(batch) or True
-    )
+    monkeypatch.setattr(sender._link, "send", lambda batch, **_: vanished.append(batch) or True)
     for i in range(50):
         run.log({"i": i})
     wait_until(lambda: vanished and vanished[-1].last_seq == run._session.spool.seq)
