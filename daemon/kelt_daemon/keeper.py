@@ -58,6 +58,7 @@ class Keeper:
         self._is_spool_read = False
         self._logged_losses = folder.all_lost_rows
         self._lock_free_since_s: float | None = None
+        self._gone = anyio.Event()
 
     async def run(self) -> None:
         """Until the writer ended and its spool is in the journal."""
@@ -69,7 +70,10 @@ class Keeper:
         else:
             probe = self._host.probe(folder.manifest, folder.spool_path)
             try:
-                await self._watch(probe)
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._note_gone, probe)
+                    await self._watch(probe)
+                    group.cancel_scope.cancel()
             finally:
                 probe.close()
         await self._committer.drain(folder)
@@ -78,6 +82,12 @@ class Keeper:
         folder.is_over = True
         save_cursors(folder)
         folder.changed.notify()
+
+    async def _note_gone(self, probe: Probe) -> None:
+        """However long its spool waits for the disk, nobody is told that the dead live."""
+        await probe.wait_gone()
+        self._folder.is_live = False
+        self._gone.set()
 
     async def _replay(self) -> None:
         """A copy of a folder: read as it is, and nobody judged."""
@@ -97,8 +107,7 @@ class Keeper:
     async def _watch(self, probe: Probe | None) -> None:
         folder = self._folder
         while True:
-            process = Process.GONE if probe is None else probe.look()
-            is_closed = process is Process.GONE or self._is_lock_free()
+            process, is_closed = self._observe(probe)
             if is_closed and not self._has_streams():
                 await self._import_spool(is_removed=process is Process.GONE or self._is_ended())
                 folder.is_closed = True
@@ -107,13 +116,20 @@ class Keeper:
                 if self._must_follow():
                     await self._import_spool(is_removed=False, is_live=True)
             await self._note_losses(is_live=process is not Process.GONE)
+            if self._observe(probe) != (process, is_closed):
+                continue  # that took long, on a slow or failing disk: what was seen is not so now
             await self._look(probe, process)
             is_ended = folder.life.phase.is_ended
             folder.is_live = not is_ended and process is not Process.GONE
             if is_ended and is_closed and not self._has_streams():
                 await self._import_spool(is_removed=True)
                 return
-            await self._wait_for_news(probe if process is not Process.GONE else None)
+            await self._wait_for_news(is_gone=process is Process.GONE)
+
+    def _observe(self, probe: Probe | None) -> tuple[Process, bool]:
+        """What is known of the writer's process, and whether nothing more comes from the writer."""
+        process = Process.GONE if probe is None else probe.look()
+        return process, process is Process.GONE or self._is_lock_free()
 
     async def _note_losses(self, *, is_live: bool) -> None:
         """What the writer counts as lost is known before it has room to record it."""
@@ -195,7 +211,7 @@ class Keeper:
             )
             folder.changed.notify()
 
-    async def _wait_for_news(self, probe: Probe | None) -> None:
+    async def _wait_for_news(self, *, is_gone: bool) -> None:
         """Until the process ends, somebody asks, or it is time to look again."""
         streams, is_ended = self._has_streams(), self._is_ended()
         nudge = self._folder.nudged.next()
@@ -210,8 +226,8 @@ class Keeper:
             await nudge.wait()
             group.cancel_scope.cancel()
 
-        async def wait_gone(probe: Probe) -> None:
-            await probe.wait_gone()
+        async def wait_gone() -> None:
+            await self._gone.wait()
             group.cancel_scope.cancel()
 
         config = self._config
@@ -221,8 +237,8 @@ class Keeper:
             async with anyio.create_task_group() as group:
                 group.start_soon(wait_changed)
                 group.start_soon(wait_nudged)
-                if probe is not None:
-                    group.start_soon(wait_gone, probe)
+                if not is_gone:
+                    group.start_soon(wait_gone)
 
     async def _import_spool(self, *, is_removed: bool, is_live: bool = False) -> None:
         """Moves what the spool has beyond the journal into it.

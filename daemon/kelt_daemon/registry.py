@@ -317,7 +317,7 @@ class Registry:
             and not (folder in self._active or folder.problem)
         ]
         look = partial(grown, settled, missing_settle_s=self._config.missing_settle_s)
-        for folder in await self.host.in_thread(look, self.host.now()):
+        for folder in await self.host.in_thread(look, anyio.current_time()):
             self.activate(folder)
 
     async def _look_at(self, path: Path) -> None:

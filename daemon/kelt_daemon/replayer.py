@@ -23,6 +23,8 @@ log = structlog.get_logger()
 #: About this much is read at a time.
 _TAKE_BYTES = 4 * MIB
 _TAKE_ENTRIES_MAX = 64
+#: What a copy lacks is given up only after it was watched for so long, whatever the clock says.
+_WATCHED_S = 60.0
 
 
 class Replayer:
@@ -62,17 +64,17 @@ class Replayer:
             trimmed=cursors.trimmed,
         )
         signature = await self._host.in_thread(spool_signature, folder.path)
-        quiet_since_s = anyio.current_time()
+        if folder.copied != signature:
+            known_s = await self._known_quiet_s() if folder.copied is None else 0.0
+            folder.quiet_since_s = anyio.current_time() - known_s
         while True:
             folder.copied = signature
             async with self._reading:
                 await self._take(copy)
             now = await self._host.in_thread(spool_signature, folder.path)
             if now != signature:
-                signature, quiet_since_s = now, anyio.current_time()
-            changed_at = await self._host.in_thread(newest_change, folder.path)
-            # By the clock too, so that a copy that came long ago is not waited for.
-            quiet_s = max(anyio.current_time() - quiet_since_s, self._host.now() - changed_at)
+                signature, folder.quiet_since_s = now, anyio.current_time()
+            quiet_s = anyio.current_time() - folder.quiet_since_s
             if self._declare(copy, quiet_s=quiet_s):
                 continue
             is_awaited = any(hole.damage for hole in copy.holes.values())
@@ -81,6 +83,15 @@ class Replayer:
             await anyio.sleep(min(config.settle_s, config.follow_interval_s))
         self._pass_end(copy)
         folder.incomplete = _incomplete(folder, copy, patience_s=config.missing_settle_s)
+
+    async def _known_quiet_s(self) -> float:
+        """For how long nothing had changed when it was first seen: a copy of old is not waited for.
+
+        By the time of day, which may have jumped: so not so long that anything is given up at once.
+        """
+        changed_at = await self._host.in_thread(newest_change, self._folder.path)
+        known_s = min(self._host.now() - changed_at, self._config.missing_settle_s - _WATCHED_S)
+        return max(0.0, known_s)
 
     async def _take(self, copy: Copy) -> None:
         folder = self._folder

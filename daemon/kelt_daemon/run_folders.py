@@ -103,6 +103,8 @@ class RunFolder:
     incomplete: str = ""
     #: Names, sizes and times of a copy's segments before they were read for the last time.
     copied: tuple[tuple[str, int, int], ...] | None = None
+    #: Since when, by the monotonic clock, nothing of the copy has changed.
+    quiet_since_s: float = 0.0
     #: How many `kelt sync --live` want it read while it is still being written.
     followers: int = 0
     #: Somebody asked whether the upstream has it, and only the upstream's own answer counts.

@@ -10,7 +10,6 @@ from pathlib import Path
 from kelt.run_folder import MANIFEST_NAME
 from kelt_daemon.cursors import spool_signature
 from kelt_daemon.errors import sentence_of
-from kelt_daemon.replay import newest_change
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.spool_import import has_spool
 
@@ -69,13 +68,13 @@ def signature_of(path: Path) -> Signature:
 
 
 def grown(
-    folders: Iterable[tuple[RunFolder, Signature]], now: float, *, missing_settle_s: float
+    folders: Iterable[tuple[RunFolder, Signature]], now_s: float, *, missing_settle_s: float
 ) -> list[RunFolder]:
     """Folders in which there is something to read again.
 
     Args:
         folders: with what each was when it was left.
-        now: Unix seconds.
+        now_s: by the monotonic clock.
         missing_settle_s: how long what a copy lacks is waited for.
     """
     found = []
@@ -85,7 +84,7 @@ def grown(
             if folder.is_on_this_machine:
                 is_more = is_more and has_spool(folder.path)
             elif folder.incomplete:
-                is_more = is_more or now - newest_change(folder.path) >= missing_settle_s
+                is_more = is_more or now_s - folder.quiet_since_s >= missing_settle_s
             if is_more:
                 found.append(folder)
     return found

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
+from dataclasses import replace
 
 import anyio
 import pytest
 
 import kelt_daemon.registry
 from harness.in_process import daemon_parts, make_folder
-from harness.memory_upstream import MemoryUpstream
+from harness.memory_upstream import LOSS, MemoryUpstream
 from kelt_daemon.errors import FolderProblemError
+
+TEN_YEARS_S = 10 * 365 * 86400.0
 
 pytestmark = pytest.mark.asyncio
 
@@ -100,3 +104,29 @@ async def test_what_comes_into_a_copy_while_the_rest_of_it_is_being_sent_is_read
             await arrive(parts, upstream, spool.writer_id, 51)
         finally:
             await upstream.stop()
+
+
+@pytest.mark.covers(phase="recovery", fault="clock")
+@pytest.mark.parametrize("jumps", ["before it is seen", "while it is watched"])
+async def test_a_clock_that_jumps_gives_up_nothing_of_a_copy_that_is_still_coming(tmp_path, jumps):
+    runs = tmp_path / "runs"
+    async with MemoryUpstream() as upstream, daemon_parts(runs) as parts:
+        spool = make_folder(runs / "r", upstream.url, 9000, machine_id="another")
+        spool.close()
+        first, *others = sorted((runs / "r").glob("spool-*.kelt"))
+        assert others
+        first.rename(tmp_path / "later")
+        jumped = replace(parts.registry.host, now=lambda: time.time() + TEN_YEARS_S)
+        if jumps == "before it is seen":
+            parts.registry.host = jumped
+        folder = await parts.adopt(runs / "r")
+        await parts.until(lambda: folder in parts.registry.settled(), "read as far as it goes")
+        assert "lacks records" in folder.incomplete
+        parts.registry.host = jumped
+        for _ in range(20):
+            await parts.registry.rescan()
+            await anyio.sleep(0.02)
+        assert upstream.cursors[spool.writer_id] == 0
+        (tmp_path / "later").rename(first)
+        await arrive(parts, upstream, spool.writer_id, 9001)
+        assert not any(r.kind == LOSS for r in upstream.records[spool.writer_id].values())
