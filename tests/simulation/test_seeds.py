@@ -26,6 +26,7 @@ KEPT_SEEDS: dict[str, str] = json.loads(
 )
 PHASES = {
     "daemon killed": ("recovery", "KILL daemon"),
+    "daemon frozen": ("ack", "STOP daemon"),
     "trainer killed": ("spool_write", "KILL trainer"),
     "trainer frozen": ("rpc_send", "STOP trainer"),
     "power lost": ("recovery", "power loss"),
@@ -37,6 +38,25 @@ PHASES = {
     "repeated": ("upstream_send", "error reply"),
     "overloaded": ("upstream_send", "error reply"),
     "clock jumps": ("recovery", "clock"),
+}
+#: What strikes while a fork or rewind is on its way from a trainer to the server.
+PHASES |= {
+    f"{kind} at a branching": ("fork_rewind", fault)
+    for kind, fault in {
+        "trainer killed": "KILL trainer",
+        "daemon killed": "KILL daemon",
+        "server restarted": "reset",
+        "network down": "reset",
+        "half-open": "blackhole",
+        "slow": "slow ack",
+        "flaky": "error reply",
+        "trainer frozen": "STOP trainer",
+        "daemon frozen": "STOP daemon",
+        "power lost": "power loss",
+        "sync fails": "EIO",
+        "disk full": "ENOSPC",
+        "clock jumps": "clock",
+    }.items()
 }
 
 

@@ -56,6 +56,8 @@ class SimulatedDaemon:
         self._threads: set[anyio.CancelScope] = set()
         self._tasks: anyio.abc.TaskGroup | None = None
         self._stop = trio.Event()
+        self._thaw = trio.Event()
+        self._thaw.set()
         self.is_serving = False
         self.ended = trio.Event()
 
@@ -92,7 +94,7 @@ class SimulatedDaemon:
                 host=host,
                 config=config,
                 filesystem=around.disk,
-                make_upstream=lambda _url: SimulatedUpstream(around.network),
+                make_upstream=lambda _url: SimulatedUpstream(around.network, gate=self.wait_thawed),
             )
             self.ingest = Ingest(
                 registry=self.registry,
@@ -124,8 +126,27 @@ class SimulatedDaemon:
                         save_cursors(folder)
             self._die()
 
+    # -- SIGSTOP: nothing goes in or out, while time goes on ------------------------------------
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self._thaw = trio.Event()
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._thaw.set()
+
+    @property
+    def is_frozen(self) -> bool:
+        return not self._thaw.is_set()
+
+    async def wait_thawed(self) -> None:
+        """Until the process goes on."""
+        await self._thaw.wait()
+
     async def stop(self) -> None:
-        """SIGTERM."""
+        """SIGTERM, which a process that is stopped gets when it goes on."""
+        await self.wait_thawed()
         self._stop.set()
         await self.ended.wait()
 
@@ -156,13 +177,14 @@ class SimulatedDaemon:
         rng = self._around.rng
         chance = rng.random()
         slow_s = self._around.disk.pause_s
-        if chance < 0.6 and not slow_s:
+        if chance < 0.6 and not slow_s and not self.is_frozen:
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             pause_s = rng.random() * ((0.01 if chance < 0.97 else 1.0) + slow_s)
             with anyio.CancelScope(shield=True) as scope:
                 self._threads.add(scope)
                 await anyio.sleep(pause_s)
+                await self.wait_thawed()
             self._threads.discard(scope)
         if self._is_dead:
             raise Killed
@@ -171,12 +193,14 @@ class SimulatedDaemon:
         """As a trainer connects: hello, then a stream of its own.
 
         Raises:
-            ConnectionError: nobody serves.
+            ConnectionError: nobody serves, or answers in time.
         """
-        if not self.is_serving:
+        if not self.is_serving or self.is_frozen:
             raise ConnectionRefusedError
         self.greet()
-        stream = Stream(on_reply=on_reply, write_s=self._around.rng.choice((0.0, 0.0, 0.005, 0.3)))
+        stream = Stream(
+            on_reply=on_reply, gate=self.wait_thawed, write_s=self._around.rng.choice((0.0, 0.0, 0.005, 0.3)),
+        )  # fmt: skip
         opening = sidecar_pb2.OpenWriter(writer_id=writer_id, run_folder=str(folder))
         stream.sender.send_nowait(sidecar_pb2.AppendRequest(open=opening))
         self._tasks.start_soon(stream.serve, self)
@@ -207,12 +231,14 @@ class SimulatedDaemon:
 class Stream:
     """A gRPC stream: what was on its way is gone when it breaks."""
 
-    def __init__(self, *, on_reply, write_s: float) -> None:
+    def __init__(self, *, on_reply, gate, write_s: float) -> None:
         self.sender, self._receiver = trio.open_memory_channel(QUEUE_MAX)
         self._on_reply = on_reply
+        self._gate = gate
         self._write_s = write_s
         self.scope = trio.CancelScope()
         self.has_ended = False
+        self.opened_at_s = trio.current_time()
         self.refusal = ""
         self.latest: sidecar_pb2.AppendReply | None = None
         self.changed = trio.Event()
@@ -231,10 +257,12 @@ class Stream:
 
     async def _requests(self):
         async for request in self._receiver:
+            await self._gate()
             yield request
 
     async def _write(self, reply: sidecar_pb2.AppendReply) -> None:
         await trio.sleep(self._write_s)
+        await self._gate()
         if not self.has_ended and not self.scope.cancel_called:
             self.latest = reply
             self._on_reply(reply)

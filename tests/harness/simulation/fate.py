@@ -18,10 +18,11 @@ class Fate:
 
     def __init__(self, world) -> None:
         self._world = world
-        self._rng = world.rng
+        self._rng = world.chances("fate")
         kinds = {
             "daemon killed": self.kill_daemon,
             "daemon stopped": self.stop_daemon,
+            "daemon frozen": self.freeze_daemon,
             "network down": self.network_down,
             "half-open": self.half_open,
             "slow": self.slow,
@@ -29,11 +30,13 @@ class Fate:
             "refused": self.refused,
             "server restarted": self.restart_server,
             "server restored": self.restore_server,
+            "server restored unseen": self.restore_unseen,
             "another server": self.replace_server,
             "disk full": self.fill_disk,
             "sync fails": self.fail_sync,
             "disk slow": self.slow_disk,
             "stream cut": self.cut_stream,
+            "batch lost": self.lose_batch,
             "clock jumps": self.jump_clock,
             "power lost": self.lose_power,
             "trainer killed": self.kill_trainer,
@@ -54,19 +57,31 @@ class Fate:
                 while self._kinds:
                     await trio.sleep(rng.expovariate(1 / self._every_s))
                     name, strike = rng.choice(self._kinds)
+                    await self._wait_branched()
                     world.say("fate", kind=name)
                     world.faults[name] += 1
+                    if any(trainer.is_branching for trainer in world.trainers):
+                        world.faults[f"{name} at a branching"] += 1
                     tasks.start_soon(strike)
                 await trio.sleep_forever()
         self.heal()
+
+    async def _wait_branched(self) -> None:
+        """Often it strikes just when somebody forks or rewinds a run."""
+        if self._rng.random() < 0.3:
+            with trio.move_on_after(30.0):
+                await self._world.branched.wait()
+                await trio.sleep(self._rng.choice((0.0, 0.02, 0.2)))
 
     def heal(self) -> None:
         world = self._world
         world.network.weather = Weather()
         world.disk.is_full = False
         world.disk.fails_sync = world.disk.pause_s = 0.0
+        world.daemon.thaw()
         for trainer in world.trainers:
             trainer.thaw.set()
+            trainer.loses_next = False
         world.say("healed")
 
     # -- the daemon ------------------------------------------------------------------------------
@@ -91,6 +106,14 @@ class Fate:
 
     async def stop_daemon(self) -> None:
         await self._world.daemon.stop()
+
+    async def freeze_daemon(self) -> None:
+        daemon = self._world.daemon
+        if daemon.is_frozen:
+            return
+        daemon.freeze()
+        await trio.sleep(self._rng.choice((5.0, 30.0, 60.0)))
+        daemon.thaw()
 
     # -- the network and the server --------------------------------------------------------------
 
@@ -136,6 +159,12 @@ class Fate:
         self._world.network.break_connections()
         self._world.restore(backup)
         await self._weather(5.0, is_down=True)
+
+    async def restore_unseen(self) -> None:
+        """Behind something that keeps the connections: only answers tell of it."""
+        backup = self._world.store.copy_lengths()
+        await trio.sleep(self._rng.random() * 60)
+        self._world.restore_unseen(backup)
 
     async def replace_server(self) -> None:
         self._world.network.break_connections()
@@ -206,6 +235,11 @@ class Fate:
             if self._rng.random() < 0.7:
                 trainer.lose_stream()
 
+    async def lose_batch(self) -> None:
+        """One batch does not arrive, and those behind it do."""
+        for trainer in self._world.trainers:
+            trainer.loses_next = trainer.is_running_here and self._rng.random() < 0.7
+
     async def freeze_trainer(self) -> None:
         running = [t for t in self._world.trainers if t.is_running_here]
         if running:
@@ -231,29 +265,29 @@ def choose_story(rng):
 
 
 async def finishes(world, trainer: Trainer) -> None:
-    await trainer.train(world.rng.random() * 300)
+    await trainer.train(trainer.rng.random() * 300)
     await trainer.finish()
-    await trio.sleep(world.rng.choice((0.0, 0.0, 60.0)))
+    await trio.sleep(trainer.rng.choice((0.0, 0.0, 60.0)))
     trainer.die()
 
 
 async def fails(world, trainer: Trainer) -> None:
-    await trainer.train(world.rng.random() * 200)
+    await trainer.train(trainer.rng.random() * 200)
     await trainer.finish(code=1)
     trainer.die(code=1)
 
 
 async def leaves(world, trainer: Trainer) -> None:
     """`os._exit`: without a word."""
-    await trainer.train(world.rng.random() * 200)
-    trainer.die(code=world.rng.choice((0, 3)))
+    await trainer.train(trainer.rng.random() * 200)
+    trainer.die(code=trainer.rng.choice((0, 3)))
 
 
 async def forks(world, trainer: Trainer) -> None:
     """The child writes a run of its own, which no stream carries."""
-    await trainer.train(world.rng.random() * 60)
+    await trainer.train(trainer.rng.random() * 60)
     child = Trainer(name=f"{trainer.name}-child", world=world, sends=False)
-    world.start(child, finishes if world.rng.random() < 0.5 else leaves)
+    world.start(child, finishes if trainer.rng.random() < 0.5 else leaves)
     await finishes(world, trainer)
 
 
@@ -267,15 +301,21 @@ async def is_copied_here(world, trainer: Trainer) -> None:
     trainer.become_foreign("another-machine")
     away = world.root / "away" / trainer.name
     trainer.open(away)
-    for _ in range(world.rng.randrange(1, 5)):
-        trainer.write_rows(world.rng.randrange(1, 300), text_bytes=world.rng.choice((0, 3000)))
+    for _ in range(trainer.rng.randrange(1, 5)):
+        trainer.write_rows(trainer.rng.randrange(1, 300), text_bytes=trainer.rng.choice((0, 3000)))
     trainer.say_goodbye(code=0)
     await trainer.rounds(0.1)
     trainer.spool.close()
     trainer.process.end()
     trainer.folder.mkdir(parents=True)
     files = sorted(away.iterdir())
-    world.rng.shuffle(files)
+    trainer.rng.shuffle(files)
     for path in files:
-        await trio.sleep(world.rng.random())
+        await trio.sleep(trainer.rng.random())
+        if trainer.rng.random() < 0.3:  # as `scp`, which others may look at in the middle of it
+            data = path.read_bytes()
+            (trainer.folder / path.name).write_bytes(data[: trainer.rng.randrange(len(data) + 1)])
+            await trio.sleep(trainer.rng.random() * 12)
         shutil.copy2(path, trainer.folder / path.name)
+        if trainer.rng.random() < 0.1 and world.daemon.is_serving:
+            await world.daemon.release(trainer.folder)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-
 import trio
 
 from harness.memory_upstream import ASSERTION, EXIT, LOSS, ROW
 from kelt_proto.v1.record_pb2 import Assertion, Exit, Loss
 
 from .trainers import Trainer
-from .upstream import Store, Stored
+from .upstream import Store, Stored, row_value
 
 #: The daemon may be slow to look, and what it sent may be slow to arrive.
 BEAT_AFTER_DEATH_S_MAX = 120.0
@@ -98,6 +96,12 @@ class Oracle:
         wanted = told.durable if told.lost_power else told.written
         return not kept and self._world.store.ever[writer_id] >= wanted
 
+    def judge_gaps(self) -> None:
+        """Nobody may go on behind a gap that it was told of."""
+        for writer_id, through in self._world.store.gaps.items():
+            stands_at = self._world.store.cursor(writer_id)
+            self.violations.append(f"told of a gap at {stands_at}, never sent up to {through}")
+
     def judge(self) -> list[str]:
         """All that is wrong."""
         self.violations += self._world.store.violations
@@ -122,9 +126,11 @@ class Oracle:
             if stored.kind == LOSS:
                 self._judge_loss(trainer, stored)
             elif stored.kind == ROW:
-                (value,) = struct.unpack_from("<d", stored.payload, 32)
+                value = row_value(stored.payload)
                 if value != stored.last_seq:
                     self._say(trainer, f"record {stored.last_seq} is row {value}")
+            elif told.controls.get(stored.last_seq) != (stored.kind, stored.payload):
+                self._say(trainer, f"record {stored.last_seq} is not what was said in it")
         if through > told.written:
             self._say(trainer, f"{through} records of {told.written} written")
 
@@ -133,6 +139,10 @@ class Oracle:
         said = (loss.first_seq, loss.last_seq)
         if loss.writer_id != trainer.writer_id or said[1] != stored.last_seq:
             self._say(trainer, f"a loss of {said} at {stored.last_seq}")
+        if loss.reason.startswith("refused"):
+            if stored.first_seq != stored.last_seq or stored.last_seq not in trainer.told.poison:
+                self._say(trainer, f"set aside {said}, refused {sorted(trainer.told.poison)}")
+            return
         if stored.last_seq <= self.may_be_trimmed.get(trainer.writer_id, 0):
             return
         if trainer.told.lost_power and stored.first_seq > trainer.told.durable:

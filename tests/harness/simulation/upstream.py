@@ -6,13 +6,20 @@ restore from a backup took away can be told from what was never there.
 
 from __future__ import annotations
 
+import contextlib
+import struct
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 import trio
 
-from harness.memory_upstream import LOSS, SCHEMA, take_apart
-from kelt_daemon.errors import OverloadedError, RefusedError, UnreachableError
+from harness.memory_upstream import LOSS, ROW, SCHEMA, take_apart
+from kelt_daemon.errors import (
+    OverloadedError,
+    RefusedError,
+    RejectedDataError,
+    UnreachableError,
+)
 from kelt_daemon.upstream import PushedCursor, ServerInfo
 
 CALL_DEADLINE_S = 10.0
@@ -39,6 +46,8 @@ class Store:
     #: Told of every record as it is committed.
     on_commit: list = field(default_factory=list)
     on_beats: list = field(default_factory=list)
+    #: For each writer whose daemon was told of a gap: what it tried to send behind it.
+    gaps: dict[bytes, int] = field(default_factory=dict)
 
     def cursor(self, writer_id: bytes) -> int:
         stored = self.records.get(writer_id)
@@ -65,7 +74,20 @@ class Store:
                 for tell in self.on_commit:
                     tell(stored)
         self.ever[writer_id] = max(self.ever[writer_id], batch.last_seq)
+        if batch.last_seq >= self.gaps.get(writer_id, batch.last_seq):
+            self.gaps.pop(writer_id, None)
         return False
+
+    def refuse(self, batches) -> None:
+        """Some rows are never taken, and nothing of a push with one of them.
+
+        Raises:
+            RejectedDataError: there is one that is new.
+        """
+        for batch in batches:
+            for kind, seq, payload in take_apart(batch.frames):
+                if kind == ROW and seq > self.cursor(batch.writer_id) and row_value(payload) < 0:
+                    raise RejectedDataError("the simulated server does not take this row")
 
     def copy_lengths(self) -> dict[bytes, int]:
         return {writer_id: len(stored) for writer_id, stored in self.records.items()}
@@ -74,6 +96,11 @@ class Store:
         """The backup is put back: what came after it is gone."""
         for writer_id, stored in self.records.items():
             del stored[lengths.get(writer_id, 0) :]
+
+
+def row_value(payload: bytes) -> float:
+    """The first value of a row."""
+    return struct.unpack_from("<d", payload, 32)[0]
 
 
 @dataclass
@@ -124,7 +151,7 @@ class Network:
             if weather.is_half_open:
                 self.counts["half-open"] += 1
                 if rng.random() < 0.5:
-                    answer()
+                    _unheard(answer)
                 await trio.sleep_forever()
             fate = rng.random()
             if (fate := fate - weather.lost_request) < 0:
@@ -133,7 +160,7 @@ class Network:
             if (fate := fate - weather.overloaded) < 0:
                 self.counts["overloaded"] += 1
                 if rng.random() < 0.3:
-                    answer()  # it failed after its commit
+                    _unheard(answer)  # it failed after its commit
                 after_s = rng.choice((None, 0.0, 2.0, 20.0))
                 raise OverloadedError("the simulated server is busy", retry_after_s=after_s)
             reply = answer()
@@ -156,15 +183,30 @@ class Network:
     async def _repeat(self, answer) -> None:
         """A proxy on the way delivers a request again, much later."""
         await trio.sleep(self._rng.random() * 20)
+        _unheard(answer)
+
+
+def _unheard(answer) -> None:
+    """What a server does and nobody is told of."""
+    with contextlib.suppress(RejectedDataError):
         answer()
 
 
 class SimulatedUpstream:
     """What the daemon is given: `kelt_daemon.upstream.Upstream`."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, gate) -> None:
         self._network = network
+        self._gate = gate
         self._broken = trio.Event()
+
+    async def _call(self, answer, *, deadline_s: float):
+        """A process that is stopped neither asks nor hears."""
+        await self._gate()
+        try:
+            return await self._network.call(answer, deadline_s=deadline_s)
+        finally:
+            await self._gate()
 
     async def connect(self, _access: object) -> ServerInfo:
         network = self._network
@@ -179,7 +221,7 @@ class SimulatedUpstream:
                 push_bytes_max=256 * 1024,
             )  # fmt: skip
 
-        info = await network.call(answer, deadline_s=CALL_DEADLINE_S)
+        info = await self._call(answer, deadline_s=CALL_DEADLINE_S)
         self._broken = network.broken
         return info
 
@@ -187,17 +229,23 @@ class SimulatedUpstream:
         store = self._network.store
 
         def answer():
+            store.refuse(batches)
             gaps = {}
             for batch in batches:
                 gap = store.take(batch)
                 gaps[batch.writer_id] = gap or gaps.get(batch.writer_id, False)
             return {w: PushedCursor(store.cursor(w), gap) for w, gap in gaps.items()}
 
-        return await self._network.call(answer, deadline_s=PUSH_DEADLINE_S)
+        reply = await self._call(answer, deadline_s=PUSH_DEADLINE_S)
+        for batch in batches:
+            writer_id = batch.writer_id
+            if reply[writer_id].gap and store.cursor(writer_id) < batch.last_seq:
+                store.gaps[writer_id] = max(batch.last_seq, store.gaps.get(writer_id, 0))
+        return reply
 
     async def cursors(self, writer_ids):
         store, wanted = self._network.store, list(writer_ids)
-        return await self._network.call(
+        return await self._call(
             lambda: {w: store.cursor(w) for w in wanted}, deadline_s=CALL_DEADLINE_S
         )
 
@@ -206,7 +254,7 @@ class SimulatedUpstream:
             for tell in self._network.store.on_beats:
                 tell(beats)
 
-        await self._network.call(answer, deadline_s=CALL_DEADLINE_S)
+        await self._call(answer, deadline_s=CALL_DEADLINE_S)
 
     async def describe_run(self, _request, **_deadline: float):
         raise UnreachableError("nobody asks in the simulation")

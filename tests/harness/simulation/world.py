@@ -28,6 +28,10 @@ from .upstream import Network, Store
 SECONDS = 600.0
 END_SECONDS_MAX = 1200.0
 SETTLE_S = 40.0
+#: Looking at a new folder takes a few steps in threads, each of which may take a second.
+FOUND_IN_S = 10.0
+#: After a gap, in a network that is well again.
+BACK_S_MAX = 300.0
 KIB = 1024
 CONFIG = DaemonConfig(
     first_segment_bytes=64 * KIB, segment_bytes_max=256 * KIB, rescan_interval_s=10.0
@@ -47,31 +51,39 @@ class Outcome:
 
 class World:
     def __init__(self, *, seed: int, root: Path, tasks: trio.Nursery) -> None:
-        self.rng = rng = random.Random(seed)
+        self._seed = seed
+        rng = self.rng = self.chances("world")
         self.root = root
         self.runs = root / "runs"
         self.runs.mkdir()
         self.wall = WallClock()
         self.machine = Machine()
-        self.disk = SimulatedDisk(rng=rng, now=self.wall.now)
+        self.disk = SimulatedDisk(rng=self.chances("disk"), now=self.wall.now)
         self.store = Store()
-        self.network = Network(rng=rng, store=self.store, tasks=tasks)
+        self.network = Network(rng=self.chances("network"), store=self.store, tasks=tasks)
         self.trainers: list[Trainer] = []
         self.faults: Counter = Counter()
         self.trace: list[str] = []
         self.oracle = Oracle(self)
         self._tasks = tasks
         self._is_ending = False
+        self.was_restored_unseen = False
         self._keeps_little = rng.random() < 0.3
         config = CONFIG
         if self._keeps_little:
             config = replace(config, retention_bytes=128 * KIB, retention_interval_s=20.0)
         self._surroundings = Surroundings(
-            rng=rng, machine=self.machine, disk=self.disk, network=self.network,
+            rng=self.chances("daemon"), machine=self.machine, disk=self.disk, network=self.network,
             now=self.wall.now, runs=self.runs, config=config,
         )  # fmt: skip
         self.daemons = 0
+        #: Set, and renewed, whenever a trainer forks or rewinds a run.
+        self.branched = trio.Event()
         self.daemon = SimulatedDaemon(self._surroundings)
+
+    def chances(self, part: str) -> random.Random:
+        """The numbers of one part: what another part uses up changes nothing for it."""
+        return random.Random(f"{self._seed} {part}")
 
     def say(self, event: str, **fields: object) -> None:
         text = " ".join(f"{name}={value}" for name, value in fields.items())
@@ -101,14 +113,28 @@ class World:
         await trainer.run(lambda trainer: story(self, trainer))
 
     def restore(self, lengths: dict[bytes, int], *, server_id: str = "") -> None:
+        """The server's connections break, before or after."""
         self.oracle.remember_restore(self.store)
+        self.store.gaps.clear()
         self.store.restore(lengths)
         self.store.server_id = server_id or self.store.server_id
 
+    def restore_unseen(self, lengths: dict[bytes, int]) -> None:
+        """Nobody is told, unless by the answer to a push."""
+        self.oracle.remember_restore(self.store)
+        self.store.restore(lengths)
+        self.was_restored_unseen = True
+
     def may_not_know(self, trainer: Trainer) -> bool:
         """Whether the daemon may have missed how a process ended."""
-        was_watched = self.daemons == 1 and not self.disk.faults
-        return not was_watched or trainer.process.is_hidden or trainer.told.was_rebooted
+        told, process = trainer.told, trainer.process
+        # Who opens a stream is known at once; others are found by looking, and then watched.
+        lived_s = process.ended_at_s - told.opened_at_s
+        was_found = told.was_greeted or lived_s > CONFIG.rescan_interval_s + FOUND_IN_S
+        is_slow = self.faults["disk slow"] or self.faults["daemon frozen"]
+        was_watched = self.daemons == 1 and not self.disk.faults and was_found
+        was_watched = was_watched and (told.was_greeted or not is_slow)
+        return not was_watched or process.is_hidden or told.was_rebooted
 
     # -- the story of the host -------------------------------------------------------------------
 
@@ -137,8 +163,32 @@ class World:
             story = choose_story(self.rng)
             self.start(Trainer(name=f"run-{number}", world=self), story)
 
+    def note_branch(self) -> None:
+        """A trainer forked or rewound a run at this moment."""
+        branched, self.branched = self.branched, trio.Event()
+        branched.set()
+
+    async def _see_restores(self) -> None:
+        """Who was told of a gap goes back by itself; the others ask at the next connection."""
+        deadline_s = trio.current_time() + BACK_S_MAX
+        while self.store.gaps and trio.current_time() < deadline_s:
+            await trio.sleep(2.0)
+            self._bring_key()
+        self.oracle.judge_gaps()
+        if self.was_restored_unseen:
+            self.network.break_connections()
+
+    def _bring_key(self) -> None:
+        """As somebody who logs in, whom a refused daemon waits for."""
+        if self.daemon.is_serving:
+            self.daemon.greet()
+            for link in self.daemon.registry.links.values():
+                if link.report.state.name == "REFUSED":
+                    link.nudge()
+
     async def _end(self) -> None:
         """All is well now: whatever was promised must come true in bounded time."""
+        await self._see_restores()
         released: set[Trainer] = set()
         deadline_s = trio.current_time() + END_SECONDS_MAX
         left = "everything"
@@ -151,10 +201,7 @@ class World:
                 if trainer.mode == "offline" and has_ended and trainer not in released:
                     released.add(trainer)
                     await self.daemon.release(trainer.folder)
-            self.daemon.greet()
-            for link in self.daemon.registry.links.values():
-                if link.report.state.name == "REFUSED":
-                    link.nudge()
+            self._bring_key()
             alive = [t.name for t in self.trainers if t.told.ended_at_s is None]
             left = ", ".join([*alive, *filter(None, map(self.oracle.missing, self.trainers))])
             if not left:
