@@ -149,10 +149,11 @@ class Registry:
         finally:
             del self._loading[resolved]
             loading.set()
-        # At once, whatever becomes of the caller: nobody else would ever have it minded.
-        self.activate(folder)
-        with anyio.CancelScope(shield=True):
-            await self.host.in_thread(link_into, self.runs, resolved)
+        try:
+            with anyio.CancelScope(shield=True):
+                await self.host.in_thread(link_into, self.runs, resolved)
+        finally:  # whatever becomes of the link or the caller: nobody else would have it minded
+            self.activate(folder)
         return folder
 
     async def _load(self, resolved: Path) -> RunFolder:

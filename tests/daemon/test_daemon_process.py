@@ -497,7 +497,7 @@ def finished_offline(daemon: DaemonProcess, upstream: str) -> subprocess.Popen[s
     """A process that lives on after its offline run was finished."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith("KELT_")}
     environ |= {"KELT_DIR": str(daemon.state_dir.root), "KELT_UPSTREAM": upstream}
-    environ["KELT_CONFIG"] = os.devnull + ".none"
+    environ["KELT_CONFIG"] = os.devnull
     trainer = subprocess.Popen(
         [sys.executable, "-c", FINISHED_OFFLINE],
         env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
