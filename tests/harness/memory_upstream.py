@@ -102,10 +102,11 @@ class MemoryUpstream(UpstreamServicer):
 
     async def stop(self) -> None:
         self._http.close()
-        await asyncio.sleep(0.01)  # connections just accepted get their task
-        for answer in list(self._answers):
-            answer.cancel()
-        await asyncio.gather(*self._answers, return_exceptions=True)
+        for _ in range(10):  # connections just accepted get their task one after the other
+            await asyncio.sleep(0.01)
+            for answer in list(self._answers):
+                answer.cancel()
+            await asyncio.gather(*self._answers, return_exceptions=True)
         await self._server.stop(grace=None)
 
     async def __aenter__(self):
