@@ -112,8 +112,8 @@ def push_answers(network, *, error: Status, times: int) -> threading.Event:
     ids=lambda error: f"{error.code.name}-{'asked' if error.trailers else 'plain'}",
 )
 def test_answers_that_are_errors(network, trainer, error):
-    done = push_answers(network, error=error, times=3)
     began_s = time.monotonic()
+    done = push_answers(network, error=error, times=3)
     assert done.wait(30)
     if error.trailers:
         assert time.monotonic() - began_s >= 3 * 0.3

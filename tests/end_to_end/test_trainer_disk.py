@@ -103,8 +103,8 @@ def test_a_full_disk_costs_the_rows_that_found_no_room_and_heals_by_itself(host,
         lost = trainer.lost
         shown = eventually(lambda: (n := lost_in_status(host)) >= lost and n or None)
         assert shown == lost
-        logs = (host.state_dir / "logs" / "daemon.log").read_text()
-        assert f'"rows":{lost}' in logs.replace(" ", "")
+        log = host.state_dir / "logs" / "daemon.log"
+        eventually(lambda: f'"rows":{lost}' in log.read_text().replace(" ", "") or None)
         remount(disk, "size=256m")
         trainer.log_until_kept()
         trainer.tell(2000)
