@@ -31,7 +31,7 @@ def trainer(network) -> Trainer:
     trainer = network.train("through-it-all", KELT_API_KEY="told-to-kelt-alone").await_ready()
     yield trainer
     count = trainer.finish()
-    assert count > 500
+    assert count > 50
     trainer.check_all_arrived(count)
     assert "Traceback" not in trainer.errors
     # Many losses within a minute are told once.
