@@ -14,9 +14,7 @@ from kelt.journal.reader import Damage, read_spool, read_spool_headers
 from kelt.journal.segments import segment_numbers, segment_path
 from kelt.spool_place import remove_spool_folder
 from kelt_daemon.records import encode_loss
-from kelt_proto.v1.frames import Kind
 
-_SCHEMA_ID = struct.Struct("<I")
 _DAMAGED_SUFFIX = ".damaged"
 
 
@@ -159,12 +157,8 @@ def read_range(folder: Path, first_seq: int, last_seq: int) -> list[CutBatch]:
         for item in read_spool(folder, after_seq=first_seq - 1):
             if isinstance(item, Damage):
                 continue
-            if item.kind == Kind.SCHEMA:
-                (schema_id,) = _SCHEMA_ID.unpack_from(item.payload)
-                cutter.add_schema(bytes(item.memory), schema_id)
-            elif item.seq > last_seq:
+            if item.seq > last_seq:
                 break
-            elif item.seq >= first_seq:
-                found.append(cutter.add(item.kind, item.seq, bytes(item.memory)))
+            found.append(cutter.take(item, after_seq=first_seq - 1))
     found.append(cutter.flush())
     return [batch for batch in found if batch is not None]

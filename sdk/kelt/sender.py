@@ -25,7 +25,6 @@ from kelt.journal.spool import SpoolWriter
 from kelt.journal.spool_copy import SpoolCopy
 from kelt.settings import Settings
 from kelt.spool_watch import SpoolWatch
-from kelt_proto.v1.frames import Kind
 
 BEAT_INTERVAL_S = 5.0
 LINGER_S = 0.01
@@ -319,13 +318,9 @@ def cut_sealed(folder: Path, *, after_seq: int, through_seq: int) -> Iterator[Cu
     for item in read_spool(folder, after_seq=after_seq):
         if isinstance(item, Damage):
             continue
-        if item.kind == Kind.SCHEMA:
-            schema_id = int.from_bytes(item.payload[:4], "little")
-            cutter.add_schema(bytes(item.memory), schema_id)
-            continue
         if item.seq > through_seq:
             break
-        if item.seq > after_seq and (full := cutter.add(item.kind, item.seq, bytes(item.memory))):
+        if (full := cutter.take(item, after_seq=after_seq)) is not None:
             yield full
     if (last := cutter.flush()) is not None:
         yield last

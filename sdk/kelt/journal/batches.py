@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kelt.journal.reader import Damage, read_spool
-from kelt_proto.v1.frames import FRAME_HEADER_BYTES, Kind
+from kelt_proto.v1.frames import FRAME_HEADER_BYTES, Frame, Kind
 from kelt_proto.v1.rows import INLINE_SCHEMA_ID
 
 BATCH_BYTES_MAX = 256 * 1024
@@ -53,6 +53,19 @@ class BatchCutter:
     def add_schema(self, frame: bytes, schema_id: int) -> None:
         """Remembers a schema for the rows that follow."""
         self._schemas[schema_id] = frame
+
+    def take(self, item: Frame, *, after_seq: int) -> CutBatch | None:
+        """Adds what was read from a spool: a schema, or a record above `after_seq`.
+
+        Returns:
+            As `add`.
+        """
+        if item.kind == Kind.SCHEMA:
+            (schema_id,) = _SCHEMA_ID.unpack_from(item.payload)
+            self.add_schema(bytes(item.memory), schema_id)
+        elif item.seq > after_seq:
+            return self.add(item.kind, item.seq, bytes(item.memory))
+        return None
 
     def add(self, kind: int, seq: int, frame: bytes) -> CutBatch | None:
         """Adds a numbered frame, padding included.
@@ -111,15 +124,9 @@ def cut_live_spool(folder: Path, *, after_seq: int = 0) -> Iterator[CutBatch]:
     for item in read_spool(folder, after_seq=after_seq):
         if isinstance(item, Damage) or not item.is_sealed or item.seq > last_seq + 1:
             break
-        batch = None
-        if item.kind == Kind.SCHEMA:
-            (schema_id,) = _SCHEMA_ID.unpack_from(item.payload)
-            cutter.add_schema(bytes(item.memory), schema_id)
-        elif item.seq > last_seq:
-            last_seq = item.seq
-            batch = cutter.add(item.kind, item.seq, bytes(item.memory))
-        if batch is not None:
+        if (batch := cutter.take(item, after_seq=last_seq)) is not None:
             yield batch
+        last_seq = max(last_seq, item.seq)
     if (batch := cutter.flush()) is not None:
         yield batch
 
@@ -132,19 +139,13 @@ def cut_spool(folder: Path, *, after_seq: int = 0) -> Iterator[CutBatch | Damage
     cutter = BatchCutter()
     last_seq = after_seq
     for item in read_spool(folder, after_seq=after_seq):
-        batch = None
         if isinstance(item, Damage):
             if (batch := cutter.flush()) is not None:
                 yield batch
             yield item
             continue
-        if item.kind == Kind.SCHEMA:
-            (schema_id,) = _SCHEMA_ID.unpack_from(item.payload)
-            cutter.add_schema(bytes(item.memory), schema_id)
-        elif item.seq > last_seq:
-            last_seq = item.seq
-            batch = cutter.add(item.kind, item.seq, bytes(item.memory))
-        if batch is not None:
+        if (batch := cutter.take(item, after_seq=last_seq)) is not None:
             yield batch
+        last_seq = max(last_seq, item.seq)
     if (batch := cutter.flush()) is not None:
         yield batch
