@@ -1,0 +1,120 @@
+"""The real processes that are measured: a server on free ports, its host's daemon, children."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHILDREN = Path(__file__).parent.parent / "children"
+_START_TIMEOUT_S = 60
+_STOP_TIMEOUT_S = 120
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's, without settings of any tracker, and with byte code kept."""
+    foreign = ("KELT_", "WANDB_", "TRACKIO_", "SWANLAB_", "NEPTUNE_", "MLFLOW_", "PLUTO_")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A `kelt server` of its own."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    folder: Path
+
+
+@contextlib.contextmanager
+def server(folder: Path, *options: str) -> Iterator[Server]:
+    """A server with its store in `folder/server`, ended afterwards."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ready = folder / "ready.json"
+    ready.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "kelt_server", "--dir", str(folder / "server")]
+    command += ["--port", "0", "--grpc-port", "0", "--ready-file", str(ready), *options]
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, stderr=log, stdout=log, env=clean_environment())
+    try:
+        deadline_s = time.monotonic() + _START_TIMEOUT_S
+        while not ready.exists():
+            if process.poll() is not None or time.monotonic() > deadline_s:
+                sys.exit(f"the server did not start: {(folder / 'server.log').read_text()}")
+            time.sleep(0.02)
+        yield Server(process, json.loads(ready.read_text())["url"], folder / "server")
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(_STOP_TIMEOUT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A state folder of its own, whose runs go to one upstream."""
+
+    state: Path
+    upstream: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For a process on this host."""
+        return clean_environment() | {
+            "KELT_DIR": str(self.state),
+            "KELT_UPSTREAM": self.upstream,
+            "KELT_CONFIG": os.devnull,
+            "KELT_SILENT": "true",
+        }
+
+    @property
+    def daemon_pid(self) -> int:
+        """The process id of its daemon, which is there."""
+        return int(json.loads((self.state / "daemon.json").read_text())["pid"])
+
+    def kelt(self, *arguments: str, timeout_s: float = 600) -> str:
+        """Runs the command line and returns what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "kelt.cli.main", *arguments], env=self.environment,
+            capture_output=True, text=True, check=False, timeout=timeout_s,
+        )  # fmt: skip
+        if done.returncode:
+            sys.exit(f"kelt {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+
+@contextlib.contextmanager
+def host(folder: Path, upstream: str) -> Iterator[Host]:
+    """A host whose state is in `folder/state`; its daemon is stopped afterwards."""
+    made = Host(folder / "state", upstream)
+    try:
+        yield made
+    finally:
+        if (made.state / "daemon.json").exists():
+            made.kelt("daemon", "stop")
+
+
+def child(
+    script: str,
+    *arguments: object,
+    environment: dict[str, str],
+    python: Path | str = sys.executable,
+    timeout_s: float = 600,
+) -> dict[str, Any]:
+    """Runs a script of `children` to its end and returns its last line of output, which is JSON."""
+    command = [str(python), str(CHILDREN / script), *map(str, arguments)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=timeout_s
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found

@@ -1,0 +1,18 @@
+"""What is measured: a module a section, each a `measuring.section.Section`.
+
+`NAMES` is their order in `make bench` and in docs/performance.md.
+"""
+
+NAMES = (
+    "log_call",
+    "outage",
+    "training",
+    "end_to_end",
+    "finish",
+    "replay",
+    "trainer",
+    "daemon",
+    "ingest",
+    "charts",
+    "growth",
+)
