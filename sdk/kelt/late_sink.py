@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kelt.errors import KeltError
-from kelt.journal.spool_segments import InternedSchema
+from kelt.journal.spool_segments import NEXT_STEP, InternedSchema
 from kelt.session import RecordSink
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import RowHeader
@@ -33,6 +33,7 @@ class LateSink:
         self._opened: RecordSink | None = None
         self._next_try_s = 0.0
         self._lost_rows = 0
+        self._step_max = -1
         self._lock = threading.RLock()
 
     def _sink(self) -> RecordSink | None:
@@ -45,6 +46,7 @@ class LateSink:
                     self._on_failure(error)
                 else:
                     opened.count_lost(self._lost_rows)
+                    opened.reset_step_max(self._step_max)
                     self._opened = opened
             return self._opened
 
@@ -52,6 +54,24 @@ class LateSink:
     def seq(self) -> int:
         """The last sequence number given."""
         return 0 if self._opened is None else self._opened.seq
+
+    @property
+    def rows(self) -> int:
+        """How many rows were kept."""
+        return 0 if self._opened is None else self._opened.rows
+
+    @property
+    def step_max(self) -> int:
+        """The highest step of the branch, -1 without one."""
+        return self._step_max if self._opened is None else self._opened.step_max
+
+    def reset_step_max(self, step: int, /) -> None:
+        """Says that the branch ends at `step`, which opens nothing."""
+        with self._lock:
+            if self._opened is None:
+                self._step_max = step
+            else:
+                self._opened.reset_step_max(step)
 
     @property
     def dropped_rows(self) -> int:
@@ -66,8 +86,12 @@ class LateSink:
             else:
                 self._opened.count_lost(rows)
 
-    def _refuse(self) -> bool:
-        self.count_lost(1)
+    def _refuse(self, step: int) -> bool:
+        """A row is lost; its step is taken all the same."""
+        with self._lock:
+            number = self._step_max + 1 if step == NEXT_STEP else step
+            self._step_max = max(self._step_max, number)
+            self.count_lost(1)
         return False
 
     def append_row(  # noqa: PLR0917 # as the spool's
@@ -82,7 +106,7 @@ class LateSink:
     ) -> bool:
         """Passes a row on."""
         if (sink := self._sink()) is None:
-            return self._refuse()
+            return self._refuse(step)
         return sink.append_row(interned, flags, step, timestamp, runtime, values)
 
     def append_row_with_tail(
@@ -90,15 +114,10 @@ class LateSink:
     ) -> bool:
         """Passes a row on."""
         if (sink := self._sink()) is None:
-            return self._refuse()
+            return self._refuse(header.step)
         return sink.append_row_with_tail(schema, header, values)
 
     def append_control(self, kind: Kind, payload: bytes, /) -> bool:
         """Passes a record on."""
         sink = self._sink()
         return sink is not None and sink.append_control(kind, payload)
-
-    def reset_step_max(self, step: int, /) -> None:
-        """Passes it on."""
-        if (sink := self._sink()) is not None:
-            sink.reset_step_max(step)

@@ -117,7 +117,6 @@ class Recording:
             inherited: gives what is left of the old branch.
         """
         self._sink.append_control(Kind.REWIND, records.rewind(branch_id, point, at))
-        self._sink.reset_step_max(point.step)
         kept = self._keeper.definitions().up_to(point.step)
         self.rows.go_on_from(StepCount(highest=point.step))
         self._keeper.take_in()  # rows of the branch that is left must not reach the new summary

@@ -4,21 +4,21 @@ A *plan* is all that can be known from the names and types of a row. Rows of a k
 values pack as they are go straight to the spool. Everything else takes the general path, which
 also finds the caller's mistakes.
 
-Steps. The automatic step is one above the highest so far. `commit=False` keeps it open: rows go
-out at once, marked as parts, until a row with `commit=True` closes it. An automatic step is taken
-with one atomic operation, so that neither threads nor a signal handler that logs can take it
-twice; a call that a KeyboardInterrupt cuts short may leave its number unused.
+Steps. The automatic step is one above the highest so far, which the sink knows and gives where it
+writes the row, so that neither threads nor a signal handler that logs can take it twice.
+`commit=False` keeps it open: rows go out at once, marked as parts, until a row with `commit=True`
+closes it.
 
 Relative steps. Where a run was resumed whose end this host does not know, automatic steps count
 from 0 and are marked `FLAG_RELATIVE_STEP`. A step given by hand is always absolute, and the
 automatic ones after it follow it.
 
-The lock orders the rows of threads; it is re-entrant, for signal handlers that log.
+The lock orders those rows of threads that are more than their plan; it is re-entrant, for signal
+handlers that log.
 """
 
 from __future__ import annotations
 
-import itertools
 import struct
 import threading
 import time
@@ -27,6 +27,7 @@ from typing import Any
 
 from kelt.errors import UsageError
 from kelt.journal.errors import NoSpaceError
+from kelt.journal.spool_segments import NEXT_STEP, InternedSchema
 from kelt.row_mistakes import no_room, own_number, own_step, too_large
 from kelt.row_plans import Plan, RowEvents, RowPlans, RowSink, StepCount
 from kelt.values import RESERVED_KEYS, RUNTIME_KEY, STEP_KEY, TIMESTAMP_KEY, checked_step
@@ -37,10 +38,13 @@ from kelt_proto.v1.rows import (
     INLINE_SCHEMA_ID,
     STEP_MAX,
     RowHeader,
+    Schema,
 )
 
 _now = time.time
 _monotonic = time.monotonic
+_NO_PLAN = Plan(interned=InternedSchema(Schema(0, (), ())), is_inline=True)
+_NO_PLAN.types = [object]  # of no value
 
 
 class RowPacker:
@@ -56,8 +60,8 @@ class RowPacker:
     def __init__(
         self, *, sink: RowSink, steps: StepCount, started: float, events: RowEvents
     ) -> None:
-        self.rows = 0
         self._sink = sink
+        self._append_row = sink.append_row
         self._started = started
         self._events = events
         self._closed_reason = ""
@@ -66,11 +70,12 @@ class RowPacker:
         self._newest: tuple[int, float, float] | None = None
         self._plans = RowPlans()
         self._by_keys = self._plans.by_keys
+        #: The plan of the row before; the next row mostly looks the same.
+        self._plan = _NO_PLAN
         self._branch_from(steps)
 
     def _branch_from(self, steps: StepCount) -> None:
-        self._highest = steps.highest
-        self._auto = itertools.count(steps.highest + 1)
+        self._sink.reset_step_max(steps.highest)
         self._auto_flags = FLAG_RELATIVE_STEP if steps.is_relative else 0
         self._open_step: int | None = None
         self._set_path()
@@ -100,19 +105,19 @@ class RowPacker:
         self._set_path()
 
     @property
+    def rows(self) -> int:
+        """How many rows were kept."""
+        return self._sink.rows
+
+    @property
     def next_step(self) -> int:
         """The step that the next automatic row gets."""
-        if self._open_step is not None:
-            return self._open_step
-        return self._next_auto()
-
-    def _next_auto(self) -> int:
-        return int(repr(self._auto)[len("count(") : -1])  # the way to look without taking
+        return self._sink.step_max + 1 if self._open_step is None else self._open_step
 
     @property
     def highest_step(self) -> int:
         """The highest step so far, -1 without one."""
-        return self._highest
+        return self._sink.step_max
 
     @property
     def is_relative(self) -> bool:
@@ -121,8 +126,10 @@ class RowPacker:
 
     def row_facts(self) -> dict[str, float]:
         """The row's own keys as they stand now: the highest step, and when the newest row was."""
-        facts: dict[str, float] = {} if self._highest < 0 else {STEP_KEY: self._highest}
-        rows = [(p.last[0], *p.last[3:]) for p in self._plans.all() if p.last]
+        highest = self._sink.step_max
+        facts: dict[str, float] = {} if highest < 0 else {STEP_KEY: highest}
+        newest_rows = (plan.interned.newest for plan in self._plans.all())
+        rows = [(row[0], *row[3:]) for row in newest_rows if row]
         newest = max([*rows, *([self._newest] if self._newest else [])], default=None)
         if newest is not None:
             facts |= {TIMESTAMP_KEY: newest[1], RUNTIME_KEY: newest[2]}
@@ -131,10 +138,11 @@ class RowPacker:
     def unmerged_rows(self) -> Iterator[tuple[Sequence[str], Sequence[Any], int, int]]:
         """For each plan its newest row, where the summary has not seen it: as for `on_row`."""
         for plan in self._plans.all():
-            last = plan.last
-            if last is not None and last[0] > plan.merged_seq:
-                plan.merged_seq = last[0]
-                yield plan.interned.schema.names, last[2], last[1], last[0]
+            newest = plan.interned.newest
+            if newest is not None and newest[0] > plan.merged_seq:
+                seq, step, values, *_ = newest
+                plan.merged_seq = seq
+                yield plan.interned.schema.names, values, step, seq
 
     # -- the path of most rows --------------------------------------------------------------------
 
@@ -144,33 +152,25 @@ class RowPacker:
         Raises:
             UsageError: a key, value or step that cannot be logged; nothing was written.
         """
-        if step is not None or not commit or not self._is_plain or type(data) is not dict:
-            self._log_general(data, step, commit is not False)
-            return
-        values = tuple(data.values())
-        plan = self._by_keys.get(tuple(data))
-        if plan is None or plan.types != tuple(map(type, values)):
-            self._log_general(data, step, commit=True)
-            return
-        with self._lock:
-            number = next(self._auto)
-            flags = 0 if number > self._highest else FLAG_STEP_WENT_DOWN
-            at, runtime = _now(), _monotonic() - self._started
-            try:
-                is_kept = self._sink.append_row(plan.interned, flags, number, at, runtime, values)
-            except struct.error:  # an integer that has outgrown its slot
-                self._log_general(data, number, commit=True)
-                return
-            except NoSpaceError as error:
-                self._give_back(number)
-                raise no_room(error) from error
-            if number > self._highest:  # noqa: PLR1730 # cheaper than max()
-                self._highest = number
-            if is_kept:
-                plan.last = (self._sink.seq, number, values, at, runtime)
-                self.rows += 1
-            elif self._closed_reason:  # by another thread, in the middle of this
-                raise UsageError(self._closed_reason)
+        if step is None and commit and self._is_plain and type(data) is dict:
+            plan = self._plan
+            keys, values = [*data], [*data.values()]
+            if keys != plan.keys:
+                self._plan = plan = self._by_keys.get(tuple(keys), _NO_PLAN)
+            if plan.types == [*map(type, values)]:
+                at, runtime = _now(), _monotonic() - self._started
+                try:
+                    if self._append_row(plan.interned, 0, NEXT_STEP, at, runtime, values):
+                        return
+                except struct.error:  # an integer that has outgrown its slot
+                    pass
+                except NoSpaceError as error:
+                    raise no_room(error) from error
+                else:
+                    if self._closed_reason:  # by another thread, in the middle of this
+                        raise UsageError(self._closed_reason)
+                    return
+        self._log_general(data, step, commit is not False)
 
     # -- every other row --------------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ class RowPacker:
         number = None if step is None else checked_step(step, STEP_MAX)
         plan, row = self._plans.plan(values)
         with self._lock:
-            before = (self._next_auto(), self._open_step, self._highest, self._auto_flags)
+            before = (self._sink.step_max, self._open_step, self._auto_flags)
             taken, flags = self._take_step(number, commit=commit)
             header = RowHeader(
                 INLINE_SCHEMA_ID if plan.is_inline else plan.interned.schema.schema_id,
@@ -209,32 +209,30 @@ class RowPacker:
                 self._go_back(before)
                 raise
 
-    def _give_back(self, number: int) -> None:
-        """The automatic step of a row that was not logged is the next one's again."""
-        if self._next_auto() == number + 1:
-            self._auto = itertools.count(number)
-
-    def _go_back(self, before: tuple[int, int | None, int, int]) -> None:
-        number, self._open_step, self._highest, self._auto_flags = before
-        self._auto = itertools.count(number)
+    def _go_back(self, before: tuple[int, int | None, int]) -> None:
+        highest, self._open_step, auto_flags = before
+        if self._auto_flags != auto_flags:  # no other thread has taken a step meanwhile
+            self._auto_flags = auto_flags
+            self._sink.reset_step_max(highest)
         self._set_path()
 
     def _take_step(self, step: int | None, *, commit: bool) -> tuple[int, int]:
         """The number and the flags of a row; the open step is kept or closed."""
         flags = 0 if commit else FLAG_PARTIAL
         if step is None:
-            number = next(self._auto) if self._open_step is None else self._open_step
             flags |= self._auto_flags
+            if commit and self._open_step is None:
+                return NEXT_STEP, flags
+            number = self.next_step
         else:
             number = step
             if self._auto_flags:  # the user has told where the run stands
-                self._auto_flags, self._highest = 0, number - 1
-                self._auto = itertools.count(number + 1)
-            elif number > self._highest:
-                self._auto = itertools.count(number + 1)
-        if number < self._highest:
+                self._auto_flags = 0
+                self._sink.reset_step_max(number - 1)
+        highest = self._sink.step_max
+        if number < highest:
             flags |= FLAG_STEP_WENT_DOWN
-            self._events.before_step_goes_down(number, self._highest)
+            self._events.before_step_goes_down(number, highest)
         if not commit:
             self._open_step = number
         elif step is None or (self._open_step is not None and number >= self._open_step):
@@ -256,13 +254,12 @@ class RowPacker:
             is_kept = sink.append_row(
                 interned, header.flags, header.step, header.timestamp, header.runtime, slots
             )
-        self._highest = max(self._highest, header.step)
         if not is_kept:
             return
-        self.rows += 1
+        step = sink.step_max if header.step == NEXT_STEP else header.step
         if plan.is_inline or self._wants_every_row:
             plan.merged_seq = sink.seq
             self._newest = (sink.seq, header.timestamp, header.runtime)
-            self._events.on_row(interned.schema.names, row, header.step, sink.seq)
-        else:
-            plan.last = (sink.seq, header.step, row, header.timestamp, header.runtime)
+            self._events.on_row(interned.schema.names, row, step, sink.seq)
+        elif plan.nones or interned.has_tail:
+            interned.newest = (sink.seq, step, row, header.timestamp, header.runtime)

@@ -22,6 +22,17 @@ class RowSink(Protocol):
     def seq(self) -> int:
         """The last sequence number given."""
 
+    @property
+    def rows(self) -> int:
+        """How many rows were kept."""
+
+    @property
+    def step_max(self) -> int:
+        """The highest step of the branch, -1 without one; a lost row's counts too."""
+
+    def reset_step_max(self, step: int, /) -> None:
+        """Says that the branch ends at `step`."""
+
     def append_row(  # noqa: PLR0917 # as the spool's
         self,
         interned: InternedSchema,
@@ -32,7 +43,10 @@ class RowSink(Protocol):
         values: Sequence[Any],
         /,
     ) -> bool:
-        """Takes a row whose columns all have a plain slot."""
+        """Takes a row whose columns all have a plain slot; if kept, it is `interned.newest`.
+
+        Of `NEXT_STEP` the sink makes the step above the highest, here and in `RowHeader`.
+        """
 
     def append_row_with_tail(
         self, schema: InternedSchema, header: RowHeader, values: Sequence[Any], /
@@ -44,12 +58,12 @@ class Plan:
     """What is known of rows with these names and kinds.
 
     Attributes:
+        keys: the names as they were logged, in their order.
         types: the exact types of values that pack as they are.
-        last: the newest such row, for the summary: (seq, step, values, timestamp, runtime).
         merged_seq: the newest row that the summary has seen.
     """
 
-    __slots__ = ("interned", "is_inline", "last", "merged_seq", "nones", "types")
+    __slots__ = ("interned", "is_inline", "keys", "merged_seq", "nones", "types")
 
     def __init__(self, *, interned: InternedSchema, is_inline: bool) -> None:
         self.interned = interned
@@ -57,8 +71,8 @@ class Plan:
         self.nones = tuple(
             i for i, kind in enumerate(interned.schema.kinds) if kind == ColumnKind.NONE
         )
-        self.types: tuple[type, ...] = ()
-        self.last: tuple[int, int, Sequence[Any], float, float] | None = None
+        self.keys: list[str] = []
+        self.types: list[type] = []
         self.merged_seq = 0
 
 
@@ -85,15 +99,15 @@ class RowPlans:
             UsageError: a key or value that cannot be logged.
         """
         keys, values = tuple(data), tuple(data.values())
-        types = tuple(map(type, values))
+        types = [*map(type, values)]
         kinds = [kind_of_type(t) for t in types]
         if None not in kinds and _fits(values, kinds):
             names = tuple(checked_key(key, "kelt.log") for key in keys)
             plan = self._with(names, tuple(int(kind or 0) for kind in kinds))
-            if not plan.is_inline:
+            if not (plan.is_inline or plan.nones or plan.interned.has_tail):
                 if len(self.by_keys) >= KEYS_MAX:
                     self.by_keys.clear()
-                plan.types = types
+                plan.keys, plan.types = list(keys), types
                 self.by_keys[keys] = plan
             return plan, values
         found = columns(data)

@@ -6,7 +6,9 @@ import contextlib
 import fcntl
 import os
 import shutil
+import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +21,7 @@ from kelt.history_sample import HistorySample
 from kelt.journal.errors import NoSpaceError
 from kelt.journal.spool import SpoolWriter
 from kelt.journal.spool_copy import SpoolCopy
+from kelt.journal.spool_segments import NEXT_STEP, InternedSchema
 from kelt.local_runs import BranchRecord
 from kelt.names import new_writer_id
 from kelt.progress import progress_bar
@@ -39,6 +42,7 @@ from kelt.shared_mode import SharedWriter, let_go
 from kelt.spool_place import make_spool_folder, remove_spool_folder
 from kelt.spool_policy import room_policy
 from kelt_proto.v1.frames import Kind
+from kelt_proto.v1.rows import RowHeader
 
 
 class RecordSink(RowSink, Protocol):
@@ -54,26 +58,47 @@ class RecordSink(RowSink, Protocol):
     def count_lost(self, rows: int, /) -> None:
         """Counts rows that were lost before they came here."""
 
-    def reset_step_max(self, step: int, /) -> None:
-        """Says that the branch now ends at `step`."""
-
 
 class NoSink:
     """Takes everything and keeps nothing: for `mode="disabled"`."""
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self.seq = 0
+        self.rows = 0
         self.dropped_rows = 0
+        self.step_max = -1
 
-    def append_row(self, *_: object) -> bool:
+    def append_row(
+        self,
+        interned: InternedSchema,
+        _flags: int,
+        step: int,
+        timestamp: float,
+        runtime: float,
+        values: Sequence[Any],
+        /,
+    ) -> bool:
         """Counts a row."""
-        self.seq += 1
+        with self._lock:
+            number = self._count(step)
+            interned.newest = (self.seq, number, values, timestamp, runtime)
         return True
 
-    def append_row_with_tail(self, *_: object) -> bool:
+    def append_row_with_tail(
+        self, _schema: InternedSchema, header: RowHeader, _values: Sequence[Any], /
+    ) -> bool:
         """Counts a row."""
-        self.seq += 1
+        with self._lock:
+            self._count(header.step)
         return True
+
+    def _count(self, step: int) -> int:
+        self.seq += 1
+        self.rows += 1
+        number = self.step_max + 1 if step == NEXT_STEP else step
+        self.step_max = max(self.step_max, number)
+        return number
 
     def append_control(self, *_: object) -> bool:
         """Counts a record."""
@@ -84,7 +109,8 @@ class NoSink:
         """Nothing to say."""
 
     def reset_step_max(self, step: int, /) -> None:
-        """Nothing to say."""
+        """Says that the branch ends at `step`."""
+        self.step_max = step
 
 
 @dataclass(kw_only=True)

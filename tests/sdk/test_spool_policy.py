@@ -188,14 +188,14 @@ def test_losses_are_said_at_once_then_with_totals_each_minute_and_their_end_is_s
     shortage.fill()
     shortage.watch.look(0.0, is_last=False)
     shortage.lines()
-    shortage.spool._refuse(may_raise=False)
+    shortage.spool._refuse(0, may_raise=False)
     shortage.watch.look(1.0, is_last=False)
     assert [line for line in shortage.lines() if "no room for 1 row, lost for good" in line]
     for second in range(2, 50):
-        shortage.spool._refuse(may_raise=False)
+        shortage.spool._refuse(0, may_raise=False)
         shortage.watch.look(float(second), is_last=False)
     assert shortage.lines() == []
-    shortage.spool._refuse(may_raise=False)
+    shortage.spool._refuse(0, may_raise=False)
     shortage.watch.look(62.0, is_last=False)
     assert "no room for 50 rows, lost for good" in shortage.lines()[0]
     shortage.spool.release(shortage.spool.segments[0].last_seq or 0)

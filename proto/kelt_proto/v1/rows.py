@@ -41,6 +41,7 @@ from kelt_proto.v1.frames import padded
 SCHEMAS_MAX = 256
 INLINE_SCHEMA_ID = 0xFFFFFFFF
 ROW_HEADER_BYTES = 32
+STEP_OFFSET_BYTES = 8
 NAME_BYTES_MAX = 1024
 COLUMNS_MAX = 65536
 #: Room is left above it for automatic steps, and for those of resumed runs.
@@ -57,6 +58,7 @@ FLAG_PARTIAL = 4
 Value = float | int | bool | str | None | list[Any] | dict[str, Any]
 
 _ROW_HEADER = struct.Struct("<IIqdd")
+_STEP = struct.Struct("<q")
 _PAIR = struct.Struct("<II")
 _COLUMN = struct.Struct("<BH")
 
@@ -183,6 +185,13 @@ def encode_row(schema: Schema, header: RowHeader, values: Sequence[Value]) -> by
         header.schema_id, header.flags, header.step, header.timestamp, header.runtime
     )
     return start + inline + schema.slots.pack(*slots) + bytes(tail)
+
+
+def with_step(payload: bytes, step: int) -> bytes:
+    """A ROW payload with another step."""
+    changed = bytearray(payload)
+    _STEP.pack_into(changed, STEP_OFFSET_BYTES, step)
+    return bytes(changed)
 
 
 def decode_row_header(payload: bytes | memoryview) -> RowHeader:

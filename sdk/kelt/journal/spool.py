@@ -13,15 +13,15 @@ append ends, because two frames cannot share a place.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kelt.journal.segments import STEP_MAX_WORD, TOLD_ROWS_WORD
 from kelt.journal.spool_room import GOODBYE_BYTES, LOSS_SHARE_BYTES, SpoolRoom
-from kelt.journal.spool_segments import InternedSchema, RoomPolicy, SpoolSegment
+from kelt.journal.spool_segments import NEXT_STEP, InternedSchema, RoomPolicy, SpoolSegment
 from kelt_proto.v1.frames import PAYLOAD_BYTES_MAX, Kind, frame_bytes
-from kelt_proto.v1.rows import RowHeader, encode_row
+from kelt_proto.v1.rows import RowHeader, encode_row, with_step
 
 __all__ = ["GOODBYE_BYTES", "InternedSchema", "RoomPolicy", "SpoolSegment", "SpoolWriter"]
 
@@ -43,7 +43,6 @@ class SpoolWriter(SpoolRoom):
         policy: RoomPolicy = _DROP_COUNTED,
     ) -> None:
         super().__init__(folder=folder, writer_id=writer_id, quota_bytes=quota_bytes, policy=policy)
-        self._is_inside_append: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined] # noqa: SLF001 # as threading.Condition does
         self._deferred: deque[tuple[Any, ...]] = deque()
 
     # -- appending -------------------------------------------------------------------------------
@@ -60,6 +59,8 @@ class SpoolWriter(SpoolRoom):
     ) -> bool:
         """Writes a row whose columns all have a plain slot (no text, no JSON).
 
+        Of `NEXT_STEP` the spool makes the step above the highest.
+
         Returns:
             False where there was no room; the row is counted in `dropped_rows`.
 
@@ -67,48 +68,73 @@ class SpoolWriter(SpoolRoom):
             struct.error: a value does not fit its column; nothing was written.
             NoSpaceError: there was no room, and the policy is to say so.
         """
-        if self._is_inside_append():
-            record = (interned, flags, step, timestamp, runtime, tuple(values), False)
-            self._deferred.append(record)
-            return True
-        deadline_s = None
-        while True:
+        with self._lock:
+            if self._is_appending:
+                record = (interned, flags, step, timestamp, runtime, tuple(values), False)
+                self._deferred.append(record)
+                return True
+            self._is_appending = True
             try:
-                with self._lock:
-                    segment = self._current
-                    pos = segment.pos
-                    if segment.words[pos >> 3]:
-                        pos = self._recover()
-                    size = interned.frame_bytes
-                    fits = pos + size <= segment.row_end
-                    if (fits and interned.segment_number == segment.number) or self._make_room(
-                        interned, size
-                    ):
-                        segment = self._current
-                        pos = segment.pos
-                        seq = self.seq + 1
-                        interned.pack_into(
-                            segment.map, pos + 8, seq, 0, interned.schema.schema_id, flags, step,
-                            timestamp, runtime, *values,
-                        )  # fmt: skip
-                        # What an interrupted, longer append left behind must not be taken for a
-                        # frame.
-                        segment.words[(pos + size) >> 3] = 0
-                        segment.words[pos >> 3] = interned.word0
-                        self.seq = seq
-                        segment.pos = pos + size
-                        if step > self._step_max:
-                            self._step_max = segment.words[STEP_MAX_WORD] = step
-                        return True
+                segment = self._current
+                pos = segment.pos
+                end = pos + interned.frame_bytes
+                if (
+                    end <= segment.row_end
+                    and interned.segment_number == segment.number
+                    and not segment.words[pos >> 3]
+                ):
+                    seq, highest = self.seq + 1, self.step_max
+                    if step == NEXT_STEP:
+                        step = highest + 1
+                    interned.pack_into(
+                        segment.map, pos + 8, seq, interned.schema_id, flags, step, timestamp,
+                        runtime, *values,
+                    )  # fmt: skip
+                    segment.words[pos >> 3] = interned.word0
+                    self.seq = seq
+                    segment.pos = end
+                    if step > highest:
+                        self.step_max = segment.words[STEP_MAX_WORD] = step
+                    interned.newest = (seq, step, values, timestamp, runtime)
+                    return True
             except ValueError:
                 if not self._closed:  # by another thread, in the middle of this
                     raise
             finally:
+                self._is_appending = False
                 if self._deferred:
                     self.write_deferred()
+        row = (interned, flags, step, timestamp, runtime, values)
+        return self._append_once_there_is_room(row, may_wait=may_wait)
+
+    def _append_once_there_is_room(
+        self, row: tuple[InternedSchema, int, int, float, float, Sequence[Any]], *, may_wait: bool
+    ) -> bool:
+        interned, _, step, *_ = row
+        deadline_s = None
+        while True:
+            with self._lock:
+                if self._has_room_for(interned):
+                    return self.append_row(*row, may_wait)
             deadline_s = self._waited(deadline_s) if may_wait else None
             if deadline_s is None:
-                return self._refuse(may_raise=may_wait)
+                return self._refuse(step, may_raise=may_wait)
+
+    def _has_room_for(self, interned: InternedSchema) -> bool:
+        """Makes the current segment take a row of a schema, if that can be."""
+        self._is_appending = True
+        try:
+            end = self._recover() + interned.frame_bytes
+            segment = self._current
+            if end <= segment.row_end and interned.segment_number == segment.number:
+                return True
+            return self._make_room(interned, interned.frame_bytes)
+        except ValueError:
+            if not self._closed:  # by another thread, in the middle of this
+                raise
+            return False
+        finally:
+            self._is_appending = False
 
     def append_row_with_tail(
         self,
@@ -118,6 +144,8 @@ class SpoolWriter(SpoolRoom):
     ) -> bool:
         """Writes a row with texts or JSON, or one that carries its own schema.
 
+        A `header.step` of `NEXT_STEP` is as in `append_row`.
+
         Returns:
             As `append_row`.
 
@@ -126,12 +154,12 @@ class SpoolWriter(SpoolRoom):
             NoSpaceError: as `append_row`.
         """
         payload = encode_row(schema.schema, header, values)
-        interned = schema if header.schema_id == schema.schema.schema_id else None
+        interned = schema if header.schema_id == schema.schema_id else None
         deadline_s = None
         while not self._append(Kind.ROW, payload, interned=interned, step=header.step):
             deadline_s = self._waited(deadline_s)
             if deadline_s is None:
-                return self._refuse(may_raise=True)
+                return self._refuse(header.step, may_raise=True)
         return True
 
     def append_control(self, kind: Kind, payload: bytes) -> bool:
@@ -161,7 +189,7 @@ class SpoolWriter(SpoolRoom):
         Returns:
             False where there is no room for it yet.
         """
-        with self._lock:
+        with self._inside_append():
             self._recover()
             segment = self._current
             limit = segment.end if is_last else segment.row_end + LOSS_SHARE_BYTES
@@ -175,7 +203,7 @@ class SpoolWriter(SpoolRoom):
     def reset_step_max(self, step: int) -> None:
         """Says that the current branch now ends at `step` (a rewind, or a point resumed from)."""
         with self._lock:
-            self._step_max = self._current.words[STEP_MAX_WORD] = step
+            self.step_max = self._current.words[STEP_MAX_WORD] = step
 
     def _append(
         self, kind: Kind, payload: bytes, *, interned: InternedSchema | None, step: int | None
@@ -184,32 +212,37 @@ class SpoolWriter(SpoolRoom):
             raise ValueError(
                 f"a record of {len(payload)} bytes; at most {PAYLOAD_BYTES_MAX} are possible"
             )
-        if self._is_inside_append():
-            self._deferred.append((kind, payload, interned, step))
-            return True
-        try:
-            with self._lock:
+        with self._lock:
+            if self._is_appending:
+                self._deferred.append((kind, payload, interned, step))
+                return True
+            self._is_appending = True
+            try:
                 self._recover()
                 segment, size = self._current, frame_bytes(len(payload))
                 fits = segment.pos + size <= _end_for(kind, segment)
                 needs_schema = interned is not None and interned.segment_number != segment.number
                 if (needs_schema or not fits) and not self._make_room(interned, size):
                     return False
+                if step == NEXT_STEP:
+                    step = self.step_max + 1
+                    payload = with_step(payload, step)
                 self._put(kind, self.seq + 1, payload)
-                if step is not None and step > self._step_max:
-                    self._step_max = self._current.words[STEP_MAX_WORD] = step
+                if step is not None and step > self.step_max:
+                    self.step_max = self._current.words[STEP_MAX_WORD] = step
                 return True
-        except ValueError:
-            if not self._closed:  # by another thread, in the middle of this
-                raise
-            return False
-        finally:
-            if self._deferred:
-                self.write_deferred()
+            except ValueError:
+                if not self._closed:  # by another thread, in the middle of this
+                    raise
+                return False
+            finally:
+                self._is_appending = False
+                if self._deferred:
+                    self.write_deferred()
 
     def write_deferred(self) -> None:
         """Writes what was logged from inside an append; called when that append has ended."""
-        while self._deferred and not self._is_inside_append():
+        while self._deferred and not self._is_appending:
             try:
                 record = self._deferred.popleft()
             except IndexError:  # another thread took it
@@ -219,7 +252,7 @@ class SpoolWriter(SpoolRoom):
                 continue
             kind, payload, interned, step = record
             if not self._append(kind, payload, interned=interned, step=step) and step is not None:
-                self._refuse(may_raise=False)
+                self._refuse(step, may_raise=False)
 
 
 def _end_for(kind: Kind, segment: SpoolSegment) -> int:

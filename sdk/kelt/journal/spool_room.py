@@ -17,6 +17,7 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from kelt.journal.errors import NoSpaceError
@@ -31,6 +32,7 @@ from kelt.journal.segments import (
 )
 from kelt.journal.spool_segments import (
     CONTROL_RESERVE_BYTES,
+    NEXT_STEP,
     SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN,
     InternedSchema,
@@ -40,10 +42,12 @@ from kelt.journal.spool_segments import (
     wait_deadline,
 )
 from kelt_proto.v1.frames import FRAME_HEADER_BYTES, Kind, frame_bytes, padded, word0
+from kelt_proto.v1.rows import STEP_OFFSET_BYTES
 
 LOSS_SHARE_BYTES = 1024
 GOODBYE_BYTES = 2048
 _COMMIT_TAIL = struct.Struct("<QQ")
+_STEP_OFFSET_WORDS = (FRAME_HEADER_BYTES + STEP_OFFSET_BYTES) // 8
 
 
 class SpoolRoom:
@@ -69,8 +73,11 @@ class SpoolRoom:
     ) -> None:
         self.folder = folder
         self.writer_id = writer_id
-        #: The last sequence number given.
+        #: The last sequence number given, and how many of the records are not rows.
         self.seq = 0
+        self.controls = 0
+        #: The highest step of the branch, -1 without one.
+        self.step_max = -1
         #: Rows lost, and control records, because there was no room; rows that a record tells of.
         self.dropped_rows = 0
         self.told_rows = 0
@@ -82,11 +89,12 @@ class SpoolRoom:
         self.segments: list[SpoolSegment] = []
         self._store = SegmentStore(folder=folder, writer_id=writer_id, quota_bytes=quota_bytes)
         self._policy = policy
-        # Re-entrant only so that an append can ask whether this thread holds it.
+        # Re-entrant, for signal handlers that log.
         self._lock = threading.RLock()
+        # Whether its holder is in the middle of an append: what a handler logs then must wait.
+        self._is_appending = False
         self._spare: SpoolSegment | None = None
         self._is_short = False
-        self._step_max = -1
         self._beat = 0
         self._closed = False
         self._activate(self._store.create(SEGMENT_BYTES_MIN))
@@ -102,18 +110,39 @@ class SpoolRoom:
         # What an interrupted, longer append left behind must not be taken for a frame.
         segment.words[(start + padded(len(payload))) >> 3] = 0
         segment.words[pos >> 3] = word0(kind, len(payload))
+        self._count_record(kind, seq)
+        segment.pos = start + padded(len(payload))
+
+    def _count_record(self, kind: int, seq: int) -> None:
         if kind != Kind.SCHEMA:
             self.seq = seq
-        segment.pos = start + padded(len(payload))
+            self.controls += kind != Kind.ROW
 
     def _recover(self) -> int:
         """Steps over a frame that was committed by an append which never came to count it."""
         segment = self._current
-        while (word := segment.words[segment.pos >> 3]) != 0:
-            if word >> 32 & 0xFF != Kind.SCHEMA:
-                self.seq = segment.words[(segment.pos >> 3) + 1]
+        while (word := segment.words[(at := segment.pos >> 3)]) != 0:
+            kind = word >> 32 & 0xFF
+            self._count_record(kind, segment.words[at + 1])
+            if kind == Kind.ROW:
+                self.step_max = max(self.step_max, segment.words[at + _STEP_OFFSET_WORDS])
             segment.pos += frame_bytes(word & 0xFFFFFFFF)
         return segment.pos
+
+    @property
+    def rows(self) -> int:
+        """How many rows were kept."""
+        return self.seq - self.controls
+
+    @contextlib.contextmanager
+    def _inside_append(self) -> Iterator[None]:
+        """Holds the lock, and what this thread's signal handlers log waits."""
+        with self._lock:
+            self._is_appending = True
+            try:
+                yield
+            finally:
+                self._is_appending = False
 
     # -- room ------------------------------------------------------------------------------------
 
@@ -129,11 +158,13 @@ class SpoolRoom:
             self._store.wait_for_room(max(0.0, deadline_s - time.monotonic()))
         return deadline_s
 
-    def _refuse(self, *, may_raise: bool) -> bool:
-        """A row found no room: it is counted, or the caller is told."""
+    def _refuse(self, step: int, *, may_raise: bool) -> bool:
+        """A row found no room: it is counted with its step, or the caller is told."""
         if may_raise and self._policy.raises and not self._closed:
             raise NoSpaceError(self.shortage, path=self.folder)
-        self.count_lost(1)
+        with self._lock:
+            self.step_max = max(self.step_max, self.step_max + 1 if step == NEXT_STEP else step)
+            self.count_lost(1)
         self._wake()
         return False
 
@@ -143,6 +174,7 @@ class SpoolRoom:
             self.dropped_rows += rows
             with contextlib.suppress(ValueError):  # closed meanwhile
                 self._current.words[LOST_ROWS_WORD] = self.dropped_rows
+                self._current.words[STEP_MAX_WORD] = self.step_max
 
     def _wake(self) -> None:
         """Wakes the background thread once, when a shortage begins."""
@@ -245,7 +277,7 @@ class SpoolRoom:
         current stays empty, and readers pass over it.
         """
         words = segment.words
-        words[STEP_MAX_WORD] = self._step_max
+        words[STEP_MAX_WORD] = self.step_max
         words[LOST_ROWS_WORD] = self.dropped_rows
         words[TOLD_ROWS_WORD] = self.told_rows
         words[PREVIOUS_SEQ_WORD] = self.seq
@@ -285,7 +317,7 @@ class SpoolRoom:
 
     def close(self) -> None:
         """Ends writing: gives back unused room. The files stay for whoever reads them."""
-        with self._lock:
+        with self._inside_append():
             if self._closed:
                 return
             self._closed = True

@@ -15,8 +15,10 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kelt.journal.errors import NoSpaceError
 from kelt.journal.segments import SPOOL_HEADER_BYTES, encode_spool_header, segment_path
@@ -26,6 +28,8 @@ from kelt_proto.v1.rows import ROW_HEADER_BYTES, Schema
 CONTROL_RESERVE_BYTES = 16 * 1024
 SEGMENT_BYTES_MIN = 256 * 1024
 SEGMENT_BYTES_MAX = 16 * 1024 * 1024
+#: Instead of a step: one above the highest, given as the row is written.
+NEXT_STEP = -1
 _LOOK_AGAIN_S = 0.05
 
 
@@ -43,16 +47,28 @@ class RoomPolicy:
 
 
 class InternedSchema:
-    """A schema as the hot path wants it: everything that does not change from row to row."""
+    """A schema as the hot path wants it: everything that does not change from row to row.
 
-    __slots__ = ("frame_bytes", "has_tail", "pack_into", "schema", "segment_number", "word0")
+    Attributes:
+        newest: the newest row that was kept: (seq, step, values, timestamp, runtime).
+    """
+
+    __slots__ = (
+        "frame_bytes", "has_tail", "newest", "pack_into", "schema", "schema_id", "segment_number",
+        "word0",
+    )  # fmt: skip
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
+        self.schema_id = schema.schema_id
         self.has_tail = schema.has_tail
+        self.newest: tuple[int, int, Sequence[Any], float, float] | None = None
         payload_bytes = ROW_HEADER_BYTES + 8 * len(schema.names)
         codes = schema.slots.format.removeprefix("<")
-        self.pack_into = struct.Struct("<QQIIqdd" + codes).pack_into
+        # All of a frame behind its first word, which commits it: number, room for the checksum,
+        # row, and a zero word, as what an interrupted, longer append left must not be taken for a
+        # frame.
+        self.pack_into = struct.Struct("<Q8xIIqdd" + codes + "8x").pack_into
         self.word0 = word0(Kind.ROW, payload_bytes)
         self.frame_bytes = frame_bytes(payload_bytes)
         #: The segment that holds this schema's frame, 0 for none.
