@@ -74,7 +74,6 @@ class Host:
             "KELT_DIR": str(self.state),
             "KELT_UPSTREAM": self.upstream,
             "KELT_CONFIG": os.devnull,
-            "KELT_SILENT": "true",
         }
 
     @property

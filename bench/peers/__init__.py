@@ -66,7 +66,8 @@ class Peer:
     def stub_environment(url: str) -> dict[str, str]:
         """Points clients at the stub server."""
         key = 40 * "0"
-        return {"WANDB_BASE_URL": url, "WANDB_API_KEY": key, "PLUTO_API_TOKEN": key}
+        pluto = {f"PLUTO_URL_{part}": url for part in ("APP", "API", "INGEST", "PY")}
+        return {"WANDB_BASE_URL": url, "WANDB_API_KEY": key, "PLUTO_API_KEY": key, **pluto}
 
     def python(self, environments: Path, own: str) -> Path:
         """The interpreter that has it.

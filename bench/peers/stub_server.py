@@ -30,7 +30,8 @@ class _YesHandler(BaseHTTPRequestHandler):
             return
         else:
             # What pluto's create call and all its others want to see.
-            said = {"runId": 1, "projectName": "bench", "organizationSlug": "bench", "url": ""}
+            said = {"runId": 1, "projectName": "bench", "organization": {"slug": "bench"}}
+            said |= {"organizationSlug": "bench", "url": ""}
             if self.path.endswith("/file_stream"):
                 said = {}
         self._reply(200, said)
