@@ -159,7 +159,7 @@ def child(
         output, complaints = said.read(), log.read()
     if code is None:
         raise ChildError(command, f"it did not end within {timeout_s:g} s")
-    if code:
+    if code or not output.strip():
         raise ChildError(command, f"{output[-4000:]}\n{complaints[-4000:]}")
     found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
     return found

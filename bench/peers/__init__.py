@@ -15,6 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+#: Nobody is told of the runs that are measured.
+NO_TELEMETRY = {
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PLUTO_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Tracker:

@@ -31,7 +31,7 @@ class _YesHandler(BaseHTTPRequestHandler):
         else:
             # What pluto's create call and all its others want to see.
             said = {"runId": 1, "projectName": "bench", "organization": {"slug": "bench"}}
-            said |= {"organizationSlug": "bench", "url": ""}
+            said |= {"organizationSlug": "bench", "url": "", "status": "RUNNING"}
             if self.path.endswith("/file_stream"):
                 said = {}
         self._reply(200, said)

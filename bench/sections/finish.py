@@ -9,7 +9,7 @@ from typing import Any
 from measuring.processes import child, clean_environment, host, server
 from measuring.section import Bench, Goal
 from measuring.spread import spread, table
-from peers import BY_NAME, KELT
+from peers import BY_NAME, KELT, NO_TELEMETRY
 
 TITLE = "The end of a run"
 
@@ -34,7 +34,7 @@ def measure(bench: Bench) -> dict[str, Any]:
                     folder.mkdir()
                     environment = bench_host.environment
                     if name != KELT.name:
-                        environment = clean_environment() | {"HOME": str(folder)}
+                        environment = clean_environment() | NO_TELEMETRY | {"HOME": str(folder)}
                     result = child(
                         "finish.py", name, folder, rows, pause_s, environment=environment,
                         python=BY_NAME[name].python(bench.peers, sys.executable),

@@ -14,7 +14,7 @@ from typing import Any
 from measuring.processes import ChildError, child, clean_environment, host, server
 from measuring.section import Bench, Goal
 from measuring.spread import spread, table
-from peers import FLOOR, KELT, OTHERS, Peer
+from peers import FLOOR, KELT, NO_TELEMETRY, OTHERS, Peer
 from peers.stub_server import stub_server
 
 TITLE = "A `log()` call"
@@ -22,15 +22,15 @@ TITLE = "A `log()` call"
 SIZES = (1, 5, 20, 100, 1000, 10_000)
 USUAL = 20
 #: Scalars in a row: how many calls, one each so many microseconds.
-CALLS = {1: (5000, 200), 5: (5000, 200), 20: (5000, 200), 100: (2000, 500), 1000: (300, 5000)}
-CALLS_OF_HUGE = (60, 20_000)
+CALLS = {1: (5000, 200), 5: (5000, 200), 20: (5000, 200), 100: (2000, 500), 1000: (250, 4000)}
+CALLS_OF_HUGE = (50, 20_000)
 BUSY_THREADS = (1, 4)
 #: The fewest calls that a percentile is told of.
 CALLS_FOR_P99, CALLS_FOR_P999 = 200, 1000
 
 _ABOUT = f"""\
 Microseconds; the calling thread is busy between two calls. A call each 200 µs (each 500 µs with 100
-scalars, 5 ms with 1,000, 20 ms with 10,000), from slower trackers as they can. Each tracker at its
+scalars, 4 ms with 1,000, 20 ms with 10,000), from slower trackers as they can. Each tracker at its
 own defaults, in its own process and environment; all phases of a round in one process. Percentiles
 of a round; of the rounds the median and the extremes.
 
@@ -62,7 +62,7 @@ def phases_of(peer: Peer, *, is_quick: bool) -> list[Phase]:
     found = []
     for scalars in SIZES:
         calls, pace_us = CALLS.get(scalars, CALLS_OF_HUGE)
-        seconds_max = 6.0
+        seconds_max = 3.0
         if is_quick:
             calls, seconds_max = max(5, calls // 20), 1.0
 
@@ -120,7 +120,7 @@ def _environment_of(peer: Peer, folder: Path) -> Iterator[dict[str, str]]:
             served = stack.enter_context(server(folder))
             yield stack.enter_context(host(folder, served.url)).environment
             return
-        environment = clean_environment() | {"HOME": str(folder)}
+        environment = clean_environment() | NO_TELEMETRY | {"HOME": str(folder)}
         if peer.needs_stub:
             environment |= peer.stub_environment(stack.enter_context(stub_server()))
         yield environment

@@ -9,7 +9,7 @@ from typing import Any
 from measuring.processes import child, clean_environment, host, server
 from measuring.section import Bench, Goal
 from measuring.spread import table
-from peers import BY_NAME, KELT
+from peers import BY_NAME, KELT, NO_TELEMETRY
 
 TITLE = "Slow-down of a training"
 
@@ -50,7 +50,7 @@ def measure(bench: Bench) -> dict[str, Any]:
                     with server(folder) as served, host(folder, served.url) as bench_host:
                         result = run(bench_host.environment)
                 else:
-                    result = run(clean_environment() | {"HOME": str(folder)})
+                    result = run(clean_environment() | NO_TELEMETRY | {"HOME": str(folder)})
                 found.setdefault(f"{name}/{step_ms:g}", []).append(result)
     return {"series": found}
 
