@@ -22,6 +22,18 @@ def rss_mib() -> float:
     return int(line.split()[1]) / 1024
 
 
+def spool_mib() -> float:
+    """What of it are pages of the spool's files."""
+    found_kib, is_spool = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, _, rest = line.partition(" ")
+        if not name.endswith(":"):
+            is_spool = "/spool-" in rest
+        elif name == "Rss:" and is_spool:
+            found_kib += int(rest.split()[0])
+    return found_kib / 1024
+
+
 def opened() -> Any:
     import kelt  # noqa: PLC0415 # what is measured
 
@@ -47,7 +59,13 @@ def memory() -> dict[str, Any]:
         run.log(row)
         time.sleep(0.0005)
     time.sleep(0.5)
-    found["sending_mib"] = rss_mib()
+    found["sending_mib"], found["sending_spool_mib"] = rss_mib(), spool_mib()
+    for _ in range(100):
+        for _ in range(2000):
+            run.log(row)
+        time.sleep(0.05)
+    time.sleep(1)
+    found["long_mib"], found["long_spool_mib"] = rss_mib(), spool_mib()
     run.finish()
     return found
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 CHILDREN = Path(__file__).parent.parent / "children"
 _START_TIMEOUT_S = 60
@@ -117,13 +118,17 @@ class ChildError(Exception):
 
 @contextlib.contextmanager
 def machine_alone() -> Iterator[None]:
-    """While no other benchmark measures on this machine, where BENCH_LOCK names a file for that."""
+    """While no other benchmark measures on this machine, where BENCH_LOCK names a file for that.
+
+    Within itself it does nothing, so that a section may hold it for several children at once.
+    """
     lock = os.environ.get("BENCH_LOCK")
     if not lock:
         yield
         return
-    with Path(lock).open("ab") as file:
+    with Path(lock).open("ab") as file, mock.patch.dict(os.environ):
         fcntl.flock(file, fcntl.LOCK_EX)
+        del os.environ["BENCH_LOCK"]
         yield
 
 

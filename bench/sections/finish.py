@@ -6,7 +6,7 @@ import statistics
 import sys
 from typing import Any
 
-from measuring.processes import child, clean_environment, host, server
+from measuring.processes import child, clean_environment, host, machine_alone, server
 from measuring.section import Bench, Goal
 from measuring.spread import spread, table
 from peers import BY_NAME, KELT, NO_TELEMETRY
@@ -28,18 +28,19 @@ def measure(bench: Bench) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {}
     with server(bench.scratch) as served, host(bench.scratch, served.url) as bench_host:
         for number in range(bench.rounds):
-            for name in PEERS:
-                for case, (rows, pause_s) in CASES.items():
-                    folder = bench.scratch / f"{number}-{name}-{rows}"
-                    folder.mkdir()
-                    environment = bench_host.environment
-                    if name != KELT.name:
-                        environment = clean_environment() | NO_TELEMETRY | {"HOME": str(folder)}
-                    result = child(
-                        "finish.py", name, folder, rows, pause_s, environment=environment,
-                        python=BY_NAME[name].python(bench.peers, sys.executable),
-                    )  # fmt: skip
-                    found.setdefault(f"{name}/{case}", []).append(result)
+            with machine_alone():
+                for name in PEERS:
+                    for case, (rows, pause_s) in CASES.items():
+                        folder = bench.scratch / f"{number}-{name}-{rows}"
+                        folder.mkdir()
+                        environment = bench_host.environment
+                        if name != KELT.name:
+                            environment = clean_environment() | NO_TELEMETRY | {"HOME": str(folder)}
+                        result = child(
+                            "finish.py", name, folder, rows, pause_s, environment=environment,
+                            python=BY_NAME[name].python(bench.peers, sys.executable),
+                        )  # fmt: skip
+                        found.setdefault(f"{name}/{case}", []).append(result)
     return {"series": found}
 
 
