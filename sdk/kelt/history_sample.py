@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import struct
 
-from kelt.sparkline import Course
+from kelt.sparkline import KEPT_MAX, Course
 from kelt_proto.v1.frames import FRAME_HEADER_BYTES, Kind, frame_bytes
 from kelt_proto.v1.rows import INLINE_SCHEMA_ID, DamagedRowError, Schema, decode_row, decode_schema
 
 METRICS_MAX = 50
 #: Rows of a schema that are all decoded; of as many more every second, of twice as many every
 #: fourth, and so on: as a course keeps them.
-ROWS_IN_FULL = 256
+ROWS_IN_FULL = KEPT_MAX
 #: Schemas whose rows are counted apart; the rows of all others are counted together.
 SCHEMAS_MAX = 256
 _WORD0 = struct.Struct("<Q")

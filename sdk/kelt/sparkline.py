@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 _BARS = "▁▂▃▄▅▆▇█"
 _GAP = "·"
+#: Values of a course that are kept.
+KEPT_MAX = 128
 
 
 def sparkline(values: Sequence[float], *, width: int = 40) -> str:
@@ -41,11 +43,15 @@ def _bar(cell: float, low: float, high: float) -> str:
 
 
 class Course:
-    """A bounded sample of a metric's values: when it is full, every second one is dropped."""
+    """A bounded sample of a metric's values: when it is full, every second one is dropped.
+
+    Args:
+        kept_max: values; a line of `sparkline` has fewer places than half of the default.
+    """
 
     __slots__ = ("_kept", "_max", "_next", "_seen", "_stride")
 
-    def __init__(self, *, kept_max: int = 256) -> None:
+    def __init__(self, *, kept_max: int = KEPT_MAX) -> None:
         self._max = kept_max
         self._kept: list[float] = []
         self._stride = 1
