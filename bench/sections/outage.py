@@ -24,10 +24,11 @@ SECONDS = 30
 def measure(bench: Bench) -> dict[str, Any]:
     seconds = 1 if bench.is_quick else SECONDS
     with server(bench.scratch) as served, host(bench.scratch, served.url) as bench_host:
-        trainer = subprocess.Popen(
-            [sys.executable, str(CHILDREN / "outage.py")], env=bench_host.environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+        with (bench.scratch / "trainer.log").open("wb") as log:
+            trainer = subprocess.Popen(
+                [sys.executable, str(CHILDREN / "outage.py")], env=bench_host.environment,
+                text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
         try:
             _said(trainer)
             turns = [_round(trainer, bench_host, seconds) for _ in range(bench.rounds)]
