@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check proto bench torture mutants guarantees clean help
+.PHONY: demo test check proto bench bench-docs torture mutants guarantees clean help
 
 help:
 	@echo "make demo    the main job: train, crash, fork, rewind, and compare every row"
 	@echo "make test    all tests"
 	@echo "make check   formatting, lint, types, who imports whom, generated code, the wheel"
 	@echo "make proto   regenerate the protobuf modules"
-	@echo "make bench   measure, beside wandb"
+	@echo "make bench   measure, beside the peers: BENCH_ARGS='log_call finish --rounds 3', or --quick"
+	@echo "make bench-docs  the tables of docs/performance.md from what was measured last"
 	@echo "make torture the same tests with many more seeds: bounded (TORTURE_MINUTES), resumable"
 	@echo "make guarantees  all tests, then the table in docs/guarantees.md from what they counted"
 	@echo "make mutants plant faults and check that the tests notice them"
@@ -45,18 +46,35 @@ check: $(VENV)/.test
 proto:
 	PYTHON=$(PYTHON) scripts/generate_proto.sh
 
-.venv-bench/.done: pyproject.toml constraints.txt bench/requirements.txt
+PEERS := $(patsubst bench/peers/requirements/%.txt,%,$(wildcard bench/peers/requirements/*.txt))
+BENCH_ARGS ?=
+
+# An environment for each peer, as their dependencies do not go together. One that cannot be
+# installed is left out, and the tables say so.
+.venv-bench/peers/%/.done: bench/peers/requirements/%.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@echo "installing $* to measure beside ..."
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $< && touch $@ \
+		|| { echo "$* cannot be installed here and is left out"; rm -rf $(@D); }
+
+.venv-bench/.done: pyproject.toml constraints.txt
 	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	@echo "installing kelt[demo] and the peers to measure beside into .venv-bench ..."
+	@echo "installing kelt[demo] into .venv-bench ..."
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
-		-c constraints.txt -r bench/requirements.txt '.[demo]'
+		-c constraints.txt '.[demo]'
 	@touch $@
 
-bench: .venv-bench/.done
-	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+# As users have it: a wheel, byte code and all, and not the source tree.
+.venv-bench/.kelt: .venv-bench/.done $(shell find sdk proto daemon server -name '*.py')
+	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --force-reinstall .
+	@touch $@
+
+bench: .venv-bench/.kelt $(PEERS:%=.venv-bench/peers/%/.done)
 	.venv-bench/bin/python bench/run.py $(BENCH_ARGS)
-	.venv-bench/bin/python bench/outage.py $(OUTAGE_ARGS)
-	.venv-bench/bin/python bench/replay.py $(REPLAY_ARGS)
+
+bench-docs: .venv-bench/.done
+	.venv-bench/bin/python bench/run.py --docs
 
 $(VENV)/.torture: $(VENV)/.test
 	@echo "installing kelt[torture] into $(VENV) ..."

@@ -1,7 +1,7 @@
 """`make bench`: measures kelt beside its peers and beside the least that could be done.
 
     python bench/run.py [SECTION ...] [--rounds 5] [--quick] [--results FOLDER]
-    python bench/run.py --docs      writes the tables of docs/performance.md from the results
+    python bench/run.py --docs      writes the tables of docs/performance.md and README.md
 
 What is compared takes turns within each round, so that a noisy machine harms all alike.
 """
@@ -23,6 +23,9 @@ from sections import NAMES
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "performance.md"
+README = HERE.parent / "README.md"
+#: Sections whose figures the README shows.
+IN_README = ("log_call", "training", "end_to_end", "finish", "trainer")
 
 
 def section(name: str) -> Section:
@@ -68,7 +71,9 @@ def main() -> None:
         for name in NAMES
         if (path := arguments.results / f"{name}.json").exists()
     }
-    document.write(DOCUMENT, {name: (section(name), result) for name, result in found.items()})
+    measured = {name: (section(name), result) for name, result in found.items()}
+    document.write(DOCUMENT, measured)
+    document.write_short(README, {name: measured[name] for name in IN_README if name in measured})
 
 
 if __name__ == "__main__":

@@ -1,87 +1,90 @@
-"""One process of one tracker: times each `log()` of 20 scalars. Prints one line of JSON.
+"""One process of one tracker: times each `log()`, phase after phase. Prints one line of JSON.
 
-    bench/log_call.py kelt|wandb|floor CALLS PACE_US
+    log_call.py PEER FOLDER PHASES
 
-A call every PACE_US microseconds is what a training loop does; 0 is as fast as it goes.
+PHASES is JSON: what `sections.log_call.Phase` holds, each. A phase `is_stopped` has kelt's daemon
+stand still meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import mmap
-import struct
+import os
+import signal
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-SCALARS = 20
+from call_timing import BusyThreads, rows_of, summary, timed_calls
+from peers import BY_NAME, Tracker
+
 WARM_UP_CALLS = 200
+#: Between two phases, for what the one before left in the background.
+SETTLE_S = 0.3
+CPU_CALLS_MAX = 2000
 
 
-def floor_logger() -> tuple[Callable[[dict[str, float]], None], Callable[[], None]]:
-    """Packs the same values into a memory map and does nothing else."""
-    path = Path(tempfile.mkdtemp()) / "floor"
-    path.write_bytes(bytes(64 * 2**20))
-    with path.open("r+b") as file:
-        mapped = mmap.mmap(file.fileno(), 0)
-    pack_into = struct.Struct(f"<{SCALARS}d").pack_into
-    position = 0
-
-    def log(row: dict[str, float]) -> None:
-        nonlocal position
-        pack_into(mapped, position, *row.values())
-        position = (position + 8 * SCALARS) % (63 * 2**20)
-
-    return log, lambda: None
+@contextlib.contextmanager
+def stopped_daemon() -> Iterator[None]:
+    pid = int(json.loads((Path(os.environ["KELT_DIR"]) / "daemon.json").read_text())["pid"])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
-def kelt_logger() -> tuple[Callable[[dict[str, float]], None], Callable[[], None]]:
-    import kelt  # noqa: PLC0415 # only this process's tracker
+def phase_of(tracker: Tracker, phase: dict[str, Any]) -> dict[str, Any]:
+    rows, seconds_max = rows_of(phase["scalars"]), phase["seconds_max"]
+    pace_us, calls = phase["pace_us"], phase["calls"]
+    warm_up = min(WARM_UP_CALLS, max(5, calls // 5))
+    timed_calls(tracker.log, rows, calls=warm_up, pace_us=pace_us, seconds_max=seconds_max / 4)
+    outage = stopped_daemon() if phase["is_stopped"] else contextlib.nullcontext()
+    with outage, BusyThreads(phase["busy_threads"]):
+        taken = timed_calls(
+            tracker.log, rows, calls=calls, pace_us=pace_us, seconds_max=seconds_max
+        )
+    found = summary(taken)
+    if not phase["busy_threads"] and not phase["is_stopped"]:
+        found |= cpu_of(tracker, rows, min(calls, CPU_CALLS_MAX), seconds_max)
+    return found
 
-    run = kelt.init("bench")
-    return run.log, run.finish
 
-
-def wandb_logger() -> tuple[Callable[[dict[str, float]], None], Callable[[], None]]:
-    import wandb  # noqa: PLC0415 # only this process's tracker
-
-    run = wandb.init(project="bench", mode="offline", dir=tempfile.mkdtemp())
-    return run.log, run.finish
-
-
-LOGGERS = {"kelt": kelt_logger, "wandb": wandb_logger, "floor": floor_logger}
+def cpu_of(
+    tracker: Tracker, rows: list[dict[str, float]], calls: int, seconds_max: float
+) -> dict[str, float]:
+    """Processor time a call of this thread, and of all threads of the process while it logs."""
+    thread_s, process_s = time.thread_time(), time.process_time()
+    end_s = time.monotonic() + seconds_max / 2
+    done = 0
+    for call in range(calls):
+        tracker.log(rows[call % len(rows)])
+        done += 1
+        if time.monotonic() > end_s:
+            break
+    thread_s = time.thread_time() - thread_s
+    time.sleep(SETTLE_S)
+    process_s = time.process_time() - process_s
+    return {"cpu_thread_us": thread_s / done * 1e6, "cpu_process_us": process_s / done * 1e6}
 
 
 def main() -> None:
-    name, calls, pace_us = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    log, finish = LOGGERS[name]()
-    names = [f"metric_{n}" for n in range(SCALARS)]
-    rows = [{key: float(step) + n for n, key in enumerate(names)} for step in range(1000)]
-    clock = time.perf_counter_ns
-    for row in rows[:WARM_UP_CALLS]:
-        log(row)
-    taken = []
-    cpu = time.thread_time_ns()
-    for call in range(calls):
-        row = rows[call % 1000]
-        start = clock()
-        log(row)
-        end = clock()
-        taken.append(end - start)
-        while pace_us and clock() - start < pace_us * 1000:
-            pass
-    cpu = time.thread_time_ns() - cpu
-    finish()
-    taken.sort()
-    result = {
-        "p50_us": taken[calls // 2] / 1000,
-        "p99_us": taken[calls * 99 // 100] / 1000,
-        "p999_us": taken[calls * 999 // 1000] / 1000,
-        "max_us": taken[-1] / 1000,
-    }
-    print(json.dumps(result))
+    peer, folder, phases = BY_NAME[sys.argv[1]], Path(sys.argv[2]), json.loads(sys.argv[3])
+    said = os.fdopen(os.dup(1), "w")  # some trackers take standard output for themselves
+    begin_s = time.perf_counter()
+    tracker = peer.open(folder)
+    result: dict[str, Any] = {"version": peer.version, "open_s": time.perf_counter() - begin_s}
+    found = []
+    for phase in phases:
+        found.append(phase_of(tracker, phase))
+        time.sleep(SETTLE_S)
+    result["phases"] = found
+    # What it has still to write is of no interest, and takes some trackers minutes.
+    print("\n" + json.dumps(result), file=said, flush=True)
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,28 @@ def write(path: Path, found: Mapping[str, tuple[Section, dict[str, Any]]]) -> No
     goals = [goal for section, result in found.values() for goal in section.goals(result)]
     parts = [of_goals(goals), ""]
     parts += [of_section(section, result) for section, result in found.values()]
+    _replace(path, "\n".join(parts))
+
+
+def write_short(path: Path, found: Mapping[str, tuple[Section, dict[str, Any]]]) -> None:
+    """Replaces what lies between the marks by what was measured for the goals alone."""
+    if not found:
+        return
+    facts = [result["facts"] for _, result in found.values()]
+    newest = max(facts, key=lambda fact: str(fact["date"]))
+    lines = [
+        f"{newest['date']}; {newest['machine']}; python {newest['python']}, kelt {newest['kelt']}.",
+        "",
+        "| what | measured: median (least-greatest) |",
+        "|---|---|",
+    ]
+    goals = [goal for section, result in found.values() for goal in section.goals(result)]
+    lines += [f"| {goal.what} | {goal.measured} |" for goal in goals]
+    _replace(path, "\n".join(lines))
+
+
+def _replace(path: Path, block: str) -> None:
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    path.write_text(f"{before}{_BEGIN}\n{chr(10).join(parts)}\n{_END}{after}", encoding="utf-8")
+    path.write_text(f"{before}{_BEGIN}\n{block}\n{_END}{after}", encoding="utf-8")

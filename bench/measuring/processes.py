@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 CHILDREN = Path(__file__).parent.parent / "children"
 _START_TIMEOUT_S = 60
@@ -72,7 +75,6 @@ class Host:
             "KELT_DIR": str(self.state),
             "KELT_UPSTREAM": self.upstream,
             "KELT_CONFIG": os.devnull,
-            "KELT_SILENT": "true",
         }
 
     @property
@@ -102,6 +104,34 @@ def host(folder: Path, upstream: str) -> Iterator[Host]:
             made.kelt("daemon", "stop")
 
 
+class ChildError(Exception):
+    """A child that failed.
+
+    Attributes:
+        reason: its last line on standard error.
+    """
+
+    def __init__(self, command: list[str], output: str) -> None:
+        super().__init__(f"{' '.join(command)} failed:\n{output}")
+        self.reason = next(iter(reversed(output.strip().splitlines())), "it says nothing")
+
+
+@contextlib.contextmanager
+def machine_alone() -> Iterator[None]:
+    """While no other benchmark measures on this machine, where BENCH_LOCK names a file for that.
+
+    Within itself it does nothing, so that a section may hold it for several children at once.
+    """
+    lock = os.environ.get("BENCH_LOCK")
+    if not lock:
+        yield
+        return
+    with Path(lock).open("ab") as file, mock.patch.dict(os.environ):
+        fcntl.flock(file, fcntl.LOCK_EX)
+        del os.environ["BENCH_LOCK"]
+        yield
+
+
 def child(
     script: str,
     *arguments: object,
@@ -109,12 +139,32 @@ def child(
     python: Path | str = sys.executable,
     timeout_s: float = 600,
 ) -> dict[str, Any]:
-    """Runs a script of `children` to its end and returns its last line of output, which is JSON."""
+    """Runs a script of `children` to its end and returns its last line of output, which is JSON.
+
+    Raises:
+        ChildError: it failed, or did not end in time.
+    """
     command = [str(python), str(CHILDREN / script), *map(str, arguments)]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=timeout_s
-    )
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    # Files instead of pipes: what a tracker leaves running would keep a pipe open.
+    with machine_alone(), tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            code: int | None = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # with all that it left running
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        said.seek(0)
+        log.seek(0)
+        output, complaints = said.read(), log.read()
+    if code is None:
+        raise ChildError(command, f"it did not end within {timeout_s:g} s")
+    if code or not output.strip():
+        raise ChildError(command, f"{output[-4000:]}\n{complaints[-4000:]}")
+    found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
     return found

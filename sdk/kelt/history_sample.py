@@ -1,20 +1,26 @@
 """A bounded picture of each metric's course, for the lines at the end of a run.
 
-Fed with the batches that the background thread cuts anyway; of each batch only a few rows are
-decoded, so that the picture costs little however much is logged.
+Fed with the batches that the background thread cuts anyway. It decodes the first rows of a schema,
+then every second one, every fourth, and so on, as fewer and fewer of them have a place in the
+picture; what it costs grows with the logarithm of what is logged.
 """
 
 from __future__ import annotations
 
-import contextlib
-from itertools import islice
+import struct
 
-from kelt.sparkline import Course
-from kelt_proto.v1.frames import DamagedFrameError, Kind, iter_frames
-from kelt_proto.v1.rows import DamagedRowError, Schema, decode_row, decode_schema
+from kelt.sparkline import KEPT_MAX, Course
+from kelt_proto.v1.frames import FRAME_HEADER_BYTES, Kind, frame_bytes
+from kelt_proto.v1.rows import INLINE_SCHEMA_ID, DamagedRowError, Schema, decode_row, decode_schema
 
-ROWS_PER_BATCH_MAX = 16
 METRICS_MAX = 50
+#: Rows of a schema that are all decoded; of as many more every second, of twice as many every
+#: fourth, and so on: as a course keeps them.
+ROWS_IN_FULL = KEPT_MAX
+#: Schemas whose rows are counted apart; the rows of all others are counted together.
+SCHEMAS_MAX = 256
+_WORD0 = struct.Struct("<Q")
+_SCHEMA_ID = struct.Struct("<I")
 
 
 class HistorySample:
@@ -22,34 +28,50 @@ class HistorySample:
 
     def __init__(self) -> None:
         self.courses: dict[str, Course] = {}
+        self._rows_seen: dict[int, int] = {}
 
     def add(self, frames: bytes) -> None:
-        """Takes some rows of a batch."""
-        with contextlib.suppress(DamagedFrameError, DamagedRowError):
-            self._add(frames)
-
-    def _add(self, frames: bytes) -> None:
+        """Takes some rows of a batch, which this process has cut itself."""
         schemas: dict[int, Schema] = {}
-        rows = []
-        for frame in iter_frames(memoryview(frames)):
-            if frame.kind == Kind.SCHEMA:
-                schema = decode_schema(frame.payload)
-                schemas[schema.schema_id] = schema
-            elif frame.kind == Kind.ROW:
-                rows.append(frame.payload)
-        stride = max(1, len(rows) // ROWS_PER_BATCH_MAX)
-        for payload in islice(rows, 0, None, stride):
-            for name, value in decode_row(payload, schemas).values.items():
-                if isinstance(value, (int, float)):
-                    self._course_add(name, float(value))
+        schema_starts: dict[int, int] = {}
+        memory, pos, end = memoryview(frames), 0, len(frames)
+        while pos < end:
+            (word,) = _WORD0.unpack_from(frames, pos)
+            start, kind = pos + FRAME_HEADER_BYTES, word >> 32 & 0xFF
+            payload_end = start + (word & 0xFFFFFFFF)
+            pos += frame_bytes(word & 0xFFFFFFFF)
+            if kind > Kind.ROW:
+                continue
+            (schema_id,) = _SCHEMA_ID.unpack_from(frames, start)
+            if kind == Kind.SCHEMA:
+                schema_starts[schema_id] = start
+            elif weight := self._weight_of_next(schema_id):
+                try:
+                    if schema_id not in schemas and schema_id != INLINE_SCHEMA_ID:
+                        schemas[schema_id] = decode_schema(memory[schema_starts[schema_id] :])
+                    row = decode_row(memory[start:payload_end], schemas)
+                except (DamagedRowError, KeyError):
+                    continue
+                for name, value in row.values.items():
+                    if isinstance(value, (int, float)):
+                        self._course_add(name, float(value), weight)
 
-    def _course_add(self, name: str, value: float) -> None:
+    def _weight_of_next(self, schema_id: int) -> int:
+        """For how many rows the next of a schema stands; 0 where it is passed over."""
+        if schema_id not in self._rows_seen and len(self._rows_seen) >= SCHEMAS_MAX:
+            schema_id = INLINE_SCHEMA_ID
+        seen = self._rows_seen.get(schema_id, 0)
+        self._rows_seen[schema_id] = seen + 1
+        stride: int = 1 << (seen // ROWS_IN_FULL).bit_length()
+        return 0 if seen % stride else stride
+
+    def _course_add(self, name: str, value: float, weight: int) -> None:
         course = self.courses.get(name)
         if course is None:
             if len(self.courses) >= METRICS_MAX:
                 return
             course = self.courses[name] = Course()
-        course.add(value)
+        course.add(value, weight)
 
     def values(self) -> dict[str, list[float]]:
         """Each metric's sampled values, in order."""

@@ -6,9 +6,9 @@ reading a parent's records. A change is recorded with the whole value of its top
 
 from __future__ import annotations
 
-import argparse
 import copy
 import dataclasses
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
@@ -240,8 +240,8 @@ def _has_path(values: Any, path: list[str]) -> bool:
 def _as_mapping(values: Any) -> dict[Any, Any]:
     if values is None:
         return {}
-    if isinstance(values, argparse.Namespace):
-        return vars(values)
+    if _is_namespace(values):
+        return dict(vars(values))
     if dataclasses.is_dataclass(values) and not isinstance(values, type):
         return dataclasses.asdict(values)
     if isinstance(values, (RunConfig, ConfigSection)):
@@ -257,10 +257,15 @@ def _as_mapping(values: Any) -> dict[Any, Any]:
         ) from None
 
 
+def _is_namespace(value: Any) -> bool:
+    argparse = sys.modules.get("argparse")  # loaded by whoever has made one
+    return argparse is not None and isinstance(value, argparse.Namespace)
+
+
 def _unwrapped(value: Any) -> Any:
     if isinstance(value, (RunConfig, ConfigSection)):
         return value.as_dict()
-    if isinstance(value, argparse.Namespace):
+    if _is_namespace(value):
         return vars(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)

@@ -28,7 +28,10 @@ from kelt.spool_watch import SpoolWatch
 
 BEAT_INTERVAL_S = 5.0
 LINGER_S = 0.01
-IDLE_LINGER_S = 0.1
+#: The most that rows wait for others; a round costs the same whatever it finds.
+LINGER_S_MAX = 0.1
+#: What a round waits to find: a message of it costs little more than its bytes do.
+ROUND_BYTES = 64 * 1024
 FINISHING_LINGER_S = 0.002
 RESEND_AFTER_S = 2.0
 _SEND_TIMEOUT_S = 0.05
@@ -107,6 +110,7 @@ class Sender:
             self._hint = DurableHint(folder=folder, writer_id=spool.writer_id)
         self._offline_state = LinkState()
         self._sent_seq = 0
+        self._round_bytes = 0
         self._was_connected = False
         self._catching_up: Iterator[CutBatch] | None = None
         self._unsent: CutBatch | None = None
@@ -196,22 +200,24 @@ class Sender:
     # -- the thread ------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        quiet_rounds = 0
+        began = time.monotonic()
         while not self._stopping.is_set():
-            sealed_before = self._sealer.sealed_seq
             self._guarded_round()
-            quiet_rounds = 0 if self._sealer.sealed_seq > sealed_before else quiet_rounds + 1
-            self._spool.wants_attention.wait(self._linger_s(quiet_rounds))
+            bytes_per_s = self._round_bytes / max(time.monotonic() - began, LINGER_S)
+            began = time.monotonic()
+            self._spool.wants_attention.wait(self._linger_s(bytes_per_s))
             self._spool.wants_attention.clear()
         self._guarded_round()
         if self._link is not None:
             self._link.close()
 
-    def _linger_s(self, quiet_rounds: int) -> float:
+    def _linger_s(self, bytes_per_s: float) -> float:
+        """As long as about `ROUND_BYTES` take to gather, within bounds."""
         if self._is_finishing:
             return FINISHING_LINGER_S
         linger_s = max(self.state.linger_s, LINGER_S)
-        return min(max(IDLE_LINGER_S, linger_s), linger_s * (1 + quiet_rounds))
+        most_s = max(LINGER_S_MAX, linger_s)
+        return min(most_s, max(linger_s, ROUND_BYTES / max(bytes_per_s, 1)))
 
     def _guarded_round(self) -> None:
         try:
@@ -260,7 +266,9 @@ class Sender:
         can_send = (
             is_connected and self._catching_up is None and self._sent_seq >= self._sealer.sealed_seq
         )
+        self._round_bytes = 0
         for batch in self._sealer.batches():
+            self._round_bytes += len(batch.frames)
             if self._sample is not None:
                 self._sample.add(batch.frames)
             can_send = can_send and self._send(batch)

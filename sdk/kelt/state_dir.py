@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +113,8 @@ def _runtime_folder() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base and len(os.fsencode(base)) < SOCKET_PATH_BYTES_MAX - 40:
         return Path(base) / "kelt"
+    import tempfile  # noqa: PLC0415 # loads much, and is seldom needed
+
     return Path(tempfile.gettempdir()) / f"kelt-{os.getuid()}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 _PREFIX = "KELT_"
@@ -27,5 +26,7 @@ def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[
 
 
 def _hint(name: str, known: list[str]) -> str:
+    import difflib  # noqa: PLC0415 # seldom needed
+
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
     return f"; did you mean {near[0]}?" if near else ""
