@@ -32,6 +32,7 @@ from kelt_server.errors import StartError
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import Counters, GroupCommitter
 from kelt_server.ingest.service import UpstreamService
+from kelt_server.packing import Packer
 from kelt_server.pages.pages import Pages
 from kelt_server.reader import RunReader
 from kelt_server.stores import FolderLock, Stores, open_stores
@@ -145,6 +146,7 @@ async def _serve(
     ready = Ready(url, http_port, grpc_port, os.getpid())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(committer.run)
+        tasks.start_soon(Packer(metrics=stores.metrics, counters=counters).run)
         tasks.start_soon(_serve_http, http, http_socket)
         await grpc_server.start()
         with anyio.fail_after(_START_S):

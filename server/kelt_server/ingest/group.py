@@ -65,6 +65,8 @@ class Counters:
     pushes_refused_busy: int = 0
     pushes_too_large: int = 0
     beats_dropped: int = 0
+    points_packed: int = 0
+    packs_failed: int = 0
 
 
 @dataclass

@@ -172,5 +172,19 @@ class MetricsStore(Protocol):
     def metric_names(self, spans: Sequence[Span]) -> list[str]:
         """Every metric that a history has, sorted."""
 
+    @property
+    def committing_s(self) -> float:
+        """Seconds spent in `commit` so far."""
+
+    def unpacked_points(self) -> int:
+        """How many points still lie as they were committed, not as they are read."""
+
+    def pack(self) -> int:
+        """Brings some of those into the order of reading, beside commits; returns how many.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+
     def close(self) -> None:
         """Lets go of the files."""
