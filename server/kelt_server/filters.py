@@ -64,10 +64,15 @@ def parse_order(text: str) -> Callable[[Iterable[Run]], list[Run]]:
     def sort(runs: Iterable[Run]) -> list[Run]:
         ordered = list(runs)
         for path, is_descending in reversed(keys):
-            present = [run for run in ordered if _has_order(look_up(run, path))]
-            absent = [run for run in ordered if not _has_order(look_up(run, path))]
-            present.sort(key=lambda run: _rank(look_up(run, path)), reverse=is_descending)
-            ordered = present + absent
+            found = [(look_up(run, path), run) for run in ordered]
+            present = [pair for pair in found if _has_order(pair[0])]
+            absent = [run for value, run in found if not _has_order(value)]
+            kinds = {type(value) for value, _ in present}
+            if kinds <= {int, float, bool} or kinds <= {str}:  # Python orders these by itself
+                present.sort(key=_value_of, reverse=is_descending)
+            else:
+                present.sort(key=lambda pair: _rank(pair[0]), reverse=is_descending)
+            ordered = [run for _, run in present] + absent
         return ordered
 
     return sort
@@ -75,6 +80,16 @@ def parse_order(text: str) -> Callable[[Iterable[Run]], list[Run]]:
 
 def look_up(run: Run, path: Sequence[str]) -> Any:
     """The value at a path. Keys may hold dots themselves: the longest match goes first."""
+    head = run.get(path[0], MISSING)
+    if len(path) == 1:
+        return _number(head)
+    key = path[1] if len(path) == 2 else ".".join(path[1:])  # noqa: PLR2004 # most have no dot
+    if isinstance(head, Mapping) and key in head:  # as most are found, without a search
+        return _number(head[key])
+    return _search(run, path)
+
+
+def _search(run: Run, path: Sequence[str]) -> Any:
     value: Any = run
     parts = list(path)
     while parts:
@@ -233,6 +248,10 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "$lte": _compare(lambda value, operand: value <= operand),
     "$exists": _exists,
 }
+
+
+def _value_of(pair: tuple[Any, Run]) -> Any:
+    return pair[0]
 
 
 def _known() -> str:

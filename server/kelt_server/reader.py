@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,12 +11,14 @@ from typing import Any
 from kelt_server import run_view, shared_writers, summary
 from kelt_server.branch_names import Name
 from kelt_server.catalog.store import Catalog, Family
+from kelt_server.changes import Key
 from kelt_server.config_history import resolve_config, resolve_info, session_order
 from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.facts import SessionFact
 from kelt_server.lineage import Line, Lineage
-from kelt_server.liveness import SessionState, judge
+from kelt_server.liveness import SessionState, holds_until, judge
 from kelt_server.metrics.store import Bucket, MetricsStore, Page, PageRequest, RowTotals, Span
+from kelt_server.run_table import Document, Resolved, RunTable
 from kelt_server.run_view import RunView, SessionView
 from kelt_server.span_numbers import Numbers, key_of
 
@@ -53,7 +56,7 @@ class _Scope:
 
 
 class RunReader:
-    """Mutable state: remembered numbers of spans, behind a lock."""
+    """Mutable state: remembered runs, and numbers of spans behind a lock."""
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class RunReader:
         self.default_entity = default_entity
         self._numbers = Numbers(metrics)
         self._numbers_lock = threading.Lock()
+        self._table = RunTable(names=catalog.names, resolve=self._resolved, clock=clock)
 
     # -- runs ----------------------------------------------------------------------------------
 
@@ -83,12 +87,46 @@ class RunReader:
             for entity, project, runs, at in self._catalog.projects()
         ]
 
-    def runs(self, entity: str, project: str | None) -> list[RunView]:
-        """The run that each name points at."""
-        names = self._catalog.names(self._entity(entity), project)
+    def runs(self, entity: str, project: str | None) -> list[Document]:
+        """RUN of the run that each name points at; not to be changed."""
+        return self._table.documents(self._entity(entity), project)
+
+    def notice(self, keys: set[Key]) -> None:
+        """What was remembered of these is to be read again; told after each commit."""
+        self._table.notice(keys)
+
+    def _resolved(self, names: Sequence[Name]) -> list[Resolved]:
+        now = self._clock()  # before anything is judged: what changes meanwhile is judged again
         scope = _Scope(self._catalog.family(names), self._metrics)
-        holders = [scope.family.branches.holder(name) for name in names]
-        return self._views([holder for holder in holders if holder is not None], scope)
+        branches = scope.family.branches
+        held = [(name, holder) for name in names if (holder := branches.holder(name)) is not None]
+        views = self._views([holder for _, holder in held], scope)
+        return [
+            Resolved(
+                name,
+                view.as_json(),
+                _rests_on(name, scope.family),
+                self._holds_until(view, scope.family, now),
+            )
+            for (name, _), view in zip(held, views, strict=True)
+        ]
+
+    def _holds_until(self, view: RunView, family: Family, now: float) -> float:
+        return min(
+            (
+                holds_until(
+                    shown.session,
+                    goodbye=family.exits.get(shown.session.writer_id),
+                    assertions=family.assertions.get(shown.session.writer_id, ()),
+                    sign=family.life_signs.get(shown.session.writer_id),
+                    now=now,
+                    server_started_at=self._server_started_at,
+                    lease_s=self._lease_s,
+                )
+                for shown in view.sessions
+            ),
+            default=math.inf,
+        )
 
     def run(self, entity: str, project: str, run: str) -> RunView:
         """One run by run id or immutable id."""
@@ -322,6 +360,13 @@ class RunReader:
         branch_id, scope = self._find(entity, project, run)
         spans = _labelled(scope.lineage.spans(branch_id), label, scope)
         return self._metrics.metric_names(spans)
+
+
+def _rests_on(name: Name, family: Family) -> frozenset[Key]:
+    """All that a view of a name is made of: branches, names and writers."""
+    related = family.branches.related(name)
+    writers = {w for key in related if isinstance(key, str) for w in family.writers_of.get(key, ())}
+    return frozenset(related | writers)
 
 
 def _cut(span: Span, step: int) -> Span:

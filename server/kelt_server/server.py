@@ -99,20 +99,6 @@ async def _serve(
     config: ServerConfig, stores: Stores, http_socket: socket.socket, clock: Callable[[], float]
 ) -> None:
     counters = Counters()
-    group = GroupCommitter(
-        catalog=stores.catalog,
-        metrics=stores.metrics,
-        clock=clock,
-        default_entity=config.default_entity,
-        counters=counters,
-        metric_names_max=config.metric_names_max,
-    )
-    committer = Committer(
-        group,
-        counters=counters,
-        queue_bytes_max=config.queue_bytes_max,
-        group_bytes_max=config.group_bytes_max,
-    )
     reader = RunReader(
         catalog=stores.catalog,
         metrics=stores.metrics,
@@ -120,6 +106,21 @@ async def _serve(
         server_started_at=clock(),
         lease_s=config.lease_s,
         default_entity=config.default_entity,
+    )
+    group = GroupCommitter(
+        catalog=stores.catalog,
+        metrics=stores.metrics,
+        clock=clock,
+        default_entity=config.default_entity,
+        counters=counters,
+        noticed=reader.notice,
+        metric_names_max=config.metric_names_max,
+    )
+    committer = Committer(
+        group,
+        counters=counters,
+        queue_bytes_max=config.queue_bytes_max,
+        group_bytes_max=config.group_bytes_max,
     )
     service = UpstreamService(
         committer=committer,

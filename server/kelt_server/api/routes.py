@@ -83,8 +83,8 @@ class ReadApi:
         order = filters.parse_order(params.get("order") or "-created_at")
         offset = arguments.whole(params, "offset", 0, lowest=0, highest=2**53)
         limit = arguments.whole(params, "limit", 100, lowest=0, highest=RUNS_MAX)
-        views = self._reader.runs(params.get("entity", ""), params.get("project") or None)
-        found = order(run for run in (view.as_json() for view in views) if test(run))
+        runs = self._reader.runs(params.get("entity", ""), params.get("project") or None)
+        found = order(run for run in runs if test(run))
         return _json({"runs": found[offset : offset + limit], "total": len(found)})
 
     def run(self, request: Request) -> Response:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import duckdb
 import numpy as np
@@ -30,7 +30,6 @@ from kelt_server.metrics.duckdb_writes import STEP_BOUND, CommitTables, StreamKe
 from kelt_server.metrics.store import (
     Aggregate,
     Bucket,
-    Cell,
     Page,
     PageRequest,
     RowTotals,
@@ -39,7 +38,6 @@ from kelt_server.metrics.store import (
 )
 
 _Result = TypeVar("_Result")
-_EXACT = float(2**53)
 _READ_THROUGH_BYTES_MAX = 256 * 2**20
 
 
@@ -311,25 +309,18 @@ class DuckDBStore:
         points = points_sql(rows, is_merged=self._have_repeats(spans))
         sql = duckdb_schema.AGGREGATES.format(points=points)
         found = self._read(lambda c: c.execute(sql).fetchall(), spans=_spans_table(rows))
-        return [self._aggregate(row) for row in found]
-
-    def _aggregate(self, row: tuple[Any, ...]) -> Aggregate:
-        branch, writer, relative, metric, count, nans, low, high, total, all_ints, *rest = row
-        low_text, high_text, _, *ends = rest
-        first, (_, *last) = Cell(*ends[:3]), ends[3:]
-        return Aggregate(
-            text_of(self._branches.names[branch]),
-            self._writers.names[writer],
-            bool(relative),
-            text_of(self._metrics.names[metric]),
-            count,
-            nans,
-            _extreme(low, low_text, is_int=all_ints) if count else None,
-            _extreme(high, high_text, is_int=all_ints) if count else None,
-            total,
-            first,
-            Cell(*last),
-        )
+        branches, writers = self._branches.names, self._writers.names
+        metrics = self._metrics.names
+        return [
+            Aggregate(
+                text_of(branches[branch]),
+                writers[writer],
+                bool(lane),
+                text_of(metrics[metric]),
+                *rest,
+            )
+            for branch, writer, lane, metric, *rest in found
+        ]
 
     def page(self, request: PageRequest) -> Page:
         """See MetricsStore."""
@@ -460,12 +451,6 @@ def damage_note(path: Path) -> Path:
 def _is_damage(error: duckdb.Error, path: Path) -> bool:
     text = str(error).replace(str(path), "").lower()  # a folder may be called anything
     return "corrupt" in text or "checksum" in text
-
-
-def _extreme(value: float, text: str, *, is_int: bool) -> Cell:
-    if not is_int:
-        return Cell(1, value, "")
-    return Cell(2, value, text if abs(value) >= _EXACT else "")
 
 
 def _first_line(error: BaseException) -> str:
