@@ -109,7 +109,7 @@ def _questions(questions: Questions, sizes: data_sets.Sizes) -> dict[str, Callab
     return {
         "buckets": buckets("long"),
         "band": lambda: questions.ask(
-            "/band", project=PROJECT, filters=seeds, key=_KEY, buckets=_BUCKETS
+            "/bands", project=PROJECT, filters=seeds, key=_KEY, buckets=_BUCKETS
         ),
         "table": lambda: questions.ask("/runs", **wanted),
         "table_columns": lambda: questions.ask("/runs", **wanted, column=columns),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kelt_server.errors import BadRequestError
+from kelt_server.values import plain
 
 Run = Mapping[str, Any]
 Test = Callable[[Run], bool]
@@ -59,7 +60,7 @@ def parse_order(text: str) -> Callable[[Iterable[Run]], list[Run]]:
     for part in (part.strip() for part in text.split(",")):
         if part:
             path = part[1:] if part[0] in "+-" else part
-            keys.append((_path(path), part[0] == "-"))
+            keys.append((path_of(path), part[0] == "-"))
 
     def sort(runs: Iterable[Run]) -> list[Run]:
         ordered = list(runs)
@@ -76,6 +77,37 @@ def parse_order(text: str) -> Callable[[Iterable[Run]], list[Run]]:
         return ordered
 
     return sort
+
+
+#: What names a run, in every answer.
+IDENTITY = ("entity", "project", "run_id", "immutable_id", "name")
+
+
+def parse_columns(columns: Sequence[str]) -> Callable[[Run], dict[str, Any]]:
+    """What is left of a run: what names it, and these paths. Without any, all of it.
+
+    Values of config and summary stay in their objects, under the path as it was asked for.
+
+    Raises:
+        BadRequestError: a path that runs do not have.
+    """
+    paths = [path_of(column) for column in columns]
+    if not paths:
+        return dict
+
+    def picked(run: Run) -> dict[str, Any]:
+        found = {field: run[field] for field in IDENTITY}
+        for path in paths:
+            value = look_up(run, path)
+            if len(path) == 1:
+                found[path[0]] = value
+                continue
+            part = found.setdefault(path[0], {})
+            if value is not MISSING:
+                part[".".join(path[1:])] = plain(value)
+        return found
+
+    return picked
 
 
 def look_up(run: Run, path: Sequence[str]) -> Any:
@@ -119,7 +151,12 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _path(path: str) -> tuple[str, ...]:
+def path_of(path: str) -> tuple[str, ...]:
+    """A path, checked.
+
+    Raises:
+        BadRequestError: runs do not have it.
+    """
     head, *rest = path.split(".")
     head = _ALIASES.get(head, head)
     if head in ("config", "summary"):
@@ -157,7 +194,7 @@ def _clause(key: str, operand: Any, depth: int) -> Test:
         return lambda run: not inner(run)
     if key.startswith("$"):
         raise BadRequestError(f"unknown operator {key!r}; known are {_known()}")
-    path = _path(key)
+    path = path_of(key)
     test = _value_test(operand, depth)
     return lambda run: test(look_up(run, path))
 

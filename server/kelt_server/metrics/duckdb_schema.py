@@ -78,6 +78,25 @@ BUCKETS = """
     FROM n GROUP BY metric, number ORDER BY metric, number
 """
 
+#: The position of a span says whose it is; `members` says in which group that run is.
+BANDS = """
+    WITH n AS (
+        SELECT position AS run, {metric} AS metric, (step + shift - $start) // $width AS number,
+               CASE WHEN isnan(value) THEN NULL ELSE value END AS value
+        FROM ({points}) WHERE kind <= 3),
+    one AS (
+        SELECT run, metric, number, count(value) AS count, count(*) - count(value) AS nans,
+               min(value) AS low, max(value) AS high, avg(value) AS mean
+        FROM n GROUP BY run, metric, number)
+    SELECT metric, "group", number, count(mean), sum(count)::BIGINT, sum(nans)::BIGINT,
+           min(low), max(high), avg(mean),
+           CASE WHEN bool_and(abs(mean) < 1e150)
+                THEN stddev_samp(CASE WHEN abs(mean) < 1e150 THEN mean END) END,
+           quantile_cont(mean, $quantiles)
+    FROM one JOIN members USING (run) GROUP BY metric, "group", number
+    ORDER BY metric, "group", number
+"""
+
 #: Flags of a row: went down if one part did, partial if all parts are.
 ROW_KEYS = f"""
     SELECT t.branch, t.writer, t.relative, t.step AS stored_step, t.step + s.shift AS step,

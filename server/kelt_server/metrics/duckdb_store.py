@@ -29,6 +29,7 @@ from kelt_server.metrics.duckdb_points import TABLES, SpanRow, Steps, points_sql
 from kelt_server.metrics.duckdb_writes import STEP_BOUND, CommitTables, StreamKey, StreamState
 from kelt_server.metrics.store import (
     Aggregate,
+    Band,
     Bucket,
     Page,
     PageRequest,
@@ -364,6 +365,36 @@ class DuckDBStore:
         table = _spans_table(rows)
         found = self._read(lambda c: c.execute(sql, arguments).fetchall(), spans=table)
         return [Bucket(text_of(self._metrics.names[metric]), *rest) for metric, *rest in found]
+
+    def bands(
+        self,
+        groups: Sequence[Sequence[Sequence[Span]]],
+        metrics: Sequence[str],
+        *,
+        start: int,
+        width: int,
+        number: int,
+        quantiles: Sequence[float],
+    ) -> list[Band]:
+        """See MetricsStore."""
+        runs = [(group, one) for group, of_group in enumerate(groups) for one in of_group]
+        spans = [replace(span, position=run) for run, (_, one) in enumerate(runs) for span in one]
+        rows, known = self._span_rows(spans), self._numbers_of(metrics)
+        if not known:
+            return []
+        steps = self._narrowed(spans, start, start + width * number - 1)
+        points = points_sql(rows, known, steps=steps, is_merged=self._have_repeats(spans))
+        metric = str(known[0]) if len(known) == 1 else "metric"
+        sql = duckdb_schema.BANDS.format(points=points, metric=metric)
+        arguments = {"start": start, "width": width, "quantiles": list(quantiles)}
+        members = pa.table({"run": range(len(runs)), "group": [group for group, _ in runs]})
+        found = self._read(
+            lambda c: c.execute(sql, arguments).fetchall(),
+            spans=_spans_table(rows),
+            members=members,
+        )
+        names = self._metrics.names
+        return [Band(text_of(names[metric]), *rest) for metric, *rest in found]
 
     def names_total(self) -> int:
         """See MetricsStore."""

@@ -172,6 +172,28 @@ class Bucket:
     mean: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Numbers of one metric in one range of steps, over the runs of a group.
+
+    Mean, deviation (of a sample) and quantiles are of the runs' means, each run counting once;
+    minimum and maximum of all numbers. `deviation` is None for a single run, and where a mean is
+    not finite.
+    """
+
+    metric: str
+    group: int
+    number: int
+    runs: int
+    count: int
+    nan_count: int
+    minimum: float | None
+    maximum: float | None
+    mean: float | None
+    deviation: float | None
+    quantiles: Sequence[float] | None
+
+
 class MetricsStore(Protocol):
     """An engine. Implementations must keep rows and cursors in one transaction."""
 
@@ -204,6 +226,18 @@ class MetricsStore(Protocol):
         self, spans: Sequence[Span], metrics: Sequence[str], *, start: int, width: int, number: int
     ) -> list[Bucket]:
         """Numbers by equal ranges of steps from `start`, empty ranges left out."""
+
+    def bands(
+        self,
+        groups: Sequence[Sequence[Sequence[Span]]],
+        metrics: Sequence[str],
+        *,
+        start: int,
+        width: int,
+        number: int,
+        quantiles: Sequence[float],
+    ) -> list[Band]:
+        """Likewise over the histories of each group's runs."""
 
     def names_total(self) -> int:
         """How many different metrics there are, of all branches; without a scan."""
