@@ -71,6 +71,29 @@ class Branches:
         now = self.holder(name)
         return now if now != branch.branch_id else None
 
+    def related(self, name: Name) -> set[str | Name]:
+        """The branches of a name, all that they descend from, and the names of those.
+
+        Known or not: what a view of the name rests on, and what it would rest on if it came.
+        """
+        found: set[str | Name] = set()
+        waiting: list[str | Name] = [name]
+        while waiting:
+            one = waiting.pop()
+            if one in found:
+                continue
+            found.add(one)
+            if isinstance(one, tuple):
+                waiting += [branch_id for _, branch_id in self._by_name.get(one, ())]
+            elif (branch := self.by_id.get(one)) is not None:
+                waiting.append(branch.name)
+                if branch.parent_branch_id:
+                    waiting.append(branch.parent_branch_id)
+                elif branch.parent_run_id:
+                    parent = (branch.parent_entity, branch.parent_project, branch.parent_run_id)
+                    waiting.append(parent)
+        return found
+
     def archived(self, name: Name, kept: Iterable[str]) -> list[str]:
         """The branches of a name that do not hold it, newest first; `kept` are not archived.
 

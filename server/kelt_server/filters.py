@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kelt_server.errors import BadRequestError
+from kelt_server.values import plain
 
 Run = Mapping[str, Any]
 Test = Callable[[Run], bool]
@@ -59,22 +60,68 @@ def parse_order(text: str) -> Callable[[Iterable[Run]], list[Run]]:
     for part in (part.strip() for part in text.split(",")):
         if part:
             path = part[1:] if part[0] in "+-" else part
-            keys.append((_path(path), part[0] == "-"))
+            keys.append((path_of(path), part[0] == "-"))
 
     def sort(runs: Iterable[Run]) -> list[Run]:
         ordered = list(runs)
         for path, is_descending in reversed(keys):
-            present = [run for run in ordered if _has_order(look_up(run, path))]
-            absent = [run for run in ordered if not _has_order(look_up(run, path))]
-            present.sort(key=lambda run: _rank(look_up(run, path)), reverse=is_descending)
-            ordered = present + absent
+            found = [(look_up(run, path), run) for run in ordered]
+            present = [pair for pair in found if _has_order(pair[0])]
+            absent = [run for value, run in found if not _has_order(value)]
+            kinds = {type(value) for value, _ in present}
+            if kinds <= {int, float, bool} or kinds <= {str}:  # Python orders these by itself
+                present.sort(key=_value_of, reverse=is_descending)
+            else:
+                present.sort(key=lambda pair: _rank(pair[0]), reverse=is_descending)
+            ordered = [run for _, run in present] + absent
         return ordered
 
     return sort
 
 
+#: What names a run, in every answer.
+IDENTITY = ("entity", "project", "run_id", "immutable_id", "name")
+
+
+def parse_columns(columns: Sequence[str]) -> Callable[[Run], dict[str, Any]]:
+    """What is left of a run: what names it, and these paths. Without any, all of it.
+
+    Values of config and summary stay in their objects, under the path as it was asked for.
+
+    Raises:
+        BadRequestError: a path that runs do not have.
+    """
+    paths = [path_of(column) for column in columns]
+    if not paths:
+        return dict
+
+    def picked(run: Run) -> dict[str, Any]:
+        found = {field: run[field] for field in IDENTITY}
+        for path in paths:
+            value = look_up(run, path)
+            if len(path) == 1:
+                found[path[0]] = value
+                continue
+            part = found.setdefault(path[0], {})
+            if value is not MISSING:
+                part[".".join(path[1:])] = plain(value)
+        return found
+
+    return picked
+
+
 def look_up(run: Run, path: Sequence[str]) -> Any:
     """The value at a path. Keys may hold dots themselves: the longest match goes first."""
+    head = run.get(path[0], MISSING)
+    if len(path) == 1:
+        return _number(head)
+    key = path[1] if len(path) == 2 else ".".join(path[1:])  # noqa: PLR2004 # most have no dot
+    if isinstance(head, Mapping) and key in head:  # as most are found, without a search
+        return _number(head[key])
+    return _search(run, path)
+
+
+def _search(run: Run, path: Sequence[str]) -> Any:
     value: Any = run
     parts = list(path)
     while parts:
@@ -104,7 +151,12 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _path(path: str) -> tuple[str, ...]:
+def path_of(path: str) -> tuple[str, ...]:
+    """A path, checked.
+
+    Raises:
+        BadRequestError: runs do not have it.
+    """
     head, *rest = path.split(".")
     head = _ALIASES.get(head, head)
     if head in ("config", "summary"):
@@ -142,7 +194,7 @@ def _clause(key: str, operand: Any, depth: int) -> Test:
         return lambda run: not inner(run)
     if key.startswith("$"):
         raise BadRequestError(f"unknown operator {key!r}; known are {_known()}")
-    path = _path(key)
+    path = path_of(key)
     test = _value_test(operand, depth)
     return lambda run: test(look_up(run, path))
 
@@ -233,6 +285,10 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "$lte": _compare(lambda value, operand: value <= operand),
     "$exists": _exists,
 }
+
+
+def _value_of(pair: tuple[Any, Run]) -> Any:
+    return pair[0]
 
 
 def _known() -> str:

@@ -8,6 +8,7 @@ server judges no silence, for it was itself away.
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,26 @@ def judge(
         reason = last.reason or _why(last.exit_code, last.signal, state)
         return SessionState(state, reason, last.at, None, heard_at)
     return _by_silence(session, last, sign, now, server_started_at, lease_s)
+
+
+def holds_until(
+    session: SessionFact,
+    *,
+    goodbye: ExitFact | None,
+    assertions: Sequence[AssertionFact],
+    sign: LifeSign | None,
+    now: float,
+    server_started_at: float,
+    lease_s: float,
+) -> float:
+    """Up to when `judge` says what it says now, if nothing new is heard."""
+    last = max(assertions, key=lambda a: (a.at, a.by_writer_id, a.by_seq), default=None)
+    if goodbye is not None or (last is not None and last.state in _ASSERTED):
+        return math.inf
+    known_at = session.started_at if sign is None else sign.at
+    silent_since = max(server_started_at if known_at > now else known_at, server_started_at)
+    changes = (known_at, silent_since + OFFLINE_AFTER_S, silent_since + lease_s)
+    return min((at for at in changes if at >= now), default=math.inf)
 
 
 def _said_goodbye(goodbye: ExitFact, heard_at: float | None) -> SessionState:

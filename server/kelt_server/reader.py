@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kelt_server import run_view, shared_writers, summary
+from kelt_server import bands, run_view, shared_writers, summary
+from kelt_server.bands import Banded, BandRequest
 from kelt_server.branch_names import Name
 from kelt_server.catalog.store import Catalog, Family
+from kelt_server.changes import Key
 from kelt_server.config_history import resolve_config, resolve_info, session_order
 from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.facts import SessionFact
-from kelt_server.lineage import Line, Lineage
-from kelt_server.liveness import SessionState, judge
+from kelt_server.lineage import Line
+from kelt_server.liveness import SessionState, holds_until, judge
 from kelt_server.metrics.store import Bucket, MetricsStore, Page, PageRequest, RowTotals, Span
+from kelt_server.run_table import Document, Resolved, RunTable
 from kelt_server.run_view import RunView, SessionView
+from kelt_server.scope import Scope, cut, lowest
 from kelt_server.span_numbers import Numbers, key_of
 
 
@@ -38,22 +43,8 @@ class Writers:
     labels: Mapping[bytes, str]
 
 
-class _Scope:
-    """A family with its lineage: one reading of the catalog."""
-
-    def __init__(self, family: Family, metrics: MetricsStore) -> None:
-        self.family = family
-        self.streams = metrics.streams(list(family.branches.by_id))
-        self.lineage = Lineage(
-            family.branches,
-            sessions=family.sessions,
-            streams=self.streams,
-            highest_step=metrics.highest_step,
-        )
-
-
 class RunReader:
-    """Mutable state: remembered numbers of spans, behind a lock."""
+    """Mutable state: remembered runs, and numbers of spans behind a lock."""
 
     def __init__(
         self,
@@ -73,6 +64,7 @@ class RunReader:
         self.default_entity = default_entity
         self._numbers = Numbers(metrics)
         self._numbers_lock = threading.Lock()
+        self._table = RunTable(names=catalog.names, resolve=self._resolved, clock=clock)
 
     # -- runs ----------------------------------------------------------------------------------
 
@@ -83,12 +75,46 @@ class RunReader:
             for entity, project, runs, at in self._catalog.projects()
         ]
 
-    def runs(self, entity: str, project: str | None) -> list[RunView]:
-        """The run that each name points at."""
-        names = self._catalog.names(self._entity(entity), project)
-        scope = _Scope(self._catalog.family(names), self._metrics)
-        holders = [scope.family.branches.holder(name) for name in names]
-        return self._views([holder for holder in holders if holder is not None], scope)
+    def runs(self, entity: str, project: str | None) -> list[Document]:
+        """RUN of the run that each name points at; not to be changed."""
+        return self._table.documents(self._entity(entity), project)
+
+    def notice(self, keys: set[Key]) -> None:
+        """What was remembered of these is to be read again; told after each commit."""
+        self._table.notice(keys)
+
+    def _resolved(self, names: Sequence[Name]) -> list[Resolved]:
+        now = self._clock()  # before anything is judged: what changes meanwhile is judged again
+        scope = Scope(self._catalog.family(names), self._metrics)
+        branches = scope.family.branches
+        held = [(name, holder) for name in names if (holder := branches.holder(name)) is not None]
+        views = self._views([holder for _, holder in held], scope)
+        return [
+            Resolved(
+                name,
+                view.as_json(),
+                _rests_on(name, scope.family),
+                self._holds_until(view, scope.family, now),
+            )
+            for (name, _), view in zip(held, views, strict=True)
+        ]
+
+    def _holds_until(self, view: RunView, family: Family, now: float) -> float:
+        return min(
+            (
+                holds_until(
+                    shown.session,
+                    goodbye=family.exits.get(shown.session.writer_id),
+                    assertions=family.assertions.get(shown.session.writer_id, ()),
+                    sign=family.life_signs.get(shown.session.writer_id),
+                    now=now,
+                    server_started_at=self._server_started_at,
+                    lease_s=self._lease_s,
+                )
+                for shown in view.sessions
+            ),
+            default=math.inf,
+        )
 
     def run(self, entity: str, project: str, run: str) -> RunView:
         """One run by run id or immutable id."""
@@ -109,12 +135,12 @@ class RunReader:
     def _entity(self, entity: str) -> str:
         return self.default_entity if entity in ("", "-") else entity
 
-    def _find(self, entity: str, project: str, run: str) -> tuple[str, _Scope]:
+    def _find(self, entity: str, project: str, run: str) -> tuple[str, Scope]:
         name = (self._entity(entity), project, run)
         family = self._catalog.family([name])
         holder = family.branches.holder(name)
         if holder is not None:
-            return holder, _Scope(family, self._metrics)
+            return holder, Scope(family, self._metrics)
         try:
             return self._find_branch(run)
         except NotFoundError:
@@ -123,16 +149,16 @@ class RunReader:
                 "is there, and a run logged offline comes with `kelt sync`"
             ) from None
 
-    def _find_branch(self, branch_id: str) -> tuple[str, _Scope]:
+    def _find_branch(self, branch_id: str) -> tuple[str, Scope]:
         name = self._catalog.name_of(branch_id)
         if name is None:
             raise NotFoundError(
                 f"there is no branch {branch_id!r}; a run's `immutable_id`, `lineage` and "
                 "`archived` name those that are there"
             )
-        return branch_id, _Scope(self._catalog.family([name], [branch_id]), self._metrics)
+        return branch_id, Scope(self._catalog.family([name], [branch_id]), self._metrics)
 
-    def _archived(self, name: Name, scope: _Scope) -> list[str]:
+    def _archived(self, name: Name, scope: Scope) -> list[str]:
         branches = scope.family.branches
         holder = branches.holder(name)
         kept = () if holder is None else run_view.continued_chain(scope.lineage.line(holder))
@@ -140,7 +166,7 @@ class RunReader:
 
     # -- views ---------------------------------------------------------------------------------
 
-    def _views(self, branch_ids: Sequence[str], scope: _Scope) -> list[RunView]:
+    def _views(self, branch_ids: Sequence[str], scope: Scope) -> list[RunView]:
         spans = {branch_id: scope.lineage.spans(branch_id) for branch_id in branch_ids}
         with self._numbers_lock:
             numbers = self._numbers.of_spans(
@@ -148,7 +174,7 @@ class RunReader:
             )
         return [self._view(branch_id, spans[branch_id], numbers, scope) for branch_id in branch_ids]
 
-    def _view(self, branch_id: str, spans: Sequence[Span], numbers: Any, scope: _Scope) -> RunView:
+    def _view(self, branch_id: str, spans: Sequence[Span], numbers: Any, scope: Scope) -> RunView:
         family, lineage = scope.family, scope.lineage
         line = lineage.line(branch_id)
         shown = run_view.sessions_of(run_view.same_name_chain(line), family)
@@ -223,7 +249,7 @@ class RunReader:
         spans: Sequence[Span],
         numbers: Any,
         definitions: Any,
-        scope: _Scope,
+        scope: Scope,
         *,
         step_max: int | None = None,
     ) -> dict[str, Any]:
@@ -252,7 +278,7 @@ class RunReader:
         """The summary of a run's history up to a step."""
         branch_id, scope = self._find(entity, project, run)
         line = scope.lineage.line(branch_id)
-        spans = [_cut(span, step) for span in scope.lineage.spans(branch_id)]
+        spans = [cut(span, step) for span in scope.lineage.spans(branch_id)]
         with self._numbers_lock:
             numbers = self._numbers.of_spans(spans, scope.streams)
         definitions = summary.settle_definitions(
@@ -308,14 +334,19 @@ class RunReader:
         """Numbers of metrics by equal ranges of steps."""
         branch_id, scope = self._find(*run)
         spans = scope.lineage.spans(branch_id)
-        start = _lowest(spans, scope) if step_min is None else step_min
+        start = lowest(spans, scope) if step_min is None else step_min
         stop = scope.lineage.end(branch_id) if step_max is None else step_max
         if stop < start:
             return Bucketed(start, stop, 1, [])
         width = -(-(stop - start + 1) // number)
-        limited = [_cut(span, stop) for span in _labelled(spans, label, scope)]
+        limited = [cut(span, stop) for span in _labelled(spans, label, scope)]
         found = self._metrics.buckets(limited, metrics, start=start, width=width, number=number)
         return Bucketed(start, stop, width, found)
+
+    def bands(self, wanted: BandRequest) -> Banded:
+        """Numbers of metrics over several runs, by equal ranges of steps."""
+        request = replace(wanted, entity=self._entity(wanted.entity))
+        return bands.read_bands(request, self._catalog, self._metrics, self._table)
 
     def keys(self, entity: str, project: str, run: str, *, label: str = "") -> list[str]:
         """Every key of a run's history."""
@@ -324,24 +355,25 @@ class RunReader:
         return self._metrics.metric_names(spans)
 
 
-def _cut(span: Span, step: int) -> Span:
-    """The span up to a step of the history."""
-    limit = step - span.offset
-    return replace(span, step_max=limit if span.step_max is None else min(span.step_max, limit))
+def _rests_on(name: Name, family: Family) -> frozenset[Key]:
+    """All that a view of a name is made of: branches, names and writers."""
+    related = family.branches.related(name)
+    writers = {w for key in related if isinstance(key, str) for w in family.writers_of.get(key, ())}
+    return frozenset(related | writers)
 
 
-def _writers(spans: Iterable[Span], scope: _Scope) -> list[bytes]:
+def _writers(spans: Iterable[Span], scope: Scope) -> list[bytes]:
     """The writers of a history, in the order of their sessions."""
     found = {stream.writer_id for span in spans for stream in scope.streams.get(span.branch_id, ())}
     return sorted(found, key=lambda w: session_order(w, scope.family.sessions))
 
 
-def _labels(spans: Iterable[Span], scope: _Scope) -> tuple[str, ...]:
+def _labels(spans: Iterable[Span], scope: Scope) -> tuple[str, ...]:
     found = shared_writers.labels(_writers(spans, scope), scope.family.sessions)
     return tuple(dict.fromkeys(found.values()))
 
 
-def _labelled(spans: Sequence[Span], label: str, scope: _Scope) -> Sequence[Span]:
+def _labelled(spans: Sequence[Span], label: str, scope: Scope) -> Sequence[Span]:
     """Of a history, the rows of the writers with a label."""
     if not label:
         return spans
@@ -360,19 +392,7 @@ def _labelled(spans: Sequence[Span], label: str, scope: _Scope) -> Sequence[Span
     return found
 
 
-def _lowest(spans: Sequence[Span], scope: _Scope) -> int:
-    lowest = [
-        stream.step_min + span.offset
-        for span in spans
-        for stream in scope.streams.get(span.branch_id, ())
-        if stream.relative == (span.writer_id is not None)
-        and (not stream.relative or stream.writer_id == span.writer_id)
-        and (span.step_max is None or stream.step_min <= span.step_max)
-    ]
-    return min(lowest, default=0)
-
-
-def _stream_order(spans: Sequence[Span], scope: _Scope) -> Callable[[str, bytes, bool], Any]:
+def _stream_order(spans: Sequence[Span], scope: Scope) -> Callable[[str, bytes, bool], Any]:
     """The place of a stream in a history: line of descent, then session."""
     positions = {span.branch_id: span.position for span in spans}
 

@@ -32,6 +32,7 @@ from kelt_server.errors import StartError
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import Counters, GroupCommitter
 from kelt_server.ingest.service import UpstreamService
+from kelt_server.packing import Packer
 from kelt_server.pages.pages import Pages
 from kelt_server.reader import RunReader
 from kelt_server.stores import FolderLock, Stores, open_stores
@@ -98,20 +99,6 @@ async def _serve(
     config: ServerConfig, stores: Stores, http_socket: socket.socket, clock: Callable[[], float]
 ) -> None:
     counters = Counters()
-    group = GroupCommitter(
-        catalog=stores.catalog,
-        metrics=stores.metrics,
-        clock=clock,
-        default_entity=config.default_entity,
-        counters=counters,
-        metric_names_max=config.metric_names_max,
-    )
-    committer = Committer(
-        group,
-        counters=counters,
-        queue_bytes_max=config.queue_bytes_max,
-        group_bytes_max=config.group_bytes_max,
-    )
     reader = RunReader(
         catalog=stores.catalog,
         metrics=stores.metrics,
@@ -119,6 +106,21 @@ async def _serve(
         server_started_at=clock(),
         lease_s=config.lease_s,
         default_entity=config.default_entity,
+    )
+    group = GroupCommitter(
+        catalog=stores.catalog,
+        metrics=stores.metrics,
+        clock=clock,
+        default_entity=config.default_entity,
+        counters=counters,
+        noticed=reader.notice,
+        metric_names_max=config.metric_names_max,
+    )
+    committer = Committer(
+        group,
+        counters=counters,
+        queue_bytes_max=config.queue_bytes_max,
+        group_bytes_max=config.group_bytes_max,
     )
     service = UpstreamService(
         committer=committer,
@@ -145,6 +147,7 @@ async def _serve(
     ready = Ready(url, http_port, grpc_port, os.getpid())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(committer.run)
+        tasks.start_soon(Packer(metrics=stores.metrics, counters=counters).run)
         tasks.start_soon(_serve_http, http, http_socket)
         await grpc_server.start()
         with anyio.fail_after(_START_S):
@@ -190,7 +193,9 @@ async def _drain(
 
 def _listen(host: str, port: int, *, flag: str = "--port") -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends without delay only where the protocol is named: else each answer on a kept
+    # connection waits 40 ms for the acknowledgement of its head.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from kelt_server.metrics.store import Aggregate, MetricsStore, RowTotals, Span, Stream
 
-_REMEMBERED_MAX = 20_000
+#: Aggregates, of all spans: half a kilobyte each.
+_REMEMBERED_MAX = 50_000
 
 _Key = tuple[str, bytes | None, int | None]
 
@@ -20,6 +21,11 @@ class SpanNumbers:
     aggregates: tuple[Aggregate, ...]
     totals: tuple[RowTotals, ...]
 
+    @property
+    def size(self) -> int:
+        """What it counts for among the remembered."""
+        return 1 + len(self.aggregates)
+
 
 class Numbers:
     """Mutable state: the latest numbers of spans, with how many parts their branches had then."""
@@ -27,6 +33,7 @@ class Numbers:
     def __init__(self, metrics: MetricsStore) -> None:
         self._metrics = metrics
         self._known: OrderedDict[_Key, tuple[int, SpanNumbers]] = OrderedDict()
+        self._aggregates = 0
 
     def of_spans(
         self, spans: Iterable[Span], streams: Mapping[str, Sequence[Stream]]
@@ -50,11 +57,16 @@ class Numbers:
         for layer in _layers(missing.values()):
             for key, numbers in self._ask(layer).items():
                 found[key] = numbers
-                self._known[key] = (parts[key[0]], numbers)
-                self._known.move_to_end(key)
-        while len(self._known) > _REMEMBERED_MAX:
-            self._known.popitem(last=False)
+                self._remember(key, parts[key[0]], numbers)
         return found
+
+    def _remember(self, key: _Key, parts: int, numbers: SpanNumbers) -> None:
+        known = self._known.pop(key, None)
+        self._known[key] = parts, numbers
+        self._aggregates += numbers.size - (0 if known is None else known[1].size)
+        while self._aggregates > _REMEMBERED_MAX and len(self._known) > 1:
+            _, (_, oldest) = self._known.popitem(last=False)
+            self._aggregates -= oldest.size
 
     def _ask(self, spans: Sequence[Span]) -> dict[_Key, SpanNumbers]:
         """One question for many spans; no two of them may share rows."""

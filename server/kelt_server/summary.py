@@ -133,7 +133,7 @@ def _combined(parts: Sequence[Aggregate], how: str, goal: str) -> Any:
         how = "max" if goal == "maximize" else "min"
     if how == "first":
         return cell_value(parts[0].first)
-    count = sum(part.count for part in parts)
+    count = sum(part.numbers for part in parts)
     if how == "mean" and count:
         return sum(part.total for part in parts) / count
     if how in ("min", "max") and count:

@@ -296,14 +296,22 @@ def _difference(found, wanted):
 
 
 def stored_twice(server_folder):
-    """Rows that lie more than once in a stopped server's store, which its readers would not show."""
+    """What lies more than once in a stopped server's store, which its readers would not show."""
     import duckdb
 
     (path,) = Path(server_folder).glob("*.duckdb")
     with duckdb.connect(str(path), read_only=True) as connection:
-        return connection.execute(
+        rows = connection.execute(
             "SELECT writer, seq, count(*) FROM rows GROUP BY ALL HAVING count(*) > 1"
         ).fetchall()
+        return (
+            rows
+            + connection.execute(
+                "SELECT writer, seq, metric, count(*) FROM "
+                "(SELECT * FROM points UNION ALL SELECT * FROM packed) "
+                "GROUP BY ALL HAVING count(*) > 1"
+            ).fetchall()
+        )
 
 
 def start_server(folder, *, environment=None):

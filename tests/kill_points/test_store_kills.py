@@ -41,11 +41,22 @@ with Stand.opened(folder) as stand:
 """
 
 
-def commit_in_child(folder, line):
+#: The same while the first commit's points are packed.
+PACKING_CHILD = (
+    CHILD.replace("type(stand.stores.metrics)._commit.__code__", "pack_slice.__code__")
+    .replace("stand.push([stream.batch(21, 41)])", "stand.stores.metrics.pack(12)")
+    .replace(
+        "folder, line =",
+        "from kelt_server.metrics.duckdb_packing import pack_slice\nfolder, line =",
+    )
+)
+
+
+def commit_in_child(folder, line, child=CHILD):
     tests = str(Path(__file__).parents[1])
     paths = [tests, *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
-        [sys.executable, "-c", CHILD, str(folder), str(line)],
+        [sys.executable, "-c", child, str(folder), str(line)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
@@ -71,3 +82,21 @@ def test_a_commit_that_dies_at_any_line_is_whole_or_not_there_and_the_repeat_men
             assert [row["step"] for row in stand.rows("run")] == list(range(40))
         assert stored_twice(folder) == [], f"killed before line {line} of {lines}"
     record_faults(len(chosen))
+
+
+def test_packing_that_dies_at_any_line_leaves_every_point_once(tmp_path, record_faults):
+    whole = commit_in_child(tmp_path / "whole", 10_000, PACKING_CHILD)
+    assert whole.returncode == 0, whole.stderr
+    lines = int(whole.stdout)
+    stream = simple_run(row_count=40)
+    for line in range(lines):
+        folder = tmp_path / str(line)
+        died = commit_in_child(folder, line, PACKING_CHILD)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+        with Stand.opened(folder) as stand:
+            stand.push([stream.batch(21, 41)])
+            stand.stores.metrics.pack(30)
+            values = [row["values"]["loss"] for row in stand.rows("run")]
+            assert values == [step + 0.5 for step in range(40)]
+        assert stored_twice(folder) == [], f"killed before line {line} of {lines}"
+    record_faults(lines)

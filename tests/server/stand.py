@@ -38,13 +38,6 @@ class Stand:
     @classmethod
     def on(cls, stores: Stores, metrics: Any = None) -> Stand:
         counters = Counters()
-        group = GroupCommitter(
-            catalog=stores.catalog,
-            metrics=metrics or stores.metrics,
-            clock=lambda: NOW,
-            default_entity="local",
-            counters=counters,
-        )
         reader = RunReader(
             catalog=stores.catalog,
             metrics=stores.metrics,
@@ -52,6 +45,14 @@ class Stand:
             server_started_at=NOW - 10,
             lease_s=1800.0,
             default_entity="local",
+        )
+        group = GroupCommitter(
+            catalog=stores.catalog,
+            metrics=metrics or stores.metrics,
+            clock=lambda: NOW,
+            default_entity="local",
+            counters=counters,
+            noticed=reader.notice,
         )
         return cls(stores, group, reader, counters)
 

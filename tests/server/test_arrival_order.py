@@ -69,6 +69,8 @@ def test_any_interleaving_gives_what_the_naive_model_says(data: st.DataObject) -
             acks = stand.push(batches[:size])
             assert not any(ack.gap for ack in acks)
             batches = batches[size:]
+            if data.draw(st.integers(0, 3)) == 0:
+                stand.stores.metrics.pack(data.draw(st.integers(1, 20)))
             if data.draw(st.integers(0, 5)) == 0 and world.branches:
                 stand.reader.runs("-", "proj")  # answers in between spoil no later one
         for branch_id in world.branches:

@@ -162,6 +162,7 @@ def limited(stand: Stand, names_max: int) -> Stand:
     group = GroupCommitter(
         catalog=stand.stores.catalog, metrics=stand.stores.metrics, clock=lambda: NOW,
         default_entity="local", counters=stand.counters, metric_names_max=names_max,
+        noticed=stand.reader.notice,
     )  # fmt: skip
     return replace(stand, group=group)
 

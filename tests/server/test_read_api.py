@@ -305,3 +305,23 @@ def test_pages_escape_what_users_wrote(client: Client, stand: Stand) -> None:
         for bad in ("<script", "<img", "<b>bold"):
             assert bad not in page.text
     assert "&lt;script&gt;" in client.get("/local/proj/runs/run").text
+
+
+def test_columns_leave_of_each_run_what_was_asked_for(client: Client, stand: Stand) -> None:
+    stream = simple_run(row_count=2)
+    stream.config(1.0, lr=0.5, model={"depth": 3, "a.b": float("nan")})
+    stand.push(stream.batches())
+    params = {
+        "project": "proj",
+        "columns": "state,config.lr,summary.loss,config.absent",
+        "column": ["config.model.depth", "config.model.a.b", "last_step"],
+    }
+    (run,) = client.get(RUNS, params=params).json()["runs"]
+    assert run == {
+        "entity": "local", "project": "proj", "run_id": "run", "immutable_id": "b", "name": "run",
+        "state": "running", "last_step": 1, "summary": {"loss": 1.5},
+        "config": {"lr": 0.5, "model.depth": 3, "model.a.b": {"$float": "NaN"}},
+    }  # fmt: skip
+    refused = client.get(RUNS, params={"columns": "nothing"})
+    assert refused.status_code == 400
+    assert "nothing" in refused.json()["error"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ import pytest
 from server.streams import simple_run, writer_id
 
 from kelt_proto.v1 import record_pb2, upstream_pb2, upstream_pb2_grpc
+from kelt_server.server import _listen
 
 _START_S = 30.0
 
@@ -262,3 +264,25 @@ def test_pushes_of_many_daemons_at_once_are_all_kept(start: Start) -> None:
     assert [call.result().cursors[0].committed_through for call in calls] == [21] * 30
     assert {run["rows"] for run in server.get("/api/v1/runs", project="proj")["runs"]} == {20}
     assert writer_id(1) == streams[0].writer_id
+
+
+def test_answers_on_a_kept_connection_wait_for_no_acknowledgement() -> None:
+    """Whoever accepts on the server's socket sends without delay (TCP_NODELAY)."""
+
+    async def accepted_without_delay() -> int:
+        seen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def connected(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            own = writer.get_extra_info("socket")
+            seen.set_result(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        listener = _listen("127.0.0.1", 0)
+        async with await asyncio.start_server(connected, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            found = await asyncio.wait_for(seen, 20)
+            writer.close()
+            await writer.wait_closed()
+        return found
+
+    assert asyncio.run(accepted_without_delay())

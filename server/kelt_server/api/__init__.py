@@ -24,7 +24,7 @@ Values
 `/projects`
     {"projects": [{"entity", "project", "runs": int, "last_started_at"}]}
 
-`/runs?entity=&project=&filters=&order=&offset=0&limit=100`
+`/runs?entity=&project=&filters=&order=&offset=0&limit=100&columns=`
     {"runs": [RUN, …], "total": int}. `entity` defaults to the server's; without `project`, all of
     the entity's. One entry for each name (archived branches are not listed). `limit` is at most
     1000. `filters` is a JSON object in MongoDB's manner: {path: value} or {path: {operator:
@@ -33,7 +33,10 @@ Values
     runs without a value come last. Paths: state, reason, name, display_name, run_id,
     immutable_id, created_at, started_at, heartbeat_at, runtime, rows, last_step, tags, group,
     job_type, notes, host, `config.a.b` (also `config.a.value`), `summary.x` (also
-    `summary_metrics.x`). `tags` matches where any tag does.
+    `summary_metrics.x`). `tags` matches where any tag does. `columns` (a list of such paths joined
+    by commas, or `column=` repeated) leaves of each RUN these alone, beside entity, project,
+    run_id, immutable_id and name; values of config and summary under their paths as they were asked
+    for (`"config": {"a.b": 1}`).
 
 `/runs/{entity}/{project}/{run}` and `/branches/{immutable_id}`
     RUN
@@ -127,6 +130,25 @@ RUN
     `count` is of the numbers that are not NaN, `nan` of those that are; with `count` 0 the other
     three are null. `format=arrow` gives the columns key utf8, from int64, to int64, count int64,
     nan int64, min, max, mean float64 (null where count is 0).
+
+`/bands?entity=&project=&run=a&run=b&filters=&group_by=&key=loss&buckets=1000&min_step=&max_step=
+&quantiles=0.25,0.5,0.75`
+    Several runs in one chart: the named ones, or all of the project that pass `filters` (as of
+    `/runs`), at most 1000 (more are refused). `group_by` takes paths as `order` does, joined by
+    commas, and makes a group for each combination of their values (`group_by=run_id`: every run for
+    itself); else all are one group. Steps are divided as of `buckets`, for all runs alike.
+
+    {"min_step", "max_step", "width": int, "quantiles": [float],
+     "groups": [{"by": {path: value}, "runs": [immutable id],
+                 "keys": {key: [{"from": step, "to": step, "runs": int, "count": int, "nan": int,
+                                 "min", "max", "mean", "std", "quantiles": [float]}]}}]}
+
+    `runs` of a bucket is how many of the group's runs have numbers in it; `mean`, `std` (of a
+    sample; null for one run, and where a mean is not finite or beyond 1e150) and `quantiles` are of
+    those runs' means in the bucket, each run counting once; `min` and `max` of all numbers, so that
+    spikes stay. `format=arrow` gives these as the columns group int32, key, from, to, runs, count,
+    nan, min, max, mean, std, quantiles list<float64>, and in the metadata under `kelt` the JSON
+    {"groups": [{"by", "runs"}], "quantiles"}.
 
 `/runs/{entity}/{project}/{run}/keys?label=`
     {"keys": [str]}: every key of the history, sorted.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 from starlette.datastructures import QueryParams
 
 from kelt_server.errors import BadRequestError
 
 _STEP_BOUND = 2**61
+_FRACTIONS_MAX = 20
 
 
 def known(params: QueryParams, names: Collection[str]) -> None:
@@ -44,9 +46,28 @@ def optional_step(params: Mapping[str, str], name: str) -> int | None:
 
 def keys(params: QueryParams) -> list[str]:
     """The keys asked for: `keys=a,b` or `keys=a&keys=b`, and `key=a`, which may hold commas."""
-    found = [key for text in params.getlist("keys") for key in text.split(",")]
-    found += params.getlist("key")
-    return [key for key in dict.fromkeys(found) if key]
+    return several(params, one="key", joined="keys")
+
+
+def several(params: QueryParams, *, one: str, joined: str) -> list[str]:
+    """Texts given one by one, or as lists joined by commas."""
+    found = [text for given in params.getlist(joined) for text in given.split(",")]
+    found += params.getlist(one)
+    return [text for text in dict.fromkeys(found) if text]
+
+
+def fractions(params: QueryParams, name: str, default: Sequence[float]) -> tuple[float, ...]:
+    """Numbers from 0 to 1, joined by commas."""
+    text = params.get(name, "")
+    try:
+        found = tuple(float(part) for part in text.split(",")) if text else tuple(default)
+    except ValueError:
+        found = (math.nan,)
+    if len(found) > _FRACTIONS_MAX or not all(0 <= fraction <= 1 for fraction in found):
+        raise BadRequestError(
+            f"{name}={text!r} is no list of at most {_FRACTIONS_MAX} numbers from 0 to 1"
+        )
+    return found
 
 
 def is_arrow(params: Mapping[str, str]) -> bool:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from kelt_proto.v1.rows import FLAG_PARTIAL, FLAG_STEP_WENT_DOWN
+from kelt_server.bands import Banded
 from kelt_server.errors import BadRequestError
 from kelt_server.metrics.store import Page, RowKey
 from kelt_server.reader import Bucketed, Writers
@@ -134,6 +135,60 @@ def buckets_arrow(found: Bucketed) -> bytes:
         "mean": pa.array([bucket.mean for bucket in buckets], pa.float64()),
     }
     return arrow_bytes(pa.table(columns))
+
+
+def bands_json(found: Banded, keys: Sequence[str], quantiles: Sequence[float]) -> dict[str, Any]:
+    """Bands as JSON, by group and key."""
+    groups: list[dict[str, Any]] = [
+        {"by": group.by, "runs": list(group.branch_ids), "keys": {key: [] for key in keys}}
+        for group in found.groups
+    ]
+    for band in found.bands:
+        begin = found.step_min + band.number * found.width
+        groups[band.group]["keys"][band.metric].append(
+            {
+                "from": begin,
+                "to": min(begin + found.width - 1, found.step_max),
+                "runs": band.runs,
+                "count": band.count,
+                "nan": band.nan_count,
+                "min": plain(band.minimum),
+                "max": plain(band.maximum),
+                "mean": plain(band.mean),
+                "std": plain(band.deviation),
+                "quantiles": plain(band.quantiles),
+            }
+        )
+    return {
+        "min_step": found.step_min,
+        "max_step": found.step_max,
+        "width": found.width,
+        "quantiles": list(quantiles),
+        "groups": groups,
+    }
+
+
+def bands_arrow(found: Banded, quantiles: Sequence[float]) -> bytes:
+    """Bands as an Arrow IPC stream; the groups are told in its metadata."""
+    bands = found.bands
+    begins = [found.step_min + band.number * found.width for band in bands]
+    columns: dict[str, Any] = {
+        "group": pa.array([band.group for band in bands], pa.int32()),
+        "key": pa.array([band.metric for band in bands], pa.string()),
+        "from": pa.array(begins, pa.int64()),
+        "to": pa.array([min(b + found.width - 1, found.step_max) for b in begins], pa.int64()),
+        "runs": pa.array([band.runs for band in bands], pa.int64()),
+        "count": pa.array([band.count for band in bands], pa.int64()),
+        "nan": pa.array([band.nan_count for band in bands], pa.int64()),
+        "min": pa.array([band.minimum for band in bands], pa.float64()),
+        "max": pa.array([band.maximum for band in bands], pa.float64()),
+        "mean": pa.array([band.mean for band in bands], pa.float64()),
+        "std": pa.array([band.deviation for band in bands], pa.float64()),
+        "quantiles": pa.array([band.quantiles for band in bands], pa.list_(pa.float64())),
+    }
+    groups = [{"by": group.by, "runs": list(group.branch_ids)} for group in found.groups]
+    about = json.dumps({"groups": groups, "quantiles": list(quantiles)})
+    return arrow_bytes(pa.table(columns).replace_schema_metadata({"kelt": about}))
 
 
 def arrow_bytes(table: pa.Table) -> bytes:

@@ -10,6 +10,7 @@ from kelt_server.api.routes import BUCKETS_MAX, PREFIX, ROWS_MAX, RUNS_MAX
 
 _TEXT = {"type": "string"}
 _WHOLE = {"type": "integer"}
+_TEXTS = {"type": "array", "items": _TEXT}
 _ARROW = "application/vnd.apache.arrow.stream"
 
 
@@ -85,8 +86,31 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
             _query("order", "paths with - or +", {"type": "string", "default": "-created_at"}),
             _query("offset", "how many to skip", {"type": "integer", "default": 0}),
             _limit("limit", 100, RUNS_MAX),
+            _query("columns", "paths joined by commas: what is wanted of each run"),
+            {**_query("column", "one of them; may be repeated"), "schema": _TEXTS},
         ],
         _RUNS_REF,
+    ),
+    "/bands": (
+        "Mean and band over runs, by ranges of steps",
+        [
+            _query("entity", "the server's default where it is not given"),
+            _query("project", "of the runs"),
+            {**_query("run", "a run id or an immutable id; may be repeated"), "schema": _TEXTS},
+            _query("runs", "run ids joined by commas"),
+            _query("filters", "which runs, where none are named: as of /runs"),
+            _query("group_by", "paths joined by commas: a band for each combination of values"),
+            *_KEYS,
+            *_RANGE,
+            _limit("buckets", 1000, BUCKETS_MAX),
+            _query(
+                "quantiles",
+                "of the runs' means, from 0 to 1",
+                {**_TEXT, "default": "0.25,0.5,0.75"},
+            ),
+            _FORMAT,
+        ],
+        {"type": "object"},
     ),
     "/runs/{entity}/{project}/{run}": ("One run", [], _RUN_REF),
     "/runs/{entity}/{project}/{run}/archived": ("Archived branches of its name", [], _RUNS_REF),

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from kelt_proto.v1.protocol import OURS
 from kelt_server import __version__, filters
 from kelt_server.api import arguments, history
+from kelt_server.bands import BandRequest
 from kelt_server.errors import BadRequestError
 from kelt_server.ingest.group import Counters
 from kelt_server.metrics.store import PageRequest
@@ -24,6 +25,10 @@ RUNS_MAX = 1000
 ROWS_MAX = 10_000
 BUCKETS_MAX = 10_000
 _ROW_FIELDS = ("_step", "_timestamp", "_runtime")
+_BAND_PARAMETERS = (
+    "entity", "project", "run", "runs", "filters", "group_by", "keys", "key", "buckets", "min_step",
+    "max_step", "quantiles", "format",
+)  # fmt: skip
 _RUN = "/runs/{entity}/{project}/{run}"
 
 
@@ -52,6 +57,7 @@ class ReadApi:
             ("/info", self.info),
             ("/projects", self.projects),
             ("/runs", self.runs),
+            ("/bands", self.bands),
             (_RUN, self.run),
             (f"{_RUN}/archived", self.archived),
             (f"{_RUN}/history", self.history),
@@ -78,14 +84,19 @@ class ReadApi:
     def runs(self, request: Request) -> Response:
         """Runs of a project: filtered, ordered, paged."""
         params = request.query_params
-        arguments.known(params, ("entity", "project", "filters", "order", "offset", "limit"))
+        arguments.known(
+            params,
+            ("entity", "project", "filters", "order", "offset", "limit", "column", "columns"),
+        )
         test = filters.parse_filter(params.get("filters", ""))
         order = filters.parse_order(params.get("order") or "-created_at")
+        pick = filters.parse_columns(arguments.several(params, one="column", joined="columns"))
         offset = arguments.whole(params, "offset", 0, lowest=0, highest=2**53)
         limit = arguments.whole(params, "limit", 100, lowest=0, highest=RUNS_MAX)
-        views = self._reader.runs(params.get("entity", ""), params.get("project") or None)
-        found = order(run for run in (view.as_json() for view in views) if test(run))
-        return _json({"runs": found[offset : offset + limit], "total": len(found)})
+        runs = self._reader.runs(params.get("entity", ""), params.get("project") or None)
+        found = order(run for run in runs if test(run))
+        page = [pick(run) for run in found[offset : offset + limit]]
+        return _json({"runs": page, "total": len(found)})
 
     def run(self, request: Request) -> Response:
         """One run."""
@@ -151,6 +162,33 @@ class ReadApi:
         if arguments.is_arrow(params):
             return _arrow(history.buckets_arrow(found))
         return _json(history.buckets_json(found, keys))
+
+    def bands(self, request: Request) -> Response:
+        """Mean and band over runs, by ranges of steps."""
+        params = request.query_params
+        arguments.known(params, _BAND_PARAMETERS)
+        keys = arguments.keys(params)
+        if not keys:
+            raise BadRequestError("no key was given; name the metrics as key=loss&key=accuracy")
+        if not params.get("project"):
+            raise BadRequestError("no project was given; name it as project=NAME")
+        quantiles = arguments.fractions(params, "quantiles", (0.25, 0.5, 0.75))
+        wanted = BandRequest(
+            entity=params.get("entity", ""),
+            project=params["project"],
+            runs=arguments.several(params, one="run", joined="runs"),
+            test=filters.parse_filter(params.get("filters", "")),
+            group_by=arguments.several(params, one="group_by", joined="group_by"),
+            metrics=keys,
+            number=arguments.whole(params, "buckets", 1000, lowest=1, highest=BUCKETS_MAX),
+            step_min=arguments.optional_step(params, "min_step"),
+            step_max=arguments.optional_step(params, "max_step"),
+            quantiles=quantiles,
+        )
+        found = self._reader.bands(wanted)
+        if arguments.is_arrow(params):
+            return _arrow(history.bands_arrow(found, quantiles))
+        return _json(history.bands_json(found, keys, quantiles))
 
     def keys(self, request: Request) -> Response:
         """Every key of a run's history."""

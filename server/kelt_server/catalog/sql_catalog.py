@@ -8,7 +8,23 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, func, insert, select, tuple_, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from kelt_server import facts
@@ -23,8 +39,6 @@ _Key = TypeVar("_Key")
 
 #: Databases bound the number of values in one statement.
 _VALUES_MAX = 500
-#: How far up the families of names are followed.
-_ROUNDS_MAX = 10_000
 
 _BRANCHES = FACT_TABLES[facts.BranchFact]
 _NAME_COLUMNS = (_BRANCHES.c.entity, _BRANCHES.c.project, _BRANCHES.c.run_id)
@@ -211,41 +225,50 @@ class SqlCatalog:
 def _family_branches(
     connection: Connection, names: Collection[Name], branch_ids: Collection[str]
 ) -> list[facts.BranchFact]:
-    """The facts about branches, names and parents, until nothing new is named."""
-    found: dict[tuple[bytes, int, str], facts.BranchFact] = {}
-    names_seen: set[Name] = set()
-    ids_seen: set[str] = set()
-    names_wanted, ids_wanted = set(names), set(branch_ids)
-    for _ in range(_ROUNDS_MAX):
-        new = _load(connection, facts.BranchFact, "branch_id", list(ids_wanted))
-        new += _branches_of(connection, names_wanted)
-        names_seen |= names_wanted
-        ids_seen |= ids_wanted
-        names_wanted, ids_wanted = set(), set()
-        for fact in new:
-            found[fact.writer_id, fact.seq, fact.branch_id] = fact
-        known_ids = {fact.branch_id for fact in found.values()}
-        for fact in new:
-            if fact.name not in names_seen:
-                names_wanted.add(fact.name)
-            if fact.parent_branch_id:
-                if fact.parent_branch_id not in ids_seen | known_ids:
-                    ids_wanted.add(fact.parent_branch_id)
-            elif fact.parent_run_id:
-                name = (fact.parent_entity, fact.parent_project, fact.parent_run_id)
-                if name not in names_seen:
-                    names_wanted.add(name)
-        if not names_wanted and not ids_wanted:
-            break
-    return list(found.values())
+    """The facts about branches of names, of those that they descend from, and of their names.
 
-
-def _branches_of(connection: Connection, names: Collection[Name]) -> list[facts.BranchFact]:
-    return [
-        _fact(facts.BranchFact, row)
-        for chunk in _chunks(list(names))
-        for row in connection.execute(select(_BRANCHES).where(tuple_(*_NAME_COLUMNS).in_(chunk)))
+    The database follows the lines of descent: a question for each generation would take longer
+    than all else that is asked of a deep fork.
+    """
+    found: dict[int, facts.BranchFact] = {}
+    asked: list[tuple[Select[Any], Sequence[Any]]] = [
+        (_DESCENT_OF_IDS, chunk) for chunk in _chunks(list(branch_ids))
     ]
+    asked += [(_DESCENT_OF_NAMES, chunk) for chunk in _chunks(list(names))]
+    for statement, seeds in asked:
+        for row in connection.execute(statement, {"seeds": list(seeds)}):
+            found[row.id] = _fact(facts.BranchFact, row)
+    return [found[number] for number in sorted(found)]
+
+
+def _descent(seed: ColumnElement[bool]) -> Select[Any]:
+    """Facts of the names of the seed and of all names above them. UNION ends at what is known."""
+    line = select(*_NAME_COLUMNS).where(seed).cte("line", recursive=True)
+    child, parent = _BRANCHES.alias("child"), _BRANCHES.alias("parent")
+    is_known = and_(child.c.parent_branch_id != "", parent.c.branch_id == child.c.parent_branch_id)
+    by_name = and_(child.c.parent_branch_id == "", child.c.parent_run_id != "")
+    above = (
+        select(
+            func.coalesce(parent.c.entity, child.c.parent_entity),
+            func.coalesce(parent.c.project, child.c.parent_project),
+            func.coalesce(parent.c.run_id, child.c.parent_run_id),
+        )
+        .select_from(line)
+        .join(child, _is_named(child, line))
+        .outerjoin(parent, is_known)
+        .where(or_(parent.c.id.is_not(None), by_name))
+    )
+    line = line.union(above)
+    return select(_BRANCHES).join(line, _is_named(_BRANCHES, line))
+
+
+def _is_named(branches: FromClause, line: FromClause) -> ColumnElement[bool]:
+    return and_(*(branches.c[name] == line.c[name] for name in ("entity", "project", "run_id")))
+
+
+_SEEDS: BindParameter[Any] = bindparam("seeds", expanding=True)
+_DESCENT_OF_IDS = _descent(_BRANCHES.c.branch_id.in_(_SEEDS))
+_DESCENT_OF_NAMES = _descent(tuple_(*_NAME_COLUMNS).in_(_SEEDS))
 
 
 def _load(

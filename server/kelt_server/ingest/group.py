@@ -17,6 +17,7 @@ from kelt_proto.v1.frames import WRITER_ID_BYTES
 from kelt_proto.v1.record_pb2 import Assertion
 from kelt_server import facts
 from kelt_server.catalog.store import Catalog
+from kelt_server.changes import Noticed, keys_of
 from kelt_server.errors import BadBatchError, BadRequestError, KeltServerError, StoreError
 from kelt_server.ingest.apply import (
     BatchEffect,
@@ -65,6 +66,8 @@ class Counters:
     pushes_refused_busy: int = 0
     pushes_too_large: int = 0
     beats_dropped: int = 0
+    points_packed: int = 0
+    packs_failed: int = 0
 
 
 @dataclass
@@ -91,6 +94,7 @@ class GroupCommitter:
         clock: Callable[[], float],
         default_entity: str,
         counters: Counters,
+        noticed: Noticed,
         metric_names_max: int = METRIC_NAMES_MAX,
     ) -> None:
         self._limits = NameLimits(
@@ -103,6 +107,7 @@ class GroupCommitter:
         self._clock = clock
         self._default_entity = default_entity
         self._counters = counters
+        self._noticed = noticed
         self._states: dict[bytes, WriterState] = {}
         self._log = structlog.get_logger("kelt_server.ingest")
 
@@ -241,10 +246,13 @@ class GroupCommitter:
         if not (work.moved or signs):
             return
         catalog_cursors = {w: work.states[w].catalog_cursor for w in work.moved}
-        self._catalog.commit(work.said, catalog_cursors, signs)
-        if work.moved:
-            metrics_cursors = {w: work.states[w].metrics_cursor for w in work.moved}
-            self._metrics.commit(work.blocks, metrics_cursors)
+        try:
+            self._catalog.commit(work.said, catalog_cursors, signs)
+            if work.moved:
+                metrics_cursors = {w: work.states[w].metrics_cursor for w in work.moved}
+                self._metrics.commit(work.blocks, metrics_cursors)
+        finally:  # one of them may have been committed
+            self._noticed(keys_of(work.said, signs, work.blocks))
         self._counters.commits += 1
         for block in work.blocks:
             self._counters.rows += len(block.rows.seqs)

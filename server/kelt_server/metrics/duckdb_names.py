@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pyarrow as pa
 
 
@@ -50,6 +52,7 @@ def raw_name(name: str) -> bytes:
     return name.encode("utf-8", "surrogatepass")
 
 
+@functools.lru_cache(maxsize=65_536)
 def text_of(name: bytes) -> str:
     """A name out of its bytes."""
     return name.decode("utf-8", "surrogatepass")

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute
 
 from kelt_server.metrics import duckdb_schema
+from kelt_server.metrics.duckdb_points import SpanRow, points_sql, rows_sql
+from kelt_server.metrics.duckdb_schema import JOIN_SPANS
 from kelt_server.metrics.store import Page, PageRequest, RowKey
 
 _CELL = pa.struct(
@@ -28,8 +30,8 @@ _SCHEMA = pa.schema(
         ("cells", pa.list_(_CELL)),
     ]
 )
-#: That most rows have at most.
-_PARTS_PER_ROW = 4
+#: How many steps are looked at first, and how much further then, in multiples of the page.
+_FIRST_LOOK, _FURTHER, _LOOKS = 4, 16, 4
 _ORDER = "step, position, rank, relative, first_seq"
 
 
@@ -50,11 +52,12 @@ def empty_page() -> Page:
 def read_page(
     cursor: duckdb.DuckDBPyConnection,
     request: PageRequest,
+    spans: Sequence[SpanRow],
     metrics: Sequence[int | None] | None,
     names: Names,
 ) -> Page:
     """Finds the page's rows first, then their points. `spans` and `ranks` are bound already."""
-    keys = _row_keys(cursor, request, metrics)
+    keys = _row_keys(cursor, request, spans, metrics)
     has_more = request.samples is None and len(keys) > request.limit
     if has_more:
         keys = keys.slice(0, request.limit)
@@ -62,7 +65,7 @@ def read_page(
         return empty_page()
     keys = keys.append_column("row", pa.array(np.arange(len(keys), dtype=np.int64)))
     cursor.register("page", keys)
-    points = cursor.sql(_points_sql(keys, metrics)).to_arrow_table().combine_chunks()
+    points = cursor.sql(_page_points_sql(keys, spans, metrics)).to_arrow_table().combine_chunks()
     last = keys.slice(len(keys) - 1).to_pylist()[0]
     after = RowKey(
         last["step"], last["position"], last["rank"], last["relative"], last["first_seq"]
@@ -74,50 +77,54 @@ def read_page(
 def _row_keys(
     cursor: duckdb.DuckDBPyConnection,
     request: PageRequest,
+    spans: Sequence[SpanRow],
     metrics: Sequence[int | None] | None,
 ) -> pa.Table:
     """Looks at the next steps first: to merge all rows that follow, for each page, takes long."""
+    first = _first_step(request)
     if request.samples is None:
-        keys = _keys_within(cursor, replace(request, step_max=_near(cursor, request)), metrics)
-        if len(keys) > request.limit:
-            return keys
-    return _keys_within(cursor, request, metrics)
+        if first is None:
+            sql = f"SELECT min(t.step + s.shift) FROM {rows_sql(spans)} t {JOIN_SPANS}"  # noqa: S608
+            ((first,),) = cursor.execute(sql).fetchall()
+            if first is None:
+                return _keys_within(cursor, request, spans, metrics)
+        width = (request.limit + 1) * _FIRST_LOOK
+        for _ in range(_LOOKS):
+            last = first + width
+            if request.step_max is not None and last >= request.step_max:
+                break
+            near = replace(request, step_min=first, step_max=last)
+            keys = _keys_within(cursor, near, spans, metrics)
+            if len(keys) > request.limit:
+                return keys
+            width *= _FURTHER
+    return _keys_within(cursor, request, spans, metrics)
 
 
-def _near(cursor: duckdb.DuckDBPyConnection, request: PageRequest) -> int | None:
-    """A step up to which there are rows enough, unless they have many parts or lack the keys."""
-    parts = (request.limit + 1) * _PARTS_PER_ROW
-    steps = f"""SELECT t.step + s.shift AS step FROM rows t {duckdb_schema.JOIN_SPANS}
-        {_where(request)} ORDER BY step LIMIT {parts}"""  # noqa: S608 # integers of our own
-    ((highest,),) = cursor.execute(f"SELECT max(step) FROM ({steps})").fetchall()  # noqa: S608
-    return request.step_max if highest is None else int(highest)
-
-
-def _where(request: PageRequest) -> str:
-    step_min = request.step_min
-    if request.after is not None:
-        step_min = request.after.step if step_min is None else max(step_min, request.after.step)
-    limits = []
-    if step_min is not None:
-        limits.append(f"t.step + s.shift >= {int(step_min)}")
-    if request.step_max is not None:
-        limits.append(f"t.step + s.shift <= {int(request.step_max)}")
-    return "WHERE " + " AND ".join(limits) if limits else ""
+def _first_step(request: PageRequest) -> int | None:
+    if request.after is None:
+        return request.step_min
+    after = request.after.step
+    return after if request.step_min is None else max(request.step_min, after)
 
 
 def _keys_within(
     cursor: duckdb.DuckDBPyConnection,
     request: PageRequest,
+    spans: Sequence[SpanRow],
     metrics: Sequence[int | None] | None,
 ) -> pa.Table:
-    after, where = request.after, _where(request)
-    keys = duckdb_schema.ROW_KEYS.format(where=where)
+    after, steps = request.after, (_first_step(request), request.step_max)
+    bounds = zip((">=", "<="), steps, strict=True)
+    limits = [f"t.step + s.shift {sign} {step}" for sign, step in bounds if step is not None]
+    where = f"WHERE {' AND '.join(limits)}" if limits else ""
+    keys = duckdb_schema.ROW_KEYS.format(rows=rows_sql(spans, steps), where=where)
     sql = f"SELECT * FROM ({keys}) k"  # noqa: S608 # integers of our own
     if metrics:
-        having = f"""SELECT t.branch, t.writer, t.relative, t.step AS stored_step
-            FROM points t {duckdb_schema.JOIN_SPANS}
-            {where} {"AND" if where else "WHERE"} t.metric IN ({_listed(metrics)})
-            GROUP BY ALL HAVING count(DISTINCT t.metric) = {len(set(metrics))}"""  # noqa: S608
+        wanted = {number for number in metrics if number is not None}
+        having = f"""SELECT branch, writer, relative, step AS stored_step
+            FROM ({points_sql(spans, wanted, steps=steps)})
+            GROUP BY ALL HAVING count(DISTINCT metric) = {len(set(metrics))}"""  # noqa: S608
         sql += f" SEMI JOIN ({having}) h USING (branch, writer, relative, stored_step)"
     if after is not None:
         place = f"{after.step}, {after.position}, {after.rank}, {after.relative}, {after.first_seq}"
@@ -138,26 +145,21 @@ def _sampled(keys: pa.Table, samples: int) -> pa.Table:
     return keys.take(pa.array((np.arange(samples, dtype=np.int64) * (count - 1)) // (samples - 1)))
 
 
-def _listed(metrics: Sequence[int | None]) -> str:
-    return ", ".join(str(number) for number in sorted({m for m in metrics if m is not None}))
-
-
-def _points_sql(keys: pa.Table, metrics: Sequence[int | None] | None) -> str:
-    """The points of the page's rows; bounds on the stored step spare reading the others."""
-    stored = keys["stored_step"].to_numpy()
-    limits = [f"t.step BETWEEN {int(stored.min())} AND {int(stored.max())}"]
-    if metrics:
-        limits.append(f"t.metric IN ({_listed(metrics)})")
-    where = " AND ".join(limits)
-    join = """JOIN page p ON t.branch = p.branch AND t.writer = p.writer
-        AND t.relative = p.relative AND t.step = p.stored_step"""
+def _page_points_sql(
+    keys: pa.Table, spans: Sequence[SpanRow], metrics: Sequence[int | None] | None
+) -> str:
+    """The points of the page's rows; bounds on the step spare reading the others."""
+    steps = keys["step"].to_numpy()
+    wanted = None if not metrics else {number for number in metrics if number is not None}
+    points = points_sql(spans, wanted, steps=(int(steps.min()), int(steps.max())))
+    joined = f"""({points}) t JOIN page p ON t.branch = p.branch AND t.writer = p.writer
+        AND t.relative = p.relative AND t.step = p.stored_step AND t.position = p.position"""
     if bool((keys["parts"].to_numpy() > 1).any()):
         return f"""SELECT p.row, t.metric, arg_max(t.kind, t.seq) AS kind,
             arg_max(t.value, t.seq) AS value, arg_max(t.text, t.seq) AS text
-            FROM points t {join} WHERE {where} GROUP BY p.row, t.metric
-            ORDER BY p.row, t.metric"""  # noqa: S608
+            FROM {joined} GROUP BY p.row, t.metric ORDER BY p.row, t.metric"""  # noqa: S608
     return f"""SELECT p.row, t.metric, t.kind, t.value, t.text
-        FROM points t {join} WHERE {where} ORDER BY p.row, t.metric"""  # noqa: S608
+        FROM {joined} ORDER BY p.row, t.metric"""  # noqa: S608
 
 
 def _wire_table(keys: pa.Table, points: pa.Table, names: Names) -> tuple[pa.Table, tuple[str, ...]]:

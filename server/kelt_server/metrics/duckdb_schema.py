@@ -1,11 +1,18 @@
 """The tables of `metrics.duckdb`. `meta.format` rises when they change."""
 # ruff: noqa: S608 # built of the constants below alone
 
-FORMAT = 1
+#: 2 has the table `packed`; format 1 gets it when it is opened.
+FORMAT = 2
+
+_POINT = """
+    branch INTEGER NOT NULL, metric INTEGER NOT NULL, writer INTEGER NOT NULL,
+    relative TINYINT NOT NULL, step BIGINT NOT NULL, seq BIGINT NOT NULL,
+    kind TINYINT NOT NULL, value DOUBLE NOT NULL, text VARCHAR NOT NULL
+"""
 
 #: Names are kept as bytes: a metric's name may hold lone surrogates, which VARCHAR refuses.
+META = "CREATE TABLE IF NOT EXISTS meta (format INTEGER NOT NULL)"
 STATEMENTS = (
-    "CREATE TABLE IF NOT EXISTS meta (format INTEGER NOT NULL)",
     "CREATE TABLE IF NOT EXISTS branches (number INTEGER NOT NULL, name BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS writers (number INTEGER NOT NULL, name BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS metrics (number INTEGER NOT NULL, name BLOB NOT NULL)",
@@ -18,10 +25,8 @@ STATEMENTS = (
         branch INTEGER NOT NULL, writer INTEGER NOT NULL, relative TINYINT NOT NULL,
         step BIGINT NOT NULL, seq BIGINT NOT NULL, timestamp DOUBLE NOT NULL,
         runtime DOUBLE NOT NULL, flags BIGINT NOT NULL)""",
-    """CREATE TABLE IF NOT EXISTS points (
-        branch INTEGER NOT NULL, metric INTEGER NOT NULL, writer INTEGER NOT NULL,
-        relative TINYINT NOT NULL, step BIGINT NOT NULL, seq BIGINT NOT NULL,
-        kind TINYINT NOT NULL, value DOUBLE NOT NULL, text VARCHAR NOT NULL)""",
+    f"CREATE TABLE IF NOT EXISTS points ({_POINT})",
+    f"CREATE TABLE IF NOT EXISTS packed ({_POINT})",
 )
 
 #: A span of a history as a row; bound as the table `spans` in every reading statement.
@@ -34,30 +39,22 @@ JOIN_SPANS = """
 TOTALS = f"""
     SELECT t.branch, t.writer, t.relative, count(DISTINCT t.step),
            max(t.step + s.shift), arg_max(t.timestamp, t.seq), arg_max(t.runtime, t.seq)
-    FROM rows t {JOIN_SPANS} GROUP BY ALL
+    FROM {{rows}} t {JOIN_SPANS} GROUP BY ALL
 """
 
 #: One point for each (stream, step, metric): that of the latest part of the row.
-LATEST_POINTS = f"""
-    SELECT t.branch, t.metric, t.writer, t.relative, t.step, s.shift, s.position,
-           max(t.seq) AS seq, arg_max(t.kind, t.seq) AS kind, arg_max(t.value, t.seq) AS value,
-           arg_max(t.text, t.seq) AS text
-    FROM points t {JOIN_SPANS} {{where}}
-    GROUP BY t.branch, t.metric, t.writer, t.relative, t.step, s.shift, s.position
-"""
-
-#: The same where no row of the history has several parts.
-POINTS = f"""
-    SELECT t.branch, t.metric, t.writer, t.relative, t.step, s.shift, s.position,
-           t.seq, t.kind, t.value, t.text
-    FROM points t {JOIN_SPANS} {{where}}
+LATEST_POINTS = """
+    SELECT branch, metric, writer, relative, step, shift, position,
+           max(seq) AS seq, arg_max(kind, seq) AS kind, arg_max(value, seq) AS value,
+           arg_max(text, seq) AS text
+    FROM ({points}) GROUP BY branch, metric, writer, relative, step, shift, position
 """
 
 #: kind 1 to 3 are the numbers (rows.ColumnKind).
 AGGREGATES = """
-    WITH p AS ({points}), n AS (
+    WITH n AS (
         SELECT *, kind <= 3 AND NOT isnan(value) AS is_number,
-               kind = 2 AND text <> '' AS is_large FROM p)
+               kind = 2 AND text <> '' AS is_large FROM ({points}))
     SELECT branch, writer, relative, metric,
            count(*) FILTER (is_number), count(*) FILTER (kind <= 3 AND isnan(value)),
            min(value) FILTER (is_number), max(value) FILTER (is_number),
@@ -70,15 +67,34 @@ AGGREGATES = """
     FROM n GROUP BY branch, writer, relative, metric
 """
 
+#: NaN is NULL in here: plain aggregates leave it out, and cost half of those with a FILTER.
 BUCKETS = """
-    WITH p AS ({points}), n AS (
-        SELECT metric, (step + shift - $start) // $width AS number, value, isnan(value) AS is_nan
-        FROM p WHERE kind <= 3 AND step + shift >= $start
-            AND step + shift < $start + $width * $number)
-    SELECT metric, number, count(*) FILTER (NOT is_nan), count(*) FILTER (is_nan),
-           min(value) FILTER (NOT is_nan), max(value) FILTER (NOT is_nan),
-           avg(value) FILTER (NOT is_nan)
+    WITH n AS (
+        SELECT {metric} AS metric, (step + shift - $start) // $width AS number,
+               CASE WHEN isnan(value) THEN NULL ELSE value END AS value
+        FROM ({points}) WHERE kind <= 3)
+    SELECT metric, number, count(value), count(*) - count(value),
+           min(value), max(value), avg(value)
     FROM n GROUP BY metric, number ORDER BY metric, number
+"""
+
+#: The position of a span says whose it is; `members` says in which group that run is.
+BANDS = """
+    WITH n AS (
+        SELECT position AS run, {metric} AS metric, (step + shift - $start) // $width AS number,
+               CASE WHEN isnan(value) THEN NULL ELSE value END AS value
+        FROM ({points}) WHERE kind <= 3),
+    one AS (
+        SELECT run, metric, number, count(value) AS count, count(*) - count(value) AS nans,
+               min(value) AS low, max(value) AS high, avg(value) AS mean
+        FROM n GROUP BY run, metric, number)
+    SELECT metric, "group", number, count(mean), sum(count)::BIGINT, sum(nans)::BIGINT,
+           min(low), max(high), avg(mean),
+           CASE WHEN bool_and(abs(mean) < 1e150)
+                THEN stddev_samp(CASE WHEN abs(mean) < 1e150 THEN mean END) END,
+           quantile_cont(mean, $quantiles)
+    FROM one JOIN members USING (run) GROUP BY metric, "group", number
+    ORDER BY metric, "group", number
 """
 
 #: Flags of a row: went down if one part did, partial if all parts are.
@@ -87,7 +103,7 @@ ROW_KEYS = f"""
            s.position, r.rank, min(t.seq) AS first_seq, count(*) AS parts,
            arg_max(t.timestamp, t.seq) AS timestamp, arg_max(t.runtime, t.seq) AS runtime,
            (bit_or(t.flags) & 3) | bit_and(t.flags & 4) AS flags
-    FROM rows t {JOIN_SPANS} JOIN ranks r ON t.writer = r.writer
+    FROM {{rows}} t {JOIN_SPANS} JOIN ranks r ON t.writer = r.writer
     {{where}}
     GROUP BY t.branch, t.writer, t.relative, t.step, s.shift, s.position, r.rank
 """

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import duckdb
 import numpy as np
@@ -23,11 +24,13 @@ from kelt_server.errors import NewerStoreError, StoreError
 from kelt_server.ingest.apply import RoutedBlock
 from kelt_server.metrics import duckdb_pages, duckdb_schema
 from kelt_server.metrics.duckdb_names import raw_name, read_names, text_of
+from kelt_server.metrics.duckdb_packing import SLICE_POINTS_MAX, pack_slice
+from kelt_server.metrics.duckdb_points import TABLES, SpanRow, Steps, points_sql, rows_sql
 from kelt_server.metrics.duckdb_writes import STEP_BOUND, CommitTables, StreamKey, StreamState
 from kelt_server.metrics.store import (
     Aggregate,
+    Band,
     Bucket,
-    Cell,
     Page,
     PageRequest,
     RowTotals,
@@ -36,7 +39,6 @@ from kelt_server.metrics.store import (
 )
 
 _Result = TypeVar("_Result")
-_EXACT = float(2**53)
 _READ_THROUGH_BYTES_MAX = 256 * 2**20
 
 
@@ -51,25 +53,31 @@ def open_store(path: Path, *, memory_bytes_max: int) -> DuckDBStore:
         connection = duckdb.connect(str(path))
         connection.execute(f"SET memory_limit = '{memory_bytes_max // 2**20}MiB'")
         connection.execute("SET TimeZone = 'UTC'")
-        for statement in duckdb_schema.STATEMENTS:
-            connection.execute(statement)
-        found = connection.execute("SELECT max(format) FROM meta").fetchone()
-        if found is None or found[0] is None:
-            connection.execute("INSERT INTO meta VALUES (?)", [duckdb_schema.FORMAT])
-        elif found[0] > duckdb_schema.FORMAT:
-            raise NewerStoreError(path)
-        elif found[0] != duckdb_schema.FORMAT:
-            raise StoreError(
-                f"{path} has format {found[0]}, this kelt reads {duckdb_schema.FORMAT}"
-            )
+        _bring_up_to_date(connection, path)
         if path.stat().st_size <= _READ_THROUGH_BYTES_MAX:
-            for table in ("rows", "points"):
+            for table in ("rows", *TABLES):
                 connection.execute(f"SELECT bit_xor(hash(t)) FROM {table} t").fetchall()  # noqa: S608
         return DuckDBStore(connection, path=path)
     except duckdb.Error as error:
         if "newer version of DuckDB" in str(error):  # never from damage: the header has a checksum
             raise NewerStoreError(path) from error
         raise StoreError(f"{path} cannot be opened: {_first_line(error)}") from error
+
+
+def _bring_up_to_date(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Makes what an older format lacks, which adds to it alone; both or neither are changed."""
+    connection.execute(duckdb_schema.META)
+    (found,) = connection.execute("SELECT max(format) FROM meta").fetchall()[0]
+    if found is not None and found > duckdb_schema.FORMAT:
+        raise NewerStoreError(path)
+    connection.execute("BEGIN")
+    for statement in duckdb_schema.STATEMENTS:
+        connection.execute(statement)
+    if found is None:
+        connection.execute("INSERT INTO meta VALUES (?)", [duckdb_schema.FORMAT])
+    elif found < duckdb_schema.FORMAT:
+        connection.execute("UPDATE meta SET format = ?", [duckdb_schema.FORMAT])
+    connection.execute("COMMIT")
 
 
 class DuckDBStore:
@@ -84,6 +92,9 @@ class DuckDBStore:
         self._path = path
         self._connection = connection
         self._writing = threading.Lock()
+        self._packing = threading.Lock()
+        self._packer: duckdb.DuckDBPyConnection | None = None
+        self._committing_s = 0.0
         self._opening = threading.Lock()  # of cursors for readers
         self._load()
 
@@ -115,6 +126,7 @@ class DuckDBStore:
     def commit(self, blocks: Sequence[RoutedBlock], cursors: Mapping[bytes, int]) -> None:
         """See MetricsStore."""
         with self._writing:
+            began = time.monotonic()
             try:
                 self._commit(blocks, cursors)
             except (duckdb.Error, MemoryError, pa.ArrowException) as error:
@@ -123,6 +135,8 @@ class DuckDBStore:
             except BaseException:
                 self._forget()
                 raise
+            finally:
+                self._committing_s += time.monotonic() - began
 
     def _commit(self, blocks: Sequence[RoutedBlock], cursors: Mapping[bytes, int]) -> None:
         tables = CommitTables(
@@ -213,9 +227,38 @@ class DuckDBStore:
 
     def close(self) -> None:
         """See MetricsStore."""
-        with self._writing, self._opening:
+        packer = self._packer
+        if packer is not None:
+            packer.interrupt()  # what it had not committed stays where it was
+        with self._packing, self._writing, self._opening:
             self._reader.close()
             self._connection.close()
+
+    # -- packing -------------------------------------------------------------------------------
+
+    @property
+    def committing_s(self) -> float:
+        """See MetricsStore."""
+        return self._committing_s
+
+    def unpacked_points(self) -> int:
+        """See MetricsStore."""
+        ((count,),) = self._read(lambda c: c.execute("SELECT count(*) FROM points").fetchall())
+        return int(count)
+
+    def pack(self, points_max: int = SLICE_POINTS_MAX) -> int:
+        """See MetricsStore."""
+        with self._packing:
+            try:
+                with self._opening:
+                    self._packer = self._reader.cursor()
+                try:
+                    return pack_slice(self._packer, points_max)
+                finally:
+                    packer, self._packer = self._packer, None
+                    packer.close()
+            except duckdb.Error as error:
+                raise self._failed("packed", error) from error
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -242,17 +285,18 @@ class DuckDBStore:
 
     def highest_step(self, spans: Sequence[Span]) -> int:
         """See MetricsStore."""
-        table = self._spans_table(spans)
-        if not len(table):
+        rows = self._span_rows(spans)
+        if not rows:
             return -1
-        sql = f"SELECT max(t.step + s.shift) FROM rows t {duckdb_schema.JOIN_SPANS}"  # noqa: S608
-        found = self._read(lambda c: c.execute(sql).fetchone(), spans=table)
+        sql = f"SELECT max(t.step + s.shift) FROM {rows_sql(rows)} t {duckdb_schema.JOIN_SPANS}"  # noqa: S608
+        found = self._read(lambda c: c.execute(sql).fetchone(), spans=_spans_table(rows))
         return -1 if found is None or found[0] is None else int(found[0])
 
     def totals(self, spans: Sequence[Span]) -> list[RowTotals]:
         """See MetricsStore."""
-        table = self._spans_table(spans)
-        found = self._read(lambda c: c.execute(duckdb_schema.TOTALS).fetchall(), spans=table)
+        rows = self._span_rows(spans)
+        sql = duckdb_schema.TOTALS.format(rows=rows_sql(rows))
+        found = self._read(lambda c: c.execute(sql).fetchall(), spans=_spans_table(rows))
         return [
             RowTotals(
                 text_of(self._branches.names[b]), self._writers.names[w], bool(relative), *rest
@@ -262,28 +306,22 @@ class DuckDBStore:
 
     def aggregates(self, spans: Sequence[Span]) -> list[Aggregate]:
         """See MetricsStore."""
-        sql = duckdb_schema.AGGREGATES.format(points=self._points(spans))
-        table = self._spans_table(spans)
-        found = self._read(lambda c: c.execute(sql).fetchall(), spans=table)
-        return [self._aggregate(row) for row in found]
-
-    def _aggregate(self, row: tuple[Any, ...]) -> Aggregate:
-        branch, writer, relative, metric, count, nans, low, high, total, all_ints, *rest = row
-        low_text, high_text, _, *ends = rest
-        first, (_, *last) = Cell(*ends[:3]), ends[3:]
-        return Aggregate(
-            text_of(self._branches.names[branch]),
-            self._writers.names[writer],
-            bool(relative),
-            text_of(self._metrics.names[metric]),
-            count,
-            nans,
-            _extreme(low, low_text, is_int=all_ints) if count else None,
-            _extreme(high, high_text, is_int=all_ints) if count else None,
-            total,
-            first,
-            Cell(*last),
-        )
+        rows = self._span_rows(spans)
+        points = points_sql(rows, is_merged=self._have_repeats(spans))
+        sql = duckdb_schema.AGGREGATES.format(points=points)
+        found = self._read(lambda c: c.execute(sql).fetchall(), spans=_spans_table(rows))
+        branches, writers = self._branches.names, self._writers.names
+        metrics = self._metrics.names
+        return [
+            Aggregate(
+                text_of(branches[branch]),
+                writers[writer],
+                bool(lane),
+                text_of(metrics[metric]),
+                *rest,
+            )
+            for branch, writer, lane, metric, *rest in found
+        ]
 
     def page(self, request: PageRequest) -> Page:
         """See MetricsStore."""
@@ -292,12 +330,12 @@ class DuckDBStore:
             metrics = [self._metrics.numbers.get(raw_name(name)) for name in request.metrics]
             if any(number is None for number in metrics):
                 return duckdb_pages.empty_page()
-        spans = self._spans_table(request.spans)
+        rows = self._span_rows(request.spans)
         ranks = self._ranks_table(request.ranks)
         names = duckdb_pages.Names(self._branches.names, self._writers.names, self._metrics.names)
         return self._read(
-            lambda c: duckdb_pages.read_page(c, request, metrics, names),
-            spans=spans,
+            lambda c: duckdb_pages.read_page(c, request, rows, metrics, names),
+            spans=_spans_table(rows),
             ranks=ranks,
         )
 
@@ -315,16 +353,48 @@ class DuckDBStore:
         self, spans: Sequence[Span], metrics: Sequence[str], *, start: int, width: int, number: int
     ) -> list[Bucket]:
         """See MetricsStore."""
-        numbers = [self._metrics.numbers.get(raw_name(name)) for name in metrics]
-        known = [str(found) for found in numbers if found is not None]
+        rows, known = self._span_rows(spans), self._numbers_of(metrics)
         if not known:
             return []
-        where = f"WHERE t.metric IN ({', '.join(known)})"
-        sql = duckdb_schema.BUCKETS.format(points=self._points(spans, where))
-        arguments = {"start": start, "width": width, "number": number}
-        table = self._spans_table(spans)
+        merged = self._have_repeats(spans)
+        steps = self._narrowed(spans, start, start + width * number - 1)
+        points = points_sql(rows, known, steps=steps, is_merged=merged)
+        metric = str(known[0]) if len(known) == 1 else "metric"  # grouping by one number is free
+        sql = duckdb_schema.BUCKETS.format(points=points, metric=metric)
+        arguments = {"start": start, "width": width}
+        table = _spans_table(rows)
         found = self._read(lambda c: c.execute(sql, arguments).fetchall(), spans=table)
         return [Bucket(text_of(self._metrics.names[metric]), *rest) for metric, *rest in found]
+
+    def bands(
+        self,
+        groups: Sequence[Sequence[Sequence[Span]]],
+        metrics: Sequence[str],
+        *,
+        start: int,
+        width: int,
+        number: int,
+        quantiles: Sequence[float],
+    ) -> list[Band]:
+        """See MetricsStore."""
+        runs = [(group, one) for group, of_group in enumerate(groups) for one in of_group]
+        spans = [replace(span, position=run) for run, (_, one) in enumerate(runs) for span in one]
+        rows, known = self._span_rows(spans), self._numbers_of(metrics)
+        if not known:
+            return []
+        steps = self._narrowed(spans, start, start + width * number - 1)
+        points = points_sql(rows, known, steps=steps, is_merged=self._have_repeats(spans))
+        metric = str(known[0]) if len(known) == 1 else "metric"
+        sql = duckdb_schema.BANDS.format(points=points, metric=metric)
+        arguments = {"start": start, "width": width, "quantiles": list(quantiles)}
+        members = pa.table({"run": range(len(runs)), "group": [group for group, _ in runs]})
+        found = self._read(
+            lambda c: c.execute(sql, arguments).fetchall(),
+            spans=_spans_table(rows),
+            members=members,
+        )
+        names = self._metrics.names
+        return [Band(text_of(names[metric]), *rest) for metric, *rest in found]
 
     def names_total(self) -> int:
         """See MetricsStore."""
@@ -332,18 +402,35 @@ class DuckDBStore:
 
     def metric_names(self, spans: Sequence[Span]) -> list[str]:
         """See MetricsStore."""
-        sql = f"SELECT DISTINCT t.metric FROM points t {duckdb_schema.JOIN_SPANS}"  # noqa: S608
-        table = self._spans_table(spans)
-        found = self._read(lambda c: c.execute(sql).fetchall(), spans=table)
+        rows = self._span_rows(spans)
+        sql = f"SELECT DISTINCT metric FROM ({points_sql(rows)})"  # noqa: S608
+        found = self._read(lambda c: c.execute(sql).fetchall(), spans=_spans_table(rows))
         return sorted(text_of(self._metrics.names[number]) for (number,) in found)
 
-    def _points(self, spans: Sequence[Span], where: str = "") -> str:
-        streams = self.streams({span.branch_id for span in spans})
-        repeats = any(stream.has_repeats for of in streams.values() for stream in of)
-        sql = duckdb_schema.LATEST_POINTS if repeats else duckdb_schema.POINTS
-        return sql.format(where=where)
+    def _numbers_of(self, metrics: Sequence[str]) -> list[int]:
+        numbers = (self._metrics.numbers.get(raw_name(name)) for name in metrics)
+        return [number for number in numbers if number is not None]
 
-    def _spans_table(self, spans: Sequence[Span]) -> pa.Table:
+    def _narrowed(self, spans: Sequence[Span], first: int, last: int) -> Steps:
+        """The range as far as it leaves anything out: a test that all rows pass is not cheap."""
+        streams = self.streams({span.branch_id for span in spans})
+        known = [(span, stream) for span in spans for stream in streams[span.branch_id]]
+        lowest = min((stream.step_min + span.offset for span, stream in known), default=first)
+        highest = max(
+            (
+                min(stream.step_max, stream.step_max if span.step_max is None else span.step_max)
+                + span.offset
+                for span, stream in known
+            ),
+            default=last,
+        )
+        return first if lowest < first else None, last if highest > last else None
+
+    def _have_repeats(self, spans: Sequence[Span]) -> bool:
+        streams = self.streams({span.branch_id for span in spans})
+        return any(stream.has_repeats for of in streams.values() for stream in of)
+
+    def _span_rows(self, spans: Sequence[Span]) -> list[SpanRow]:
         rows = []
         for span in spans:
             branch = self._branches.numbers.get(raw_name(span.branch_id))
@@ -354,9 +441,7 @@ class DuckDBStore:
             limit = STEP_BOUND if span.step_max is None else min(span.step_max, STEP_BOUND)
             relative = int(span.writer_id is not None)
             rows.append((branch, relative, writer, span.offset, limit, span.position))
-        columns = np.array(rows, dtype=np.int64).reshape(len(rows), 6)
-        names = ("branch", "relative", "writer", "shift", "step_max", "position")
-        return pa.table({name: columns[:, index] for index, name in enumerate(names)})
+        return rows
 
     def _read(
         self, ask: Callable[[duckdb.DuckDBPyConnection], _Result], **tables: pa.Table
@@ -383,6 +468,12 @@ class DuckDBStore:
         return StoreError(reason)
 
 
+def _spans_table(rows: Sequence[SpanRow]) -> pa.Table:
+    columns = np.array(rows, dtype=np.int64).reshape(len(rows), 6)
+    names = ("branch", "relative", "writer", "shift", "step_max", "position")
+    return pa.table({name: columns[:, index] for index, name in enumerate(names)})
+
+
 def damage_note(path: Path) -> Path:
     """Where it is noted that damage was met in a store while it was in use."""
     return path.with_name(f"{path.name}.damage-note")
@@ -391,12 +482,6 @@ def damage_note(path: Path) -> Path:
 def _is_damage(error: duckdb.Error, path: Path) -> bool:
     text = str(error).replace(str(path), "").lower()  # a folder may be called anything
     return "corrupt" in text or "checksum" in text
-
-
-def _extreme(value: float, text: str, *, is_int: bool) -> Cell:
-    if not is_int:
-        return Cell(1, value, "")
-    return Cell(2, value, text if abs(value) >= _EXACT else "")
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import pyarrow as pa
 
+from kelt_proto.v1.rows import ColumnKind
 from kelt_server.ingest.apply import RoutedBlock
+
+_EXACT = float(2**53)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +55,61 @@ class Cell:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
+class Aggregate(NamedTuple):
     """One metric over one stream within a span: what a summary is made of.
 
-    Minimum, maximum and sum are of the `count` numbers that are not NaN. First and last go by
-    sequence number, over all kinds of values.
+    `low`, `high` and `total` are of the `numbers` that are not NaN, with texts where an
+    integer is too large for a float. First and last go by sequence number, over all kinds of
+    values. A tuple, since a project's table is made of a million of them.
     """
 
     branch_id: str
     writer_id: bytes
     relative: bool
     metric: str
-    count: int
+    numbers: int
     nan_count: int
-    minimum: Cell | None
-    maximum: Cell | None
+    low: float | None
+    high: float | None
     total: float
-    first: Cell
-    last: Cell
+    are_integers: bool | None
+    low_text: str
+    high_text: str
+    first_seq: int
+    first_kind: int
+    first_value: float
+    first_text: str
+    last_seq: int
+    last_kind: int
+    last_value: float
+    last_text: str
+
+    @property
+    def minimum(self) -> Cell | None:
+        """The least number."""
+        return self._extreme(self.low, self.low_text)
+
+    @property
+    def maximum(self) -> Cell | None:
+        """The greatest number."""
+        return self._extreme(self.high, self.high_text)
+
+    @property
+    def first(self) -> Cell:
+        """What was logged first."""
+        return Cell(self.first_kind, self.first_value, self.first_text)
+
+    @property
+    def last(self) -> Cell:
+        """What was logged last."""
+        return Cell(self.last_kind, self.last_value, self.last_text)
+
+    def _extreme(self, value: float | None, text: str) -> Cell | None:
+        if value is None:
+            return None
+        if not self.are_integers:
+            return Cell(ColumnKind.FLOAT, value, "")
+        return Cell(ColumnKind.INT, value, text if abs(value) >= _EXACT else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +172,28 @@ class Bucket:
     mean: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Numbers of one metric in one range of steps, over the runs of a group.
+
+    Mean, deviation (of a sample) and quantiles are of the runs' means, each run counting once;
+    minimum and maximum of all numbers. `deviation` is None for a single run, and where a mean is
+    not finite.
+    """
+
+    metric: str
+    group: int
+    number: int
+    runs: int
+    count: int
+    nan_count: int
+    minimum: float | None
+    maximum: float | None
+    mean: float | None
+    deviation: float | None
+    quantiles: Sequence[float] | None
+
+
 class MetricsStore(Protocol):
     """An engine. Implementations must keep rows and cursors in one transaction."""
 
@@ -166,11 +227,37 @@ class MetricsStore(Protocol):
     ) -> list[Bucket]:
         """Numbers by equal ranges of steps from `start`, empty ranges left out."""
 
+    def bands(
+        self,
+        groups: Sequence[Sequence[Sequence[Span]]],
+        metrics: Sequence[str],
+        *,
+        start: int,
+        width: int,
+        number: int,
+        quantiles: Sequence[float],
+    ) -> list[Band]:
+        """Likewise over the histories of each group's runs."""
+
     def names_total(self) -> int:
         """How many different metrics there are, of all branches; without a scan."""
 
     def metric_names(self, spans: Sequence[Span]) -> list[str]:
         """Every metric that a history has, sorted."""
+
+    @property
+    def committing_s(self) -> float:
+        """Seconds spent in `commit` so far."""
+
+    def unpacked_points(self) -> int:
+        """How many points still lie as they were committed, not as they are read."""
+
+    def pack(self) -> int:
+        """Brings some of those into the order of reading, beside commits; returns how many.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
 
     def close(self) -> None:
         """Lets go of the files."""

@@ -89,8 +89,7 @@ class Pages:
         )
 
     def _runs(self, entity: str, project: str) -> list[dict[str, Any]]:
-        views = self._reader.runs(entity, project)
-        return [dict(run) for run in parse_order("-created_at")(view.as_json() for view in views)]
+        return [dict(run) for run in parse_order("-created_at")(self._reader.runs(entity, project))]
 
     def _charts(self, where: tuple[str, str, str], labels: Sequence[str]) -> Markup:
         """Curves, in a shared run those of each writer for themselves."""
