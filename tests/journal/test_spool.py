@@ -62,14 +62,22 @@ def test_segments_follow_each_other_without_a_gap_and_each_carries_its_schemas(
     assert previous == sorted(previous)
 
 
-def test_segments_grow_with_use_and_begin_small(spool, schema):
+def test_segments_begin_small_and_double_while_they_fill_fast(spool, schema):
     assert spool.unreleased_bytes == 256 * 1024
     while len(spool.segments) < 4:
         log(spool, schema, 1)
         if spool.needs_preparation:
             spool.prepare()
     sizes = [segment.bytes_max for segment in spool.segments]
-    assert sizes == [2**18, 2**20, 2**22, 2**24]
+    assert sizes == [2**18, 2**19, 2**20, 2**21]
+
+
+def test_segments_stay_small_where_little_is_logged(spool, schema):
+    while not spool.needs_preparation:
+        log(spool, schema, 1)
+    spool._activated_at_s -= 3600.0
+    spool.prepare()
+    assert spool._spare.bytes_max == 2**18
 
 
 def test_release_deletes_only_segments_that_are_wholly_durable(spool, schema, tmp_path):

@@ -46,6 +46,8 @@ from kelt_proto.v1.rows import STEP_OFFSET_BYTES
 
 LOSS_SHARE_BYTES = 1024
 GOODBYE_BYTES = 2048
+_SEGMENT_LASTS_S = 2.0
+_INSTANT_S = 1e-3
 _COMMIT_TAIL = struct.Struct("<QQ")
 _STEP_OFFSET_WORDS = (FRAME_HEADER_BYTES + STEP_OFFSET_BYTES) // 8
 
@@ -231,15 +233,19 @@ class SpoolRoom:
     def prepare(self) -> None:
         """Makes the next segment ready; for the background thread, never for `log()`.
 
-        Segments grow with the rate at which they fill, so that a slow run takes little disk.
+        It is as large as what is written in `_SEGMENT_LASTS_S` at the rate of the current one, so
+        that a slow run takes little disk and memory, and at most twice as large as that one.
 
         Raises:
             NoSpaceError: there is no room for it now.
         """
         if self._spare is not None or self._closed:
             return
-        grown = min(SEGMENT_BYTES_MAX, self._current.bytes_max * 4)
-        wanted = min(grown, max(SEGMENT_BYTES_MIN, self._store.quota_left_bytes))
+        current = self._current
+        open_s = max(time.monotonic() - self._activated_at_s, _INSTANT_S)
+        filling = _page_multiple(int(current.pos / open_s * _SEGMENT_LASTS_S))
+        grown = min(SEGMENT_BYTES_MAX, current.bytes_max * 2, filling)
+        wanted = max(SEGMENT_BYTES_MIN, min(grown, self._store.quota_left_bytes))
         try:
             spare = self._store.create(wanted)
         except NoSpaceError:
@@ -284,6 +290,7 @@ class SpoolRoom:
         words[FIRST_SEQ_WORD] = self.seq + 1
         self.segments.append(segment)
         self._current = segment
+        self._activated_at_s = time.monotonic()
         for left in self.segments[:-1]:
             if left.last_seq is None:
                 left.last_seq = self.seq
