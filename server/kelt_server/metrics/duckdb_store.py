@@ -340,13 +340,13 @@ class DuckDBStore:
         )
 
     def _ranks_table(self, ranks: Mapping[bytes, int]) -> pa.Table:
-        """Writers that are in no list come last, in the order in which they came."""
-        numbers = list(self._writers.names)
-        of_writer = [
-            ranks.get(self._writers.names[number], len(ranks) + number) for number in numbers
-        ]
+        numbers = self._writers.numbers
+        known = [(numbers[w], rank) for w, rank in ranks.items() if w in numbers]
         return pa.table(
-            {"writer": pa.array(numbers, pa.int32()), "rank": pa.array(of_writer, pa.int64())}
+            {
+                "writer": pa.array([number for number, _ in known], pa.int32()),
+                "rank": pa.array([rank for _, rank in known], pa.int64()),
+            }
         )
 
     def buckets(
