@@ -90,7 +90,7 @@ class Floor:
     def export(self) -> tuple[int, float]:
         """Points and milliseconds of taking all points out as Arrow, in order of run and step."""
         start = time.perf_counter()
-        reader = self._connection.execute(
+        reader = self._connection.sql(
             "SELECT * FROM points WHERE run = 0 ORDER BY step, metric"
         ).to_arrow_reader(100_000)
         points = sum(len(batch) for batch in reader)

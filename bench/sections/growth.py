@@ -6,9 +6,9 @@ asked for one metric of a run of 1 M points (50,000 rows) in 1,000 buckets. So w
 lies around the question, and a flat line is the goal. 1 G points would take 10 GB of disk and some
 20 minutes to come in: not measured.
 
-What limits: ingest by decoding and DuckDB's appends, of which `ingest` tells more; the file by the
-values themselves, 8 of its 10 bytes a point where they are noise; RSS by DuckDB's cache of blocks,
-which stays below its limit of 2 GiB however large the file is.
+What limits: ingest by decoding and DuckDB's appends, of which `ingest` tells more, and beyond 2 M
+points by packing beside them; the file by the values themselves, which are 8 bytes a point where
+they are noise; RSS by DuckDB's cache of blocks, whose limit is 2 GiB however large the file is.
 """
 
 from __future__ import annotations

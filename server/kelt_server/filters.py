@@ -116,7 +116,7 @@ def look_up(run: Run, path: Sequence[str]) -> Any:
     if len(path) == 1:
         return _number(head)
     key = path[1] if len(path) == 2 else ".".join(path[1:])  # noqa: PLR2004 # most have no dot
-    if isinstance(head, Mapping) and key in head:  # as most are found, without a search
+    if isinstance(head, dict) and key in head:  # as most are found, without a search
         return _number(head[key])
     return _search(run, path)
 
@@ -146,7 +146,7 @@ _EXAMPLE = '{"config.lr": {"$gt": 0.1}, "state": "finished"}'
 
 def _number(value: Any) -> Any:
     """A float that JSON cannot hold comes written out (`kelt_server.values`)."""
-    if isinstance(value, Mapping) and set(value) == {"$float"}:
+    if isinstance(value, dict) and set(value) == {"$float"}:
         return float(value["$float"])
     return value
 
@@ -176,7 +176,13 @@ def _all_of(query: Any, depth: int) -> Test:
     if depth > DEPTH_MAX:
         raise BadRequestError(f"a filter nests at most {DEPTH_MAX} deep; make it flatter")
     tests = [_clause(key, operand, depth) for key, operand in query.items()]
-    return lambda run: all(test(run) for test in tests)
+    return _every(tests)
+
+
+def _every(tests: Sequence[Callable[[Any], bool]]) -> Callable[[Any], bool]:
+    if len(tests) == 1:
+        return tests[0]
+    return lambda value: all(test(value) for test in tests)
 
 
 def _clause(key: str, operand: Any, depth: int) -> Test:
@@ -205,7 +211,7 @@ def _value_test(operand: Any, depth: int) -> Callable[[Any], bool]:
     if set(operand) == {"$float"}:
         return lambda value: _equal(value, _number(operand))
     tests = [_operator(name, wanted, depth) for name, wanted in operand.items()]
-    return lambda value: all(test(value) for test in tests)
+    return _every(tests)
 
 
 def _operator(name: str, operand: Any, depth: int) -> Callable[[Any], bool]:

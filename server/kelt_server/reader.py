@@ -83,6 +83,11 @@ class RunReader:
         """What was remembered of these is to be read again; told after each commit."""
         self._table.notice(keys)
 
+    @property
+    def projects_forgotten(self) -> int:
+        """How often a project's remembered runs were let go for lack of room."""
+        return self._table.forgotten
+
     def _resolved(self, names: Sequence[Name]) -> list[Resolved]:
         now = self._clock()  # before anything is judged: what changes meanwhile is judged again
         scope = Scope(self._catalog.family(names), self._metrics)

@@ -21,7 +21,8 @@ from kelt_server.catalog.sql_catalog import SqlCatalog
 from kelt_server.catalog.sqlite import open_catalog
 from kelt_server.config import ServerConfig
 from kelt_server.errors import StartError, StoreError
-from kelt_server.metrics.duckdb_store import DuckDBStore, damage_note, open_store
+from kelt_server.metrics.duckdb_reading import damage_note
+from kelt_server.metrics.duckdb_store import DuckDBStore, open_store
 
 _Store = TypeVar("_Store")
 

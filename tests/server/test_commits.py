@@ -183,8 +183,7 @@ def test_rows_whose_opening_was_lost_are_kept_on_a_run_of_their_own(stand: Stand
     content = bytearray(stream.batch(1, 4).frames)
     content[content.index(b"proj")] ^= 1
     stand.push([sealed(stream.writer_id, 1, 4, bytes(content))])
-    (view,) = stand.reader.runs("-", "Uncategorized")
-    run = view.as_json()
+    (run,) = stand.reader.runs("-", "Uncategorized")
     assert (run["rows"], run["kind"], run["lost_rows"]) == (3, "orphan", 1)
     assert "lost" in run["problems"][0]
 

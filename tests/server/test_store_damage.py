@@ -16,7 +16,7 @@ from server.streams import Stream, simple_run
 
 from kelt_server.config import ServerConfig
 from kelt_server.errors import StartError, StoreError
-from kelt_server.metrics import duckdb_store
+from kelt_server.metrics import duckdb_reading, duckdb_store
 from kelt_server.stores import open_stores
 
 ROWS = 6000
@@ -107,8 +107,8 @@ def longer(stream: Stream) -> Stream:
 def test_a_folder_may_be_called_like_damage():
     path = Path("/runs/checksum/corrupt/metrics.duckdb")
     full = duckdb.Error(f'IO Error: Could not write file "{path}.wal": No space left on device')
-    assert not duckdb_store._is_damage(full, path)
-    assert duckdb_store._is_damage(duckdb.Error("Corrupt database file"), path)
+    assert not duckdb_reading._is_damage(full, path)
+    assert duckdb_reading._is_damage(duckdb.Error("Corrupt database file"), path)
 
 
 def test_damage_met_while_reading_is_noted_and_the_next_start_sets_the_file_aside(
@@ -132,7 +132,7 @@ def test_damage_met_while_reading_is_noted_and_the_next_start_sets_the_file_asid
         assert [damaged.path for damaged in stand.stores.damaged][:1] == ["metrics.duckdb"]
         assert stand.stores.catalog.server_id != first_id or stand.stores.damaged
         assert fill_again(stand, stream) == list(range(ROWS))
-    assert not duckdb_store.damage_note(path).exists()
+    assert not duckdb_reading.damage_note(path).exists()
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,8 @@ class ReadApi:
         about = asdict(self._about) | {"damaged_files": list(self._about.damaged_files)}
         protocol = {"protocol": OURS.newest, "protocol_min": OURS.oldest}
         document = {"version": __version__, **protocol, **about}
-        return _json({**document, "counters": asdict(self._counters)})
+        remembered = {"projects_forgotten": self._reader.projects_forgotten}
+        return _json({**document, "counters": asdict(self._counters) | remembered})
 
     def projects(self, _request: Request) -> Response:
         """Every project."""

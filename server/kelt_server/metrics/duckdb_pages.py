@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
@@ -16,6 +17,7 @@ from kelt_server.metrics.duckdb_points import SpanRow, points_sql, rows_sql
 from kelt_server.metrics.duckdb_schema import JOIN_SPANS
 from kelt_server.metrics.store import Page, PageRequest, RowKey
 
+_Ints = npt.NDArray[np.int64]
 _CELL = pa.struct(
     [("key", pa.int32()), ("kind", pa.uint8()), ("value", pa.float64()), ("text", pa.string())]
 )
@@ -30,8 +32,8 @@ _SCHEMA = pa.schema(
         ("cells", pa.list_(_CELL)),
     ]
 )
-#: How many steps are looked at first, and how much further then, in multiples of the page.
-_FIRST_LOOK, _FURTHER, _LOOKS = 4, 16, 4
+#: How many steps are looked at first, for each row of the page; how much further then, how often.
+_FIRST_LOOK, _FURTHER, _LOOKS = 1.25, 16, 4
 _ORDER = "step, position, rank, relative, first_seq"
 
 
@@ -88,7 +90,7 @@ def _row_keys(
             ((first,),) = cursor.execute(sql).fetchall()
             if first is None:
                 return _keys_within(cursor, request, spans, metrics)
-        width = (request.limit + 1) * _FIRST_LOOK
+        width = int((request.limit + 1) * _FIRST_LOOK) + 1
         for _ in range(_LOOKS):
             last = first + width
             if request.step_max is not None and last >= request.step_max:
@@ -118,7 +120,9 @@ def _keys_within(
     bounds = zip((">=", "<="), steps, strict=True)
     limits = [f"t.step + s.shift {sign} {step}" for sign, step in bounds if step is not None]
     where = f"WHERE {' AND '.join(limits)}" if limits else ""
-    keys = duckdb_schema.ROW_KEYS.format(rows=rows_sql(spans, steps), where=where)
+    keys = duckdb_schema.ROW_KEYS.format(
+        rows=rows_sql(spans, steps), where=where, ranked=len(request.ranks)
+    )
     sql = f"SELECT * FROM ({keys}) k"  # noqa: S608 # integers of our own
     if metrics:
         wanted = {number for number in metrics if number is not None}
@@ -163,7 +167,7 @@ def _page_points_sql(
 
 
 def _wire_table(keys: pa.Table, points: pa.Table, names: Names) -> tuple[pa.Table, tuple[str, ...]]:
-    metric_numbers, key_index = np.unique(points["metric"].to_numpy(), return_inverse=True)
+    metric_numbers, key_index = _distinct(points["metric"].to_numpy())
     counts = np.bincount(points["row"].to_numpy(), minlength=len(keys))
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     texts = points["text"].combine_chunks()
@@ -197,8 +201,15 @@ def _wire_table(keys: pa.Table, points: pa.Table, names: Names) -> tuple[pa.Tabl
     return table, decoded
 
 
+def _distinct(numbers: _Ints) -> tuple[_Ints, _Ints]:
+    """As NumPy's unique with the inverse, for small numbers: without sorting."""
+    is_there = np.zeros(int(numbers.max(initial=-1)) + 1, np.bool_)
+    is_there[numbers] = True
+    return np.flatnonzero(is_there), (np.cumsum(is_there) - 1)[numbers]
+
+
 def _decoded(numbers: Any, names: Mapping[int, bytes], *, hexed: bool) -> Any:
-    distinct, index = np.unique(numbers.to_numpy(), return_inverse=True)
+    distinct, index = _distinct(numbers.to_numpy())
     texts = [
         names[number].hex() if hexed else names[number].decode("utf-8", "replace")
         for number in distinct.tolist()

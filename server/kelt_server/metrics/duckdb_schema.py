@@ -97,13 +97,15 @@ BANDS = """
     ORDER BY metric, "group", number
 """
 
-#: Flags of a row: went down if one part did, partial if all parts are.
+#: Flags of a row: went down if one part did, partial if all parts are. Writers without a rank come
+#: last, in the order in which they came.
 ROW_KEYS = f"""
     SELECT t.branch, t.writer, t.relative, t.step AS stored_step, t.step + s.shift AS step,
-           s.position, r.rank, min(t.seq) AS first_seq, count(*) AS parts,
+           s.position, coalesce(r.rank, {{ranked}} + t.writer)::BIGINT AS rank,
+           min(t.seq) AS first_seq, count(*) AS parts,
            arg_max(t.timestamp, t.seq) AS timestamp, arg_max(t.runtime, t.seq) AS runtime,
            (bit_or(t.flags) & 3) | bit_and(t.flags & 4) AS flags
-    FROM {{rows}} t {JOIN_SPANS} JOIN ranks r ON t.writer = r.writer
+    FROM {{rows}} t {JOIN_SPANS} LEFT JOIN ranks r ON t.writer = r.writer
     {{where}}
     GROUP BY t.branch, t.writer, t.relative, t.step, s.shift, s.position, r.rank
 """
