@@ -39,6 +39,8 @@ class DaemonConfig:
     linger_s_min: float = 0.01
     linger_s_max: float = 0.25
     linger_s_per_stream: float = 0.001
+    #: How long word of a commit upstream may wait for word of something durable to go with.
+    committed_reply_s: float = 0.5
 
     rescan_interval_s: float = 3.0
     #: A copy of a run folder counts as whole once it has not changed for this long, and damaged

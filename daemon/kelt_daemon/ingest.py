@@ -5,6 +5,7 @@ Of gRPC it knows nothing: a stream is an iterator of requests and a function tha
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -254,17 +255,37 @@ class _AppendStream:
 
     async def _reply_on_changes(self, write: Write) -> None:
         said: sidecar_pb2.AppendReply | None = None
+        said_at_s = 0.0
         while True:
             # Before looking, so that no change between looking and waiting is missed.
             events = (self._folder.changed.next(), self._folder.link.changed.next())
             reply = self._reply()
+            wait_s = math.inf
             if reply != said or self._must_reply:
-                said, self._must_reply = reply, False
+                wait_s = said_at_s - anyio.current_time() + self._may_wait_s(reply, said)
+            if wait_s <= 0:
+                said, said_at_s, self._must_reply = reply, anyio.current_time(), False
                 await write(reply)
                 continue
-            async with anyio.create_task_group() as group:
-                for event in events:
-                    group.start_soon(_cancel_after, event, group.cancel_scope)
+            with anyio.move_on_after(wait_s):
+                async with anyio.create_task_group() as group:
+                    for event in events:
+                        group.start_soon(_cancel_after, event, group.cancel_scope)
+
+    def _may_wait_s(
+        self, reply: sidecar_pb2.AppendReply, said: sidecar_pb2.AppendReply | None
+    ) -> float:
+        """How long after the one before a reply may come.
+
+        What the upstream has committed nobody waits for before the writer's end, so it travels with
+        what became durable.
+        """
+        if said is None or self._must_reply or self._folder.goodbye is not None:
+            return 0.0
+        only_committed = sidecar_pb2.AppendReply()
+        only_committed.CopyFrom(said)
+        only_committed.committed_through = reply.committed_through
+        return self._config.committed_reply_s if only_committed == reply else 0.0
 
     def _reply(self) -> sidecar_pb2.AppendReply:
         return sidecar_pb2.AppendReply(

@@ -40,6 +40,7 @@ class JournalMachine(RuleBasedStateMachine):
         #: What was acknowledged, and which of it damage may have taken.
         self.acknowledged: dict[int, bytes] = {}
         self.handed: set[tuple[int, bytes]] = set()
+        self.sizes: dict[int, int] = {}
         self.trimmed = 0
         self.taken_by_damage: set[int] = set()
         self.is_any_damage = False
@@ -50,8 +51,11 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(sizes=SIZES)
     def append(self, sizes):
         first = self.folder.cursor(TRAINER).durable + 1
+        # What is tried again after a failure is the same record: its number never gets another.
         entries = [
-            NewEntry(TRAINER, seq, seq, payload(TRAINER, seq, seq, size))
+            NewEntry(
+                TRAINER, seq, seq, payload(TRAINER, seq, seq, self.sizes.setdefault(seq, size))
+            )
             for seq, size in enumerate(sizes, first)
         ]
         self.handed |= {(entry.first_seq, entry.payload) for entry in entries}
