@@ -56,7 +56,6 @@ bench: .venv-bench/.done
 	@.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
 	.venv-bench/bin/python bench/run.py $(BENCH_ARGS)
 	.venv-bench/bin/python bench/outage.py $(OUTAGE_ARGS)
-	.venv-bench/bin/python bench/replay.py $(REPLAY_ARGS)
 
 $(VENV)/.torture: $(VENV)/.test
 	@echo "installing kelt[torture] into $(VENV) ..."
