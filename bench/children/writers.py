@@ -18,8 +18,8 @@ from typing import Any
 import kelt
 
 SCALARS = 20
-START_TIMEOUT_S = 120
-COMMIT_TIMEOUT_S = 120
+START_TIMEOUT_S = 45
+COMMIT_TIMEOUT_S = 60
 POLL_S = 0.002
 
 

@@ -3,6 +3,9 @@
 Wall time is that of the command, which starts the daemon, too. Processor time and peak memory are
 the kernel's own counts for the command, the daemon and the server. The server's share says what it
 had of all processor time that the three used; its busiest thread is the one that commits.
+
+What limits it now: Python code that runs once for each row. The command counts rows before anything
+is sent (about 5 µs a row), and the daemon reads them out of the spool (about 3.5 µs).
 """
 
 from __future__ import annotations
