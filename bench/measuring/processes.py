@@ -6,11 +6,13 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,18 @@ class Server:
     process: subprocess.Popen[bytes]
     url: str
     folder: Path
+
+    def asked(self, path: str) -> dict[str, Any]:
+        """What its read API answers."""
+        with urllib.request.urlopen(f"{self.url}/api/v1{path}", timeout=60) as reply:
+            found: dict[str, Any] = json.load(reply)
+        return found
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """What it has counted since its start."""
+        found: dict[str, int] = self.asked("/info")["counters"]
+        return found
 
 
 @contextlib.contextmanager
@@ -168,3 +182,47 @@ def child(
         raise ChildError(command, f"{output[-4000:]}\n{complaints[-4000:]}")
     found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A script of `children` that waits for lines and answers with lines."""
+
+    process: subprocess.Popen[str]
+
+    def tell(self, line: str) -> None:
+        """Says a line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def said(self) -> str:
+        """Its next line."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"{self.process.args!r} ended with {self.process.wait(_STOP_TIMEOUT_S)}")
+        return line.strip()
+
+
+@contextlib.contextmanager
+def talking(script: str, *arguments: object, environment: dict[str, str]) -> Iterator[Child]:
+    """Such a child; it is let end afterwards, by the end of what it is told."""
+    command = [sys.executable, str(CHILDREN / script), *map(str, arguments)]
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        yield Child(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(_STOP_TIMEOUT_S)
+    finally:
+        if process.poll() is None:  # it hangs, or something else went wrong: nothing stays behind
+            process.kill()
+            process.wait()
+
+
+def remove(folder: Path) -> None:
+    """Gives its room on the disk back; what follows must not fill it."""
+    shutil.rmtree(folder, ignore_errors=True)

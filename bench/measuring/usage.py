@@ -41,3 +41,15 @@ def usage_of(pid: int) -> Usage:
         peak_mib=int(status["VmHWM"][0]) / 1024,
         own_mib=int(status["RssAnon"][0]) / 1024,
     )
+
+
+def busiest_thread_s(pid: int) -> float:
+    """The processor time of the thread of a process that has used most."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            continue
+        found.append((int(fields[11]) + int(fields[12])) / _TICKS_PER_S)
+    return max(found)

@@ -22,6 +22,8 @@ class DaemonConfig:
     #: A group of journal writes starts when the first of these is reached.
     group_interval_s: float = 0.02
     group_bytes: int = 256 * KIB
+    #: How many journals of a group are written and synced at a time.
+    commit_threads_max: int = 8
     first_segment_bytes: int = MIB
     segment_bytes_max: int = 64 * MIB
     #: How long to wait before a journal that had no room, or failed twice, is tried again.
@@ -36,7 +38,7 @@ class DaemonConfig:
     calls_per_connection_max: int = 64
     #: Writers with an open stream. A thousand runs on a host are usual, each with one.
     streams_max: int = 4096
-    linger_s_min: float = 0.01
+    linger_s_min: float = 0.05
     linger_s_max: float = 0.25
     linger_s_per_stream: float = 0.001
     #: How long word of a commit upstream may wait for word of something durable to go with.
@@ -60,6 +62,8 @@ class DaemonConfig:
 
     push_bytes_max: int = 4 * MIB
     upstream_message_bytes_max: int = 16 * MIB
+    #: Between the pushes of a run that goes on, unless a whole one waits.
+    push_interval_s: float = 0.1
     pushes_per_folder_max: int = 3
     pushes_per_upstream_max: int = 8
     call_deadline_s: float = 10.0

@@ -69,7 +69,13 @@ class Control:
 
     async def sync(self, request: sidecar_pb2.SyncRequest) -> AsyncIterator[sidecar_pb2.SyncReply]:
         """Sends what is asked for and reports until it is committed or cannot go on."""
-        folders, errors = await self._adopt_all([Path(p) for p in request.paths])
+        folders: list[RunFolder] = []
+        errors: list[sidecar_pb2.FolderProgress] = []
+        said_at_s = anyio.current_time()
+        async for _ in self._adopt_all([Path(p) for p in request.paths], folders, errors):
+            if anyio.current_time() - said_at_s >= self._config.sync_report_interval_s:
+                said_at_s = anyio.current_time()
+                yield sidecar_pb2.SyncReply()  # a thousand folders may take a slow disk a minute
         if request.live:
             for folder in folders:
                 folder.followers += 1
@@ -142,21 +148,23 @@ class Control:
             has_waited = True
 
     async def _adopt_all(
-        self, paths: list[Path]
-    ) -> tuple[list[RunFolder], list[sidecar_pb2.FolderProgress]]:
+        self,
+        paths: list[Path],
+        folders: list[RunFolder],
+        errors: list[sidecar_pb2.FolderProgress],
+    ) -> AsyncIterator[None]:
+        """Adds the folders that are meant, and what cannot be used; yields after each."""
         registry = self._registry
-        await registry.rescan()
+        wanted: dict[Path, RunFolder] = {}
         if not paths:
             # All that wait, those included that were parked and may have been mended.
+            await registry.rescan()
             wanted = {
                 f.path: f
                 for f in registry.folders.values()
                 if f.is_held or not f.is_committed or not f.is_over
             }
             paths = list(registry.parked)
-        else:
-            wanted = {}
-        errors: list[sidecar_pb2.FolderProgress] = []
         for path in paths:
             found = await anyio.to_thread.run_sync(_expand, path)
             if not found:
@@ -170,7 +178,8 @@ class Control:
                     errors.append(_refusal(run_path, str(error)))
                 else:
                     wanted[folder.path] = folder
-        return list(wanted.values()), errors
+                yield
+        folders += wanted.values()
 
     def _progress(
         self, folder: RunFolder, *, is_synced: bool, error: str

@@ -20,6 +20,9 @@ from kelt_daemon.records import (
 )
 from kelt_proto.v1.record_pb2 import Assertion, Exit
 
+#: Read beyond what was asked for, so that an entry that begins within it mostly ends there too.
+_READ_AHEAD_BYTES = 512 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -123,7 +126,7 @@ def read_entries(
     """
     entries: list[Entry] = []
     size_bytes = 0
-    for part, entry in _entries_from(parts, position, files):
+    for part, entry in _entries_from(parts, position, bytes_max + _READ_AHEAD_BYTES, files):
         if entries and size_bytes + len(entry.payload) > bytes_max:
             break
         entries.append(entry)
@@ -141,18 +144,26 @@ def read_entries(
 
 
 def _entries_from(
-    parts: Sequence[Extent], position: Position, files: SegmentFiles
+    parts: Sequence[Extent], position: Position, window_bytes: int, files: SegmentFiles
 ) -> Iterator[tuple[Extent, Entry]]:
     for part in parts:
         if part.number < position.number:
             continue
         offset = position.offset_bytes if part.number == position.number else JOURNAL_HEADER_BYTES
-        if offset >= part.end_bytes:
-            continue
-        # Not past what is synced, and not into the zeros behind, which may be 64 MiB of them.
-        items = read_journal_segment(
-            part.path, offset_bytes=offset, end_bytes=part.end_bytes, files=files
-        )
-        for item in items:
-            if not isinstance(item, Damage):  # the sequence numbers tell what is missing
+        window = window_bytes
+        # A piece of the segment at a time: all of it may be 64 MiB, read for one push of 4. Not
+        # past what is synced, and not into the zeros behind.
+        while offset < part.end_bytes:
+            before, end_bytes = offset, min(part.end_bytes, offset + window)
+            items = read_journal_segment(
+                part.path, offset_bytes=offset, end_bytes=end_bytes, files=files
+            )
+            for item in items:
+                if isinstance(item, Damage):  # the sequence numbers tell what is missing
+                    continue
                 yield part, item
+                offset = item.end_bytes
+            if end_bytes == part.end_bytes:
+                break
+            # Nothing whole in it: a larger entry, or damage, behind which something may follow.
+            window = window if offset > before else 4 * window

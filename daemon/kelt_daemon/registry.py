@@ -32,7 +32,15 @@ from kelt_daemon.links import UpstreamLink
 from kelt_daemon.paths import own_folder
 from kelt_daemon.recheck import recheck_for
 from kelt_daemon.run_folders import RunFolder
-from kelt_daemon.run_scan import Signature, find_run_folders, gone, grown, link_into, signature_of
+from kelt_daemon.run_scan import (
+    Signature,
+    find_run_folders,
+    gone,
+    grown,
+    link_into,
+    signature_if_done,
+    signature_of,
+)
 from kelt_daemon.shipper import Shipper, save_cursors
 from kelt_daemon.upstream import Access, Upstream
 from kelt_proto.v1.sidecar_pb2 import BoundUse
@@ -149,12 +157,23 @@ class Registry:
         finally:
             del self._loading[resolved]
             loading.set()
+        done: Signature | None = None
         try:
             with anyio.CancelScope(shield=True):
                 await self.host.in_thread(link_into, self.runs, resolved)
+                done = await self.host.in_thread(signature_if_done, folder)
         finally:  # whatever becomes of the link or the caller: nobody else would have it minded
-            self.activate(folder)
+            if done is None:
+                self.activate(folder)
+            else:
+                self._leave(folder, done)
         return folder
+
+    def _leave(self, folder: RunFolder, signature: Signature) -> None:
+        """Does not mind a folder in which nothing is left to do, unless its upstream lost it."""
+        folder.is_over = True
+        self._signatures[folder] = signature
+        self.connected_link(folder.link.url)
 
     async def _load(self, resolved: Path) -> RunFolder:
         try:

@@ -28,10 +28,15 @@ def find_run_folders(runs: Path) -> tuple[list[Path], dict[Path, str]]:
     """
     found: list[Path] = []
     problems: dict[Path, str] = {}
-    for path in sorted(runs.iterdir()):
+    # Often, with perhaps thousands there: only links are looked up, step by step.
+    place = runs.resolve()
+    with os.scandir(runs) as entries:
+        links = {entry.name: entry.is_symlink() for entry in entries}
+    for name in sorted(links):
+        path = runs / name
         try:
             if (path / MANIFEST_NAME).exists():
-                found.append(path.resolve())
+                found.append(path.resolve() if links[name] else place / name)
         except OSError as error:
             problems[path] = sentence_of(error, path)
     return found, problems
@@ -67,6 +72,17 @@ def signature_of(path: Path) -> Signature:
     return ()
 
 
+def signature_if_done(folder: RunFolder) -> Signature | None:
+    """As it is now, of a folder that was just read and in which nothing is left to do.
+
+    Whether its upstream still has what it said is asked for all folders together (`recheck`).
+    """
+    is_left = folder.is_held or folder.is_damaged or folder.lost_tail or not folder.is_committed
+    if is_left or not (folder.is_on_this_machine and folder.life.phase.is_ended):
+        return None
+    return None if has_spool(folder.spool_path) else signature_of(folder.path)
+
+
 def grown(
     folders: Iterable[tuple[RunFolder, Signature]], now_s: float, *, missing_settle_s: float
 ) -> list[RunFolder]:
@@ -80,10 +96,10 @@ def grown(
     found = []
     for folder, before in folders:
         with contextlib.suppress(OSError):  # perhaps the next time
+            if folder.is_on_this_machine and not has_spool(folder.path):
+                continue
             is_more = spool_signature(folder.path) != before
-            if folder.is_on_this_machine:
-                is_more = is_more and has_spool(folder.path)
-            elif folder.incomplete:
+            if folder.incomplete and not folder.is_on_this_machine:
                 is_more = is_more or now_s - folder.quiet_since_s >= missing_settle_s
             if is_more:
                 found.append(folder)

@@ -76,6 +76,7 @@ class Shipper:
         )
         self._refusals = Refusals(folder=folder, host=host, config=config)
         self._saved_at_s = 0.0
+        self._pushed_at_s = 0.0
         self._backoff = Backoff(min_s=config.backoff_s_min, max_s=config.backoff_s_max)
 
     async def run(self) -> None:
@@ -145,7 +146,9 @@ class Shipper:
             if self._aligned_with != connection or self._folder.is_unconfirmed:
                 await self._align()
                 self._aligned_with = connection
-            self._start_from_cursors()
+                self._start_from_cursors()
+            elif not self._is_in_step():
+                self._start_from_cursors()
             before = self._folder.committed_records
             async with anyio.create_task_group() as group:
                 while (push := await self._next_push()) is not None:
@@ -174,6 +177,11 @@ class Shipper:
         limit = info.push_bytes_max if info else self._config.push_bytes_max
         self._bounds = self._bounds.limited(limit)
 
+    def _is_in_step(self) -> bool:
+        """Whether what was sent is what is committed: then there is nothing to look for again."""
+        writers = self._folder.writers.items()
+        return all(self._sent.get(writer, 0) == cursor.committed for writer, cursor in writers)
+
     def _start_from_cursors(self) -> None:
         self._sent = {w: c.committed for w, c in self._folder.writers.items()}
         self._position = start_position(self._folder.journal.segments, self._sent)
@@ -186,6 +194,9 @@ class Shipper:
             bounds = self._bounds
             if self._in_flight >= (1 if bounds.is_careful else config.pushes_per_folder_max):
                 await self._landed.wait()
+                continue
+            if (gathering_s := self._gathering_s()) > 0:
+                await folder.changed.wait_at_most(gathering_s)
                 continue
             if not self._ahead:
                 parts = extents(folder.journal.segments)
@@ -202,7 +213,7 @@ class Shipper:
                 push = self._unreadable()
             if push.batches:
                 push.batches = await self._host.in_thread(self._fill, push.batches)
-                self._sent = push.sent_through
+                self._sent, self._pushed_at_s = push.sent_through, anyio.current_time()
                 return push
             if self._ahead or self._has_unread():
                 continue
@@ -212,16 +223,25 @@ class Shipper:
             await self._landed.wait()
         return None
 
+    def _gathering_s(self) -> float:
+        """How long what little a living run has logged since the last push waits for more."""
+        folder = self._folder
+        unread_bytes = self._unread_bytes()
+        if not folder.is_live or folder.goodbye is not None or self._ahead:
+            return 0.0
+        if not 0 < unread_bytes < self._bounds.bytes_max:
+            return 0.0
+        return self._pushed_at_s + self._config.push_interval_s - anyio.current_time()
+
     def _has_unread(self) -> bool:
-        parts = extents(self._folder.journal.segments)
-        return any(
-            part.number > self._position.number
-            or (
-                part.number == self._position.number
-                and part.end_bytes > self._position.offset_bytes
-            )
-            for part in parts
-            if part.end_bytes > Position().offset_bytes
+        return self._unread_bytes() > 0
+
+    def _unread_bytes(self) -> int:
+        at, begin_bytes = self._position, Position().offset_bytes
+        return sum(
+            max(0, part.end_bytes - (at.offset_bytes if part.number == at.number else begin_bytes))
+            for part in extents(self._folder.journal.segments)
+            if part.number >= at.number
         )
 
     def _unreadable(self) -> Push:

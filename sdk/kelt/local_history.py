@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from kelt.journal.reader import Damage, read_journal, read_spool, read_spool_headers
 from kelt.local_runs import LINEAGE_MAX, BranchRecord, LocalRuns, SessionRef
@@ -53,8 +54,7 @@ class BranchState:
     summary: SummaryState = field(default_factory=SummaryState)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalRecord:
+class LocalRecord(NamedTuple):
     """A record of a run folder, with the branch that it lies on."""
 
     kind: int

@@ -1,9 +1,11 @@
 """The background thread of a run: minds the spool's room, beats, seals, and hands batches over.
 
-Memory is bounded: batches that cannot go out at once are dropped and cut again from the spool's
-files later, from the first record that the daemon does not have. What the daemon has synced to
-disk is deleted from the spool; a writer without a stream learns of it from the daemon's note in the
-run folder. Nothing that goes wrong here reaches the training; it is said once.
+Memory is bounded: while the daemon is there and has no room, one batch waits and no more are cut.
+Where it takes nothing for a while, or is not there, batches are dropped and cut again from the
+spool's files later, from the first record that the daemon does not have, which costs much more.
+What the daemon has synced to disk is deleted from the spool; a writer without a stream learns of it
+from the daemon's note in the run folder. Nothing that goes wrong here reaches the training; it is
+said once.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ LINGER_S_MAX = 0.1
 #: What a round waits to find: a message of it costs little more than its bytes do.
 ROUND_BYTES = 64 * 1024
 FINISHING_LINGER_S = 0.002
-RESEND_AFTER_S = 2.0
+RESEND_AFTER_S = 10.0
+#: How long a daemon that takes nothing keeps new records from being sealed and cut.
+HOLD_S = 5.0
 _SEND_TIMEOUT_S = 0.05
 _UNREACHABLE_GRACE_S = 1.0
 _STOP_TIMEOUT_S = 2.0
@@ -111,6 +115,9 @@ class Sender:
         self._offline_state = LinkState()
         self._sent_seq = 0
         self._round_bytes = 0
+        #: The last record that was cut into a batch, and when a batch last went out.
+        self._cut_seq = 0
+        self._sent_at = 0.0
         self._was_connected = False
         self._catching_up: Iterator[CutBatch] | None = None
         self._unsent: CutBatch | None = None
@@ -212,9 +219,11 @@ class Sender:
             self._link.close()
 
     def _linger_s(self, bytes_per_s: float) -> float:
-        """As long as about `ROUND_BYTES` take to gather, within bounds."""
+        """As long as about `ROUND_BYTES` take to gather, within bounds; short with a batch in hand."""
         if self._is_finishing:
             return FINISHING_LINGER_S
+        if self.state.is_connected and self._sent_seq < self._cut_seq:
+            return LINGER_S
         linger_s = max(self.state.linger_s, LINGER_S)
         most_s = max(LINGER_S_MAX, linger_s)
         return min(most_s, max(linger_s, ROUND_BYTES / max(bytes_per_s, 1)))
@@ -260,26 +269,37 @@ class Sender:
         if is_connected and not self._was_connected:
             self._sent_seq = self.state.durable_through
             self._catching_up = self._unsent = None
-        self._was_connected = is_connected
         if is_connected:
             self._go_back_if_stuck()
-        can_send = (
-            is_connected and self._catching_up is None and self._sent_seq >= self._sealer.sealed_seq
-        )
         self._round_bytes = 0
-        for batch in self._sealer.batches():
-            self._round_bytes += len(batch.frames)
-            if self._sample is not None:
-                self._sample.add(batch.frames)
-            can_send = can_send and self._send(batch)
-        if is_connected and self._sent_seq < self._sealer.sealed_seq:
             self._catch_up()
+        if not (is_connected and self._holds_back()):
+            self._cut(can_send=is_connected and self._sent_seq >= self._cut_seq)
+        self._was_connected = self.state.is_connected
         if is_connected:
             # Never the segment that the sealer stands in, even where the writer has left it.
             self._spool.release(min(self.state.durable_through, self._sealer.sealed_seq - 1))
         elif self._hint is not None and len(self._spool.segments) > 1:
             through = self._hint.through(time.monotonic())
             self._spool.release(min(through, self._sealer.sealed_seq - 1))
+
+    def _holds_back(self) -> bool:
+        """Whether cutting waits until what was cut has gone out: a copy's readers never wait."""
+        is_waiting = self._sent_seq < self._cut_seq and self._catching_up is None
+        is_moving = time.monotonic() - self._sent_at < HOLD_S
+        return is_waiting and is_moving and self._copy is None and not self._stopping.is_set()
+
+    def _cut(self, *, can_send: bool) -> None:
+        """Seals what there is, and sends it while there is room."""
+        for batch in self._sealer.batches():
+            self._round_bytes += len(batch.frames)
+            if self._sample is not None:
+                self._sample.add(batch.frames)
+            self._cut_seq = batch.last_seq
+            if can_send and not self._send(batch):
+                self._unsent, can_send = batch, False
+                if self.state.is_connected and self._holds_back():
+                    return
 
     def _go_back_if_stuck(self) -> None:
         """Sends again what the daemon was sent and has not synced for a while.
@@ -297,20 +317,18 @@ class Sender:
     def _send(self, batch: CutBatch) -> bool:
         if self._link is None or not self._link.send(batch, timeout_s=_SEND_TIMEOUT_S):
             return False
-        self._sent_seq = batch.last_seq
+        self._sent_seq, self._sent_at = batch.last_seq, time.monotonic()
         return True
 
     def _catch_up(self) -> None:
-        """Sends what is sealed and was not sent, from the spool's files."""
-        while self._sent_seq < self._sealer.sealed_seq:
-            if self._catching_up is None:
-                self._catching_up = cut_sealed(
-                    self._spool.folder,
-                    after_seq=self._sent_seq,
-                    through_seq=self._sealer.sealed_seq,
+        """Sends what was cut and not sent: the batch that waits, and others from the files."""
+        while self._sent_seq < self._cut_seq:
+            batch, self._unsent = self._unsent, None
+            if batch is None:
+                self._catching_up = self._catching_up or cut_sealed(
+                    self._spool.folder, after_seq=self._sent_seq, through_seq=self._cut_seq
                 )
-            batch = self._unsent or next(self._catching_up, None)
-            self._unsent = None
+                batch = next(self._catching_up, None)
             if batch is None:
                 self._catching_up = None
                 return

@@ -75,3 +75,35 @@ async def test_a_writer_whose_journal_fails_is_not_read_on_and_the_others_are(tm
         parts.disk.is_full = False
         await parts.until(lambda: stuck.durable_records == 11, "goes on by itself")
         assert parts.committer.has_room(stuck, full.writer_id)
+
+
+@pytest.mark.parametrize("is_near_quota", [False, True])
+async def test_journals_are_synced_several_at_a_time_and_one_by_one_near_the_quota(
+    tmp_path, is_near_quota
+):
+    runs = tmp_path / "runs"
+    bounds = {"commit_threads_max": 3, "group_interval_s": 0.2}
+    async with daemon_parts(runs, **bounds) as parts:
+        spools = [make_folder(runs / f"r{i}", NOWHERE, 10) for i in range(9)]
+        folders = [await parts.adopt(runs / f"r{i}") for i in range(9)]
+        await parts.until(lambda: parts.committer.is_idle, "at rest")
+        run_in_thread = parts.committer._in_thread
+        under_way = [0]
+
+        async def counted(work, /, *args):
+            under_way.append(under_way[-1] + 1)
+            await anyio.sleep(0.01)
+            done = await run_in_thread(work, *args)
+            under_way.append(under_way[-1] - 1)
+            return done
+
+        parts.committer._in_thread = counted
+        if is_near_quota:
+            parts.committer.quota.usage.add(parts.committer.quota.limit_bytes)
+        for folder, spool in zip(folders, spools, strict=True):
+            offer_all(folder, spool)
+            parts.committer.submit(folder)
+        await parts.until(lambda: all(f.durable_records >= 11 for f in folders), "all durable")
+        assert max(under_way) == (1 if is_near_quota else 3)
+        for spool in spools:
+            spool.close()

@@ -198,6 +198,48 @@ def test_a_reader_starts_at_the_cursor_and_sees_only_what_is_synced(tmp_path):
     assert [e.first_seq for e in entries] == [7]
 
 
+class CountingDisk(RealFilesystem):
+    def __init__(self) -> None:
+        self.read_bytes = 0
+
+    def read(self, path, offset_bytes=0, bytes_max=-1):
+        raw = super().read(path, offset_bytes, bytes_max)
+        self.read_bytes += len(raw)
+        return raw
+
+
+def read_all(parts, *, bytes_max: int, files) -> list[int]:
+    position, found = Position(), []
+    while True:
+        entries, position = read_entries(parts, position, bytes_max=bytes_max, files=files)
+        if not entries:
+            return found
+        found += [e.first_seq for e in entries]
+
+
+def test_reading_a_large_segment_in_pieces_reads_it_about_once(tmp_path):
+    journal = open_journal(tmp_path, first=32 << 20, largest=32 << 20)
+    commit_all(journal, [entry(i, i, 250_000) for i in range(1, 101)])
+    disk = CountingDisk()
+    found = read_all(extents(journal.segments), bytes_max=4 << 20, files=disk)
+    assert found == list(range(1, 101))
+    assert disk.read_bytes < 2 * journal.used_bytes
+
+
+@pytest.mark.parametrize("damaged", [0, 3, 11])
+def test_damage_and_entries_larger_than_a_piece_hide_nothing_behind_them(tmp_path, damaged):
+    journal = open_journal(tmp_path, first=64 << 20, largest=64 << 20)
+    sizes = [200_000, 3_000_000, 200_000, 8_000_000, *[1_000_000] * 8]
+    commit_all(journal, [entry(i, i, size) for i, size in enumerate(sizes)])
+    parts = extents(journal.segments)
+    (path,) = tmp_path.iterdir()
+    with path.open("r+b") as file:
+        file.seek(parts[0].end_bytes - sum(sizes[damaged:]) + sizes[damaged] // 2)
+        file.write(b"\xff" * 16)
+    found = read_all(parts, bytes_max=100_000, files=RealFilesystem())
+    assert found == [n for n in range(len(sizes)) if n != damaged]
+
+
 FAULTS = st.lists(
     st.tuples(
         st.sampled_from(["sync", "write", "create", "sync_folder"]),

@@ -104,6 +104,31 @@ def test_a_daemon_that_stands_still_delays_nothing_and_later_gets_everything_in_
     wait_until(lambda: len(list(run.dir.glob("spool-*.kelt"))) <= 2)
 
 
+def test_while_the_daemon_has_no_room_nothing_is_cut_that_would_be_read_from_the_files_again(
+    online, monkeypatch
+) -> None:
+    run = kelt.init("p")
+    run.log({"i": -1})
+    wait_until(lambda: is_durable(run))
+    sender, refused, read_again = run._session.sender, [], []
+    send = sender._link.send
+
+    def send_now_and_then(batch, **limits) -> bool:
+        if len(refused) < 20 and batch not in refused:
+            refused.append(batch)
+            return False
+        return send(batch, **limits)
+
+    monkeypatch.setattr(sender._link, "send", send_now_and_then)
+    monkeypatch.setattr("kelt.sender.cut_sealed", lambda *_, **seqs: read_again.append(seqs) or [])
+    for i in range(60_000):
+        run.log({"i": i, **{f"m{k}": 0.5 for k in range(20)}})
+    wait_until(lambda: is_durable(run))
+    assert len(refused) == 20
+    assert not read_again
+    assert journaled(run) == list(range(1, 60_003))
+
+
 def test_batches_that_vanish_on_their_way_are_sent_again_from_where_the_daemon_stands(
     online, monkeypatch
 ) -> None:

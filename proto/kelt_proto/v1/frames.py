@@ -24,8 +24,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 FRAME_HEADER_BYTES = 24
 FRAME_MARK = 0x4B4C  # "LK" on disk
@@ -69,8 +69,7 @@ class DamagedFrameError(ValueError):
         self.offset_bytes = offset_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One record as it lies on disk. `memory` (all of it) and `payload` view the buffer read."""
 
     kind: int

@@ -34,7 +34,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from kelt_proto.v1.frames import padded
 
@@ -116,8 +116,7 @@ class Schema:
         return b"".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class RowHeader:
+class RowHeader(NamedTuple):
     """What every row says of itself, whatever its columns."""
 
     schema_id: int

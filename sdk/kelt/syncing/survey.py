@@ -172,25 +172,28 @@ def _read(path: Path, after_seq: int, through_seq: int = _SEQ_END) -> tuple[Coun
     rows = lost = 0
     last_seq = before = 0
     goodbye = None
-    for record in read_records(path):
-        if record.seq > through_seq:
+    for kind, seq, payload, branch_id, _ in read_records(path):
+        if seq > through_seq:
             break
-        before, last_seq = last_seq, record.seq
-        if record.kind == Kind.EXIT:
-            goodbye = Exit.FromString(record.payload)
-        if record.kind == Kind.ROW:
-            header = decode_row_header(record.payload)
-            is_relative = bool(header.flags & FLAG_RELATIVE_STEP)
-            is_new = steps.add((record.branch_id, is_relative), header.step)
-            rows += is_new and record.seq > after_seq
-        if record.seq <= after_seq:
+        before, last_seq = last_seq, seq
+        if kind == _ROW:
+            header = decode_row_header(payload)
+            is_new = steps.add((branch_id, header.flags & FLAG_RELATIVE_STEP), header.step)
+            rows += is_new and seq > after_seq
+        elif kind == Kind.EXIT:
+            goodbye = Exit.FromString(payload)
+        if seq <= after_seq:
             continue
-        if record.kind == Kind.LOSS:
-            lost += Loss.FromString(record.payload).rows
-        else:
-            lost += record.seq - 1 - max(before, after_seq)
+        if kind == Kind.LOSS:
+            lost += Loss.FromString(payload).rows
+        elif seq - 1 != before:
+            lost += seq - 1 - max(before, after_seq)
     records = max(0, last_seq - after_seq)
     return Counts(records=records, rows=rows, lost_rows=lost), goodbye
+
+
+#: Looking a name up in an enumeration takes as long as reading a row's header.
+_ROW = int(Kind.ROW)
 
 
 class _Steps:
@@ -202,6 +205,7 @@ class _Steps:
     def __init__(self) -> None:
         self._stretches: dict[object, list[range]] = {}
         self._scattered: dict[object, set[int]] = {}
+        self._highest: dict[object, int] = {}
 
     def add(self, branch: object, step: int) -> bool:
         """Takes a step; returns whether it is new."""
@@ -210,7 +214,9 @@ class _Steps:
             scattered.add(step)
             return is_new
         known = self._stretches.setdefault(branch, [])
-        if any(step in stretch for stretch in known):
+        if step > self._highest.get(branch, -1):
+            self._highest[branch] = step
+        elif any(step in stretch for stretch in known):
             return False
         last = known[-1] if known else range(0)
         if not last or step < last[-1]:

@@ -42,6 +42,8 @@ class SyncWatch:
         self._committed = -1
         self._progress_at = now
         self._heard_at = now
+        #: Before the first report nothing is known of the upstream that could keep it away.
+        self._is_heard = False
         self._gave_up_on = ""
 
     @property
@@ -66,6 +68,8 @@ class SyncWatch:
             self._folders[path] = folder | {"skipped": self._skipped.get(path, 0)}
         self._upstream = upstream
         self._is_done = is_done
+        if not self._is_heard:
+            self._is_heard, self._progress_at = True, now
         self._heard_at = now
         committed = sum(folder["committed"] for folder in self._folders.values())
         # A refusal can be an old one: the daemon says itself when a run fails by it.
@@ -80,7 +84,7 @@ class SyncWatch:
             return True
         if now - self._heard_at >= SILENCE_S_MAX:
             self._gave_up_on = "daemon"
-        elif now - self._progress_at >= self._wait_s:
+        elif self._is_heard and now - self._progress_at >= self._wait_s:
             self._gave_up_on = "refusal" if self._upstream["state"] == "refused" else "upstream"
         return bool(self._gave_up_on)
 

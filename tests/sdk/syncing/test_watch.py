@@ -66,6 +66,14 @@ def test_progress_and_a_reachable_upstream_begin_the_wait_anew():
     assert not watch_after((1, AWAY, first), (9, REACHABLE, first)).is_over(now=18.9)
 
 
+def test_a_daemon_that_has_not_reported_yet_says_nothing_of_the_upstream():
+    watch = SyncWatch(wait_s=10.0, now=0.0)
+    assert not watch.is_over(now=20)
+    watch.take(folders=[folder(records=5, committed=0)], upstream=AWAY, is_done=False, now=20)
+    assert not watch.is_over(now=29.9)
+    assert watch.is_over(now=30)
+
+
 def test_a_refusal_that_lasts_is_a_failure_and_not_an_outage():
     some = [folder(records=5, committed=0)]
     watch = watch_after((1, REFUSED, some))
