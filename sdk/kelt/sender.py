@@ -269,9 +269,9 @@ class Sender:
         if is_connected and not self._was_connected:
             self._sent_seq = self.state.durable_through
             self._catching_up = self._unsent = None
+        self._round_bytes = 0
         if is_connected:
             self._go_back_if_stuck()
-        self._round_bytes = 0
             self._catch_up()
         if not (is_connected and self._holds_back()):
             self._cut(can_send=is_connected and self._sent_seq >= self._cut_seq)
