@@ -219,7 +219,7 @@ class Sender:
             self._link.close()
 
     def _linger_s(self, bytes_per_s: float) -> float:
-        """As long as about `ROUND_BYTES` take to gather, within bounds; short with a batch in hand."""
+        """As long as about `ROUND_BYTES` take to gather, within bounds; short with one in hand."""
         if self._is_finishing:
             return FINISHING_LINGER_S
         if self.state.is_connected and self._sent_seq < self._cut_seq:

@@ -82,6 +82,7 @@ class MemoryUpstream(UpstreamServicer):
     _server: Any = None
     _http: Any = None
     _answers: set[asyncio.Task] = field(default_factory=set)
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -97,7 +98,7 @@ class MemoryUpstream(UpstreamServicer):
         add_UpstreamServicer_to_server(self, self._server)
         self.grpc_port = self._server.add_insecure_port(f"127.0.0.1:{self.grpc_port}")
         await self._server.start()
-        self._http = await asyncio.start_server(self._answer, "127.0.0.1", self.http_port)
+        self._http = await asyncio.start_server(self._accept, "127.0.0.1", self.http_port)
         self.http_port = self._http.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -107,6 +108,8 @@ class MemoryUpstream(UpstreamServicer):
             for answer in list(self._answers):
                 answer.cancel()
             await asyncio.gather(*self._answers, return_exceptions=True)
+            for writer in self._writers:  # a task that is cancelled before it begins closes nothing
+                writer.close()
         await self._server.stop(grace=None)
 
     async def __aenter__(self):
@@ -116,9 +119,13 @@ class MemoryUpstream(UpstreamServicer):
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        task = asyncio.get_running_loop().create_task(self._answer(reader, writer))
         self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await self._say_info(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -127,7 +134,7 @@ class MemoryUpstream(UpstreamServicer):
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
-            self._answers.discard(task)
+            self._writers.discard(writer)
 
     async def _say_info(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
