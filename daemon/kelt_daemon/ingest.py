@@ -255,19 +255,19 @@ class _AppendStream:
 
     async def _reply_on_changes(self, write: Write) -> None:
         said: sidecar_pb2.AppendReply | None = None
-        said_at_s = 0.0
+        said_at_s = -math.inf
         while True:
             # Before looking, so that no change between looking and waiting is missed.
             events = (self._folder.changed.next(), self._folder.link.changed.next())
             reply = self._reply()
-            wait_s = math.inf
+            due_at_s = math.inf
             if reply != said or self._must_reply:
-                wait_s = said_at_s - anyio.current_time() + self._may_wait_s(reply, said)
-            if wait_s <= 0:
+                due_at_s = said_at_s + self._may_wait_s(reply, said)
+            if anyio.current_time() >= due_at_s:
                 said, said_at_s, self._must_reply = reply, anyio.current_time(), False
                 await write(reply)
                 continue
-            with anyio.move_on_after(wait_s):
+            with anyio.CancelScope(deadline=due_at_s):
                 async with anyio.create_task_group() as group:
                     for event in events:
                         group.start_soon(_cancel_after, event, group.cancel_scope)

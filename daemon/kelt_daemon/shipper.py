@@ -195,8 +195,8 @@ class Shipper:
             if self._in_flight >= (1 if bounds.is_careful else config.pushes_per_folder_max):
                 await self._landed.wait()
                 continue
-            if (gathering_s := self._gathering_s()) > 0:
-                await folder.changed.wait_at_most(gathering_s)
+            if anyio.current_time() < (gathers_until_s := self._gathers_until_s()):
+                await folder.changed.wait_until(gathers_until_s)
                 continue
             if not self._ahead:
                 parts = extents(folder.journal.segments)
@@ -223,15 +223,15 @@ class Shipper:
             await self._landed.wait()
         return None
 
-    def _gathering_s(self) -> float:
-        """How long what little a living run has logged since the last push waits for more."""
+    def _gathers_until_s(self) -> float:
+        """Up to when what little a living run has logged since the last push waits for more."""
         folder = self._folder
         unread_bytes = self._unread_bytes()
         if not folder.is_live or folder.goodbye is not None or self._ahead:
             return 0.0
         if not 0 < unread_bytes < self._bounds.bytes_max:
             return 0.0
-        return self._pushed_at_s + self._config.push_interval_s - anyio.current_time()
+        return self._pushed_at_s + self._config.push_interval_s
 
     def _has_unread(self) -> bool:
         return self._unread_bytes() > 0

@@ -28,6 +28,11 @@ class Signal:
         """Until the next change."""
         await self._event.wait()
 
+    async def wait_until(self, at_s: float) -> None:
+        """Until the next change or a time of the loop's clock, which is then reached exactly."""
+        with anyio.CancelScope(deadline=at_s):
+            await self._event.wait()
+
     async def wait_at_most(self, timeout_s: float) -> bool:
         """Until the next change or the end of the time; returns whether there was one."""
         with anyio.move_on_after(timeout_s):
