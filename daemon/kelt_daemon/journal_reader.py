@@ -113,7 +113,8 @@ def start_position(segments: Sequence[Segment], cursors: dict[bytes, int]) -> Po
     for segment in segments:
         if any(last > cursors.get(writer, 0) for writer, (_, last) in segment.ranges.items()):
             return Position(segment.number)
-    return Position(segments[-1].number + 1 if segments else 0)
+    # The last segment may be written on.
+    return Position(segments[-1].number, segments[-1].end_bytes) if segments else Position()
 
 
 def read_entries(

@@ -184,9 +184,12 @@ def test_a_reader_starts_at_the_cursor_and_sees_only_what_is_synced(tmp_path):
     journal = open_journal(tmp_path, first=4096, largest=4096)
     commit_all(journal, [entry(i, i, 1500) for i in range(1, 7)])
     assert start_position(journal.segments, {WRITER: 4}) == Position(3)
-    assert start_position(journal.segments, {WRITER: 6}) == Position(4)
+    at_end = start_position(journal.segments, {WRITER: 6})
+    assert at_end == Position(3, journal.segments[-1].end_bytes)
     parts = extents(journal.segments)
     commit_all(journal, [entry(7, 7)])
+    entries, _ = read_entries(extents(journal.segments), at_end, bytes_max=2000)
+    assert [e.first_seq for e in entries] == [7]
     position, found = Position(), []
     while True:
         entries, position = read_entries(parts, position, bytes_max=2000)
