@@ -102,6 +102,10 @@ class MemoryUpstream(UpstreamServicer):
         self.http_port = self._http.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
+        # Taking connections ends first: one that was taken as the server closed would leak.
+        for listening in self._http.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        await asyncio.sleep(0.01)
         self._http.close()
         for _ in range(10):  # connections just accepted get their task one after the other
             await asyncio.sleep(0.01)

@@ -22,10 +22,10 @@ def torn_row(module, kill):
         def torn(memory, offset, *values):
             if not kill.is_due():
                 return pack_into(memory, offset, *values)
-            whole = bytearray(self.frame_bytes)
+            whole = bytearray(self.frame_bytes + 8)  # and the zero word behind
             pack_into(whole, 8, *values)
             share = kill.random.random() if kill.seed else 0.5
-            part = whole[8 : 8 + int((len(whole) - 8) * share)]
+            part = whole[8 : 8 + int((self.frame_bytes - 8) * share)]
             memory[offset : offset + len(part)] = part
             return kill.fire()
 
