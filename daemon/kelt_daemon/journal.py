@@ -158,6 +158,8 @@ class Journal:
     def _commit_once(self, entries: Sequence[NewEntry]) -> int:
         """Returns 0 where the segment is not where it was made any more."""
         if self._open is None or self._open.room_bytes < entries[0].size_bytes:
+            if self._open is not None and not self._is_in_place(self._open):
+                return 0
             self.close()
             self._open = self._create(entries[0].size_bytes)
         opened = self._open

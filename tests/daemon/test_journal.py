@@ -298,7 +298,8 @@ def test_what_cannot_be_read_any_more_at_the_end_is_passed_over_and_later_entrie
     assert position == Position(parts[0].number, parts[0].end_bytes)
     commit_all(journal, [entry(10, 12, 5000)])  # into the next segment
     entries, _ = read_entries(extents(journal.segments), position, bytes_max=1 << 20)
-    assert [e.last_seq for e in entries] == [12]
+    # What vanished while it was open is written again.
+    assert [e.last_seq for e in entries] == ([5, 9, 12] if is_gone else [12])
 
 
 @pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "cut short"])
