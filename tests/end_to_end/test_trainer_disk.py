@@ -194,7 +194,8 @@ def test_a_disk_that_fails_in_mid_run_costs_the_rows_that_find_no_room(
     trainer = Trainer(process)
     trainer.log_until_lost()
     trainer.log_until_kept()
-    trainer.tell(2000)
+    trainer.tell(2000)  # into several segments, of which some cannot be made either
+    trainer.log_until_kept()
     trainer.finish()
     run, _ = losses_are_exact(reader, "sick", trainer)
     assert said in run["losses"][0]["reason"]
