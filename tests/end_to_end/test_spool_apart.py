@@ -66,6 +66,7 @@ def killed(host, local, told, script, *, after=3000):
 
 @pytest.mark.covers(phase="spool_write", fault="KILL trainer")
 def test_every_row_of_a_killed_trainer_is_found_where_its_spool_lies(host, reader, tmp_path, local):
+    host.kelt("daemon", "start")  # the trainer may be killed before it has come to start one
     told = Told(tmp_path / "told")
     killed(host, local, told, FAST, after=20_000)
     rows_through(reader, "k", told.step)
