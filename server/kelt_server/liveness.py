@@ -53,7 +53,7 @@ def judge(
     heard_at = None if sign is None else sign.at
     if goodbye is not None:
         return _said_goodbye(goodbye, heard_at)
-    last = max(assertions, key=lambda a: (a.at, a.by_writer_id, a.by_seq), default=None)
+    last = _latest(assertions)
     if last is not None and last.state in _ASSERTED:
         state = _ASSERTED[last.state]
         reason = last.reason or _why(last.exit_code, last.signal, state)
@@ -72,13 +72,17 @@ def holds_until(
     lease_s: float,
 ) -> float:
     """Up to when `judge` says what it says now, if nothing new is heard."""
-    last = max(assertions, key=lambda a: (a.at, a.by_writer_id, a.by_seq), default=None)
+    last = _latest(assertions)
     if goodbye is not None or (last is not None and last.state in _ASSERTED):
         return math.inf
     known_at = session.started_at if sign is None else sign.at
     silent_since = max(server_started_at if known_at > now else known_at, server_started_at)
     changes = (known_at, silent_since + OFFLINE_AFTER_S, silent_since + lease_s)
     return min((at for at in changes if at >= now), default=math.inf)
+
+
+def _latest(assertions: Sequence[AssertionFact]) -> AssertionFact | None:
+    return max(assertions, key=lambda a: (a.at, a.by_writer_id, a.by_seq), default=None)
 
 
 def _said_goodbye(goodbye: ExitFact, heard_at: float | None) -> SessionState:
