@@ -20,6 +20,7 @@ from kelt_daemon.journal import Journal
 from kelt_daemon.journal_segments import NewEntry
 from kelt_daemon.quota import JournalQuota
 from kelt_daemon.records import holds_control
+from kelt_daemon.retry import Retries
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.signals import Signal
 
@@ -49,7 +50,9 @@ class GroupCommitter:
         self._config = config
         self._in_thread = in_thread
         self._dirty: dict[RunFolder, None] = {}
-        self._retry_at_s: dict[RunFolder, float] = {}
+        self._retries: Retries[RunFolder] = Retries(
+            min_s=config.broken_retry_s_min, max_s=config.broken_retry_s_max
+        )
         self._submitted = Signal()
         self._waiting_bytes = 0
         self._is_committing = False
@@ -77,7 +80,7 @@ class GroupCommitter:
         """
         config, cursor = self._config, folder.cursor(writer_id)
         return (
-            folder not in self._retry_at_s
+            folder not in self._retries
             and cursor.unsynced_bytes <= config.unsynced_writer_bytes_max
             and self.unsynced_bytes <= config.unsynced_total_bytes_max
         )
@@ -100,7 +103,7 @@ class GroupCommitter:
     @property
     def is_idle(self) -> bool:
         """Whether everything accepted is durable."""
-        return not self._dirty and not self._retry_at_s and not self._is_committing
+        return not (self._dirty or self._is_committing) and self._retries.next_s is None
 
     async def run(self) -> None:
         """The loop; ends by cancellation, never in the middle of a group."""
@@ -111,30 +114,26 @@ class GroupCommitter:
             await self._commit_group()
 
     async def _wait_for_work(self) -> None:
-        while not self._dirty and not self._due():
-            if not self._retry_at_s:
+        while not self._dirty and not self._retries.due(now_s=anyio.current_time()):
+            if (next_s := self._retries.next_s) is None:
                 await self._submitted.wait()
-                continue
-            wait_s = max(0.0, min(self._retry_at_s.values()) - anyio.current_time())
-            await self._submitted.wait_at_most(wait_s)
+            else:
+                await self._submitted.wait_until(next_s)
 
     async def _gather(self) -> None:
         with anyio.move_on_after(self._config.group_interval_s):
             while self._waiting_bytes < self._config.group_bytes:
                 await self._submitted.wait()
 
-    def _due(self) -> list[RunFolder]:
-        now_s = anyio.current_time()
-        return [folder for folder, at_s in self._retry_at_s.items() if at_s <= now_s]
-
     async def _commit_group(self) -> None:
-        for folder in self._due():
-            del self._retry_at_s[folder]
+        now_s = anyio.current_time()
+        for folder in self._retries.due(now_s=now_s):
+            self._retries.take(folder, now_s=now_s)
             self._dirty[folder] = None
         work = [
             (folder, folder.journal, folder.take_pending())
             for folder in self._dirty
-            if folder not in self._retry_at_s
+            if folder not in self._retries
         ]
         self._dirty.clear()
         self._waiting_bytes = 0
@@ -172,8 +171,8 @@ class GroupCommitter:
             is_news = problem_before != str(error)
             folder.give_back(result.left, str(error))
             is_full = isinstance(error, JournalFullError)
-            wait_s = self._config.no_room_retry_s if is_full else self._config.broken_retry_s
-            self._retry_at_s[folder] = anyio.current_time() + wait_s
+            wait_s = self._config.no_room_retry_s if is_full else None
+            self._retries.failed(folder, now_s=anyio.current_time(), wait_s=wait_s)
             if is_news:
                 log.error("journal_failed", folder=str(folder.path), reason=str(error))
         elif result.durable:

@@ -26,9 +26,11 @@ class DaemonConfig:
     commit_threads_max: int = 8
     first_segment_bytes: int = MIB
     segment_bytes_max: int = 64 * MIB
-    #: How long to wait before a journal that had no room, or failed twice, is tried again.
+    #: How long to wait before a journal that had no room is tried again, and what failed otherwise:
+    #: each failure in a row doubles that.
     no_room_retry_s: float = 1.0
-    broken_retry_s: float = 30.0
+    broken_retry_s_min: float = 1.0
+    broken_retry_s_max: float = 30.0
 
     #: Taken from streams and not yet synced; beyond, streams are not read and spools hold the rest.
     unsynced_writer_bytes_max: int = 8 * MIB

@@ -31,6 +31,7 @@ from kelt_daemon.keeper import Keeper
 from kelt_daemon.links import UpstreamLink
 from kelt_daemon.paths import own_folder
 from kelt_daemon.recheck import recheck_for
+from kelt_daemon.retry import Retries
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.run_scan import (
     Signature,
@@ -87,8 +88,10 @@ class Registry:
         self._active: set[RunFolder] = set()
         self._signatures: dict[RunFolder, Signature] = {}
         self._loading: dict[Path, anyio.Event] = {}
-        #: Parked folders that time may mend, and when to look again.
-        self._retry_at_s: dict[Path, float] = {}
+        #: Parked folders that time may mend.
+        self._retries: Retries[Path] = Retries(
+            min_s=config.broken_retry_s_min, max_s=config.broken_retry_s_max
+        )
         self._access: dict[str, Access] = {}
         self._reading = anyio.CapacityLimiter(config.imports_max)
         self._replays: dict[str, anyio.CapacityLimiter] = {}
@@ -201,10 +204,10 @@ class Registry:
             if (resolved / MANIFEST_NAME).exists():  # one look, on failure
                 self._park(resolved, str(error))
                 if error.is_temporary:
-                    self._retry_later(resolved)
+                    self._retries.failed(resolved, now_s=anyio.current_time())
             raise
         self.parked.pop(resolved, None)
-        self._retry_at_s.pop(resolved, None)
+        self._retries.forget(resolved)
         self.folders[resolved] = folder
         return folder
 
@@ -245,7 +248,7 @@ class Registry:
             folder.problem = reason
             folder.is_live = False
             if isinstance(cause_of(error), OSError):
-                self._retry_later(folder.path)
+                self._retries.failed(folder.path, now_s=anyio.current_time())
             folder.changed.notify()
         # Of a copy what was read, as more of it may have come while it was being sent.
         now = await self.host.in_thread(signature_of, folder.path)
@@ -325,9 +328,9 @@ class Registry:
             self._park(path, reason)
         for path in removed:
             self.parked.pop(path, None)
-            self._retry_at_s.pop(path, None)
+            self._retries.forget(path)
         for path in found:
-            if path not in self.parked or self._is_due(path):
+            if path not in self.parked or self._retries.take(path, now_s=anyio.current_time()):
                 await self._look_at(path)
         settled = [
             (folder, self._signatures[folder])
@@ -350,20 +353,9 @@ class Registry:
                 pass  # parked, with its reason
             except Exception as error:  # noqa: BLE001 # law 3: whatever lies there
                 self._park(path, sentence_of(error, path))
-        elif folder not in self._active and self._is_due(path):
+        elif folder not in self._active and self._retries.take(path, now_s=anyio.current_time()):
             folder.problem = ""
             self.activate(folder)
-
-    def _is_due(self, path: Path) -> bool:
-        """Whether what time may mend is to be tried again now."""
-        at_s = self._retry_at_s.get(path)
-        if at_s is None or anyio.current_time() < at_s:
-            return False
-        del self._retry_at_s[path]
-        return True
-
-    def _retry_later(self, path: Path) -> None:
-        self._retry_at_s[path] = anyio.current_time() + self._config.broken_retry_s
 
     # -- what others ask -------------------------------------------------------------------------
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 #: Doubling stops here, long after the bound is reached.
 _EXPONENT_MAX = 16
@@ -108,3 +112,54 @@ class RetryBudget:
     def is_empty(self) -> bool:
         """Whether repetitions must wait for a pause."""
         return self.left < 1.0
+
+
+class Retries(Generic[_Key]):
+    """What failed here and is tried again by itself: soon at first, then ever later.
+
+    Too many open files are over in a moment; a disk that broke is not asked every second.
+
+    Args:
+        min_s: the wait after a first failure; each failure that follows doubles it.
+        max_s: the longest wait. What went well for that long begins anew.
+    """
+
+    def __init__(self, *, min_s: float, max_s: float) -> None:
+        self._min_s, self._max_s = min_s, max_s
+        self._at_s: dict[_Key, float] = {}
+        self._last: dict[_Key, tuple[float, float]] = {}
+
+    def __contains__(self, key: _Key) -> bool:
+        """Whether it waits."""
+        return key in self._at_s
+
+    def failed(self, key: _Key, *, now_s: float, wait_s: float | None = None) -> None:
+        """Has something wait: as long as its failures in a row say, or as long as is given."""
+        if wait_s is None:
+            last_s, tried_s = self._last.get(key, (0.0, -self._max_s))
+            is_in_row = now_s - tried_s < self._max_s
+            wait_s = min(self._max_s, 2 * last_s) if is_in_row and last_s else self._min_s
+            self._last[key] = (wait_s, now_s + wait_s)
+        self._at_s[key] = now_s + wait_s
+
+    def due(self, *, now_s: float) -> list[_Key]:
+        """What has waited long enough."""
+        return [key for key, at_s in self._at_s.items() if at_s <= now_s]
+
+    def take(self, key: _Key, *, now_s: float) -> bool:
+        """Whether it waited and has waited long enough; it is being tried then."""
+        at_s = self._at_s.get(key)
+        if at_s is None or now_s < at_s:
+            return False
+        del self._at_s[key]
+        return True
+
+    def forget(self, key: _Key) -> None:
+        """It is gone, or well."""
+        self._at_s.pop(key, None)
+        self._last.pop(key, None)
+
+    @property
+    def next_s(self) -> float | None:
+        """When the next one is due, if any waits."""
+        return min(self._at_s.values(), default=None)

@@ -61,7 +61,9 @@ async def test_spools_of_many_dead_runs_are_not_all_read_at_once_while_the_disk_
 
 
 async def test_a_writer_whose_journal_fails_is_not_read_on_and_the_others_are(tmp_path):
-    async with daemon_parts(tmp_path / "runs", broken_retry_s=0.5, no_room_retry_s=0.5) as parts:
+    async with daemon_parts(
+        tmp_path / "runs", broken_retry_s_min=0.5, no_room_retry_s=0.5
+    ) as parts:
         full = make_folder(tmp_path / "runs" / "full", NOWHERE, 10)
         fine = make_folder(tmp_path / "runs" / "fine", NOWHERE, 10)
         stuck = await parts.adopt(tmp_path / "runs" / "full")

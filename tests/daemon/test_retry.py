@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kelt_daemon.retry import Backoff, Breaker, RetryBudget
+from kelt_daemon.retry import Backoff, Breaker, Retries, RetryBudget
 
 FIRST = Backoff(min_s=0.5, max_s=30.0)
 
@@ -66,3 +66,25 @@ def test_a_budget_that_is_spent_comes_back_with_calls_that_work():
     for _ in range(11):
         budget = budget.earned()
     assert not budget.is_empty
+
+
+def test_what_fails_in_a_row_is_tried_ever_later_and_soon_again_once_it_was_well():
+    retries: Retries[str] = Retries(min_s=1.0, max_s=8.0)
+    now_s, waits_s = 100.0, []
+    for _ in range(5):
+        retries.failed("r", now_s=now_s)
+        assert "r" in retries
+        assert not retries.take("r", now_s=now_s)
+        waits_s.append(retries.next_s - now_s)
+        now_s = retries.next_s
+        assert retries.due(now_s=now_s) == ["r"]
+        assert retries.take("r", now_s=now_s)
+        assert retries.next_s is None
+    assert waits_s == [1.0, 2.0, 4.0, 8.0, 8.0]
+    now_s += 8.0
+    retries.failed("r", now_s=now_s)
+    assert retries.next_s == now_s + 1.0
+    retries.failed("r", now_s=now_s, wait_s=0.5)
+    assert retries.next_s == now_s + 0.5
+    retries.forget("r")
+    assert "r" not in retries

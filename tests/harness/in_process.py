@@ -33,7 +33,8 @@ from kelt_proto.v1.rows import ColumnKind, Schema
 
 QUICK = DaemonConfig(
     no_room_retry_s=0.05,
-    broken_retry_s=0.05,
+    broken_retry_s_min=0.05,
+    broken_retry_s_max=0.05,
     settle_s=0.1,
     probe_interval_s=0.05,
     backoff_s_min=0.05,
