@@ -160,7 +160,8 @@ class Host:
         pid = self.daemon_alive()
         if pid:
             os.kill(pid, signum)
-            eventually(lambda: True if not self.daemon_alive() else None)
+            # Another one may be up at once.
+            eventually(lambda: True if self.daemon_alive() != pid else None)
 
 
 class Reader:

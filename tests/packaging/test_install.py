@@ -48,6 +48,7 @@ def make_environment(folder, python, *what):
         "pip",
         "install",
         "--quiet",
+        "--no-compile",  # most of it is never imported
         "--disable-pip-version-check",
     ]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

@@ -92,10 +92,11 @@ class SpoolWriter(SpoolRoom):
                     )  # fmt: skip
                     segment.words[pos >> 3] = interned.word0
                     self.seq = seq
-                    segment.pos = end
                     if step > highest:
                         self.step_max = segment.words[STEP_MAX_WORD] = step
                     interned.newest = (seq, step, values, timestamp, runtime)
+                    # Last: before it, an interrupt leaves a frame that is found and counted.
+                    segment.pos = end
                     return True
             except ValueError:
                 if not self._closed:  # by another thread, in the middle of this
@@ -227,9 +228,7 @@ class SpoolWriter(SpoolRoom):
                 if step == NEXT_STEP:
                     step = self.step_max + 1
                     payload = with_step(payload, step)
-                self._put(kind, self.seq + 1, payload)
-                if step is not None and step > self.step_max:
-                    self.step_max = self._current.words[STEP_MAX_WORD] = step
+                self._put(kind, self.seq + 1, payload, step=step)
                 return True
             except ValueError:
                 if not self._closed:  # by another thread, in the middle of this

@@ -103,7 +103,7 @@ class SpoolRoom:
 
     # -- frames ----------------------------------------------------------------------------------
 
-    def _put(self, kind: int, seq: int, payload: bytes) -> None:
+    def _put(self, kind: int, seq: int, payload: bytes, *, step: int | None = None) -> None:
         segment = self._current
         pos = segment.pos
         start = pos + FRAME_HEADER_BYTES
@@ -112,22 +112,23 @@ class SpoolRoom:
         # What an interrupted, longer append left behind must not be taken for a frame.
         segment.words[(start + padded(len(payload))) >> 3] = 0
         segment.words[pos >> 3] = word0(kind, len(payload))
-        self._count_record(kind, seq)
+        self._count_record(kind, seq, step)
         segment.pos = start + padded(len(payload))
 
-    def _count_record(self, kind: int, seq: int) -> None:
+    def _count_record(self, kind: int, seq: int, step: int | None) -> None:
         if kind != Kind.SCHEMA:
             self.seq = seq
             self.controls += kind != Kind.ROW
+        if step is not None and step > self.step_max:
+            self.step_max = self._current.words[STEP_MAX_WORD] = step
 
     def _recover(self) -> int:
         """Steps over a frame that was committed by an append which never came to count it."""
         segment = self._current
         while (word := segment.words[(at := segment.pos >> 3)]) != 0:
             kind = word >> 32 & 0xFF
-            self._count_record(kind, segment.words[at + 1])
-            if kind == Kind.ROW:
-                self.step_max = max(self.step_max, segment.words[at + _STEP_OFFSET_WORDS])
+            step = segment.words[at + _STEP_OFFSET_WORDS] if kind == Kind.ROW else None
+            self._count_record(kind, segment.words[at + 1], step)
             segment.pos += frame_bytes(word & 0xFFFFFFFF)
         return segment.pos
 
