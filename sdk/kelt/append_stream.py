@@ -56,13 +56,8 @@ class AppendStream:
             with contextlib.suppress(queue.Full):  # lets gRPC's own thread go
                 self._outgoing.put_nowait(None)
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a batch can be sent without waiting."""
-        return not self._outgoing.full()
-
-    def send(self, batch: sidecar_pb2.AppendRequest, *, timeout_s: float) -> bool:
-        """Hands a message to gRPC; False where there was no room in time.
+    def send(self, batch: sidecar_pb2.AppendRequest, *, timeout_s: float = 0) -> bool:
+        """Hands a message to gRPC; False where there is no room in time.
 
         Raises:
             DaemonError: the stream has ended.
@@ -95,4 +90,8 @@ class AppendStream:
         with contextlib.suppress(queue.Full):
             self._outgoing.put(None, timeout=timeout_s)
         if not self._ended.wait(timeout_s):
-            self._call.cancel()
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Ends the call at once."""
+        self._call.cancel()

@@ -1,11 +1,14 @@
-"""A run's connection to the daemon: found or started, opened, lost and found again.
+"""A run's way to the daemon: found or started, opened, lost and found again.
 
-The background thread calls `poll` in every round. While there is no daemon it starts one again, at
-growing intervals; one line says that it was lost and one that it is back, with what had gathered.
+`poll` is called in every round and waits for nothing: what takes a while, finding or starting the
+daemon and being greeted by it, is done in a thread for that attempt. While there is no daemon one
+is started again, at growing intervals; one line says that it was lost and one that it is back,
+with what had gathered.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from kelt.errors import DaemonError, DaemonRefusedError, DaemonUnavailableError
 from kelt.launcher import RespawnDelay, ensure_daemon
 from kelt.notices import Notices
 from kelt.settings import Settings
+from kelt.shared_clients import SharedClients, shared_clients
 
 if TYPE_CHECKING:
     from kelt.append_stream import AppendStream
@@ -55,6 +59,72 @@ class LinkState:
     default_entity: str = ""
 
 
+@dataclass(frozen=True)
+class _Open:
+    """A stream that the daemon has greeted, with what it said."""
+
+    clients: SharedClients
+    client: SidecarClient
+    stream: AppendStream
+    hello: sidecar_pb2.SidecarHelloReply
+    first: sidecar_pb2.AppendReply
+
+    def close(self, *, is_broken: bool) -> None:
+        """Ends the stream, unless it has failed, and gives the connection back."""
+        if not is_broken:
+            self.stream.close()
+        self.clients.give_back(self.client, is_broken=is_broken)
+
+
+class _Attempt:
+    """One attempt to reach the daemon, in a thread of its own."""
+
+    def __init__(self, connect: Callable[[], _Open], on_done: Callable[[], None]) -> None:
+        self._connect = connect
+        self._on_done = on_done
+        self._lock = threading.Lock()
+        self._is_given_up = False
+        self._found: _Open | DaemonError | OSError | None = None
+        try:
+            threading.Thread(target=self._run, name="kelt-connect", daemon=True).start()
+        except RuntimeError as error:  # the interpreter ends, or the process has its fill of them
+            raise DaemonUnavailableError(f"no thread can be started ({error})") from error
+
+    def _run(self) -> None:
+        found: _Open | DaemonError | OSError
+        try:
+            found = self._connect()
+        except (DaemonError, OSError) as error:  # OSError: the state folder or the disk
+            found = error
+        except Exception as error:  # noqa: BLE001 # nothing here may end without an answer
+            found = DaemonUnavailableError(f"{type(error).__name__}: {error}")
+        with self._lock:
+            self._found = found
+            is_given_up = self._is_given_up
+        if is_given_up and isinstance(found, _Open):
+            found.close(is_broken=False)
+        self._on_done()
+
+    def result(self) -> _Open | None:
+        """What came of it, or None while that is not known.
+
+        Raises:
+            DaemonError: it failed.
+            OSError: the same, because of the state folder.
+        """
+        if isinstance(self._found, Exception):
+            raise self._found
+        return self._found
+
+    def give_up(self) -> None:
+        """What it still finds is closed."""
+        with self._lock:
+            self._is_given_up = True
+            found = self._found
+        if isinstance(found, _Open):
+            found.close(is_broken=False)
+
+
 class DaemonLink:
     """The way from one writer to the daemon.
 
@@ -64,6 +134,7 @@ class DaemonLink:
         folder: the run folder.
         console: told of losses and recoveries.
         backlog: how many records the daemon does not have yet.
+        on_news: called, from other threads, when there is something to `poll` for.
     """
 
     def __init__(
@@ -74,6 +145,7 @@ class DaemonLink:
         folder: Path,
         console: Console,
         backlog: Callable[[], int],
+        on_news: Callable[[], None],
     ) -> None:
         self.state = LinkState()
         self._settings = settings
@@ -81,8 +153,9 @@ class DaemonLink:
         self._folder = folder
         self._console = console
         self._backlog = backlog
-        self._client: SidecarClient | None = None
-        self._stream: AppendStream | None = None
+        self._on_news = on_news
+        self._attempt: _Attempt | None = None
+        self._open: _Open | None = None
         self._delay = RespawnDelay()
         self._next_try = 0.0
         self._was_lost = False
@@ -96,24 +169,33 @@ class DaemonLink:
             Whether records can be sent.
         """
         try:
-            if self._stream is not None:
-                self._take(self._stream.latest())
+            if self._open is not None:
+                self._take(self._open.stream.latest())
                 return True
-            if time.monotonic() < self._next_try:
-                return False
-            self._connect()
-        except (DaemonError, OSError) as error:  # OSError: the state folder or the disk
+            return self._attempted()
+        except (DaemonError, OSError) as error:
             self._lose(error)
-            return False
-        finally:
             self.state.has_tried = True
+            return False
+
+    def _attempted(self) -> bool:
+        """Goes on with reaching the daemon; whether it is reached."""
+        if self._attempt is None:
+            if time.monotonic() >= self._next_try:
+                self._attempt = _Attempt(self._connect, self._on_news)
+            return False
+        if (found := self._attempt.result()) is None:
+            return False
+        self._attempt = None
+        self._begin(found)
+        self.state.has_tried = True
         return True
 
-    def send(self, batch: CutBatch, *, timeout_s: float) -> bool:
+    def send(self, batch: CutBatch) -> bool:
         """Hands a batch to the daemon; False where it must be sent again later."""
         from kelt_proto.v1 import record_pb2, sidecar_pb2  # noqa: PLC0415 # after the start
 
-        if self._stream is None:
+        if self._open is None:
             return False
         message = sidecar_pb2.AppendRequest(
             batch=record_pb2.Batch(
@@ -125,25 +207,30 @@ class DaemonLink:
             )
         )
         try:
-            return self._stream.send(message, timeout_s=timeout_s)
+            return self._open.stream.send(message)
         except DaemonError as error:
             self._lose(error)
             return False
 
     def close(self) -> None:
-        """Ends the stream and the connection."""
-        if self._stream is not None:
-            self._stream.close()
-        if self._client is not None:
-            self._client.close()
-        self._stream = self._client = None
+        """Ends the stream."""
+        if self._attempt is not None:
+            self._attempt.give_up()
+        if self._open is not None:
+            self._open.close(is_broken=False)
+        self._attempt = self._open = None
         self.state.is_connected = False
 
-    def _connect(self) -> None:
-        from kelt.sidecar_client import SidecarClient  # noqa: PLC0415 # loads gRPC
+    def _connect(self) -> _Open:
+        """In the attempt's thread: touches nothing of the link.
 
+        Raises:
+            DaemonError: it cannot be reached, or refuses.
+            OSError: the state folder cannot be used.
+        """
         place = ensure_daemon(self._settings)
-        client = SidecarClient(socket=place.socket)
+        clients = shared_clients()
+        client = clients.take(place.socket)
         try:
             hello = client.hello(
                 upstream=self._settings.upstream,
@@ -151,23 +238,27 @@ class DaemonLink:
                 ca_file=self._settings.ca_file,
                 proxy=self._settings.proxy,
             )
-            self.state.default_entity = hello.default_entity
-            self._take_upstream(hello.upstream_state)
             stream = client.append(writer_id=self._writer_id, run_folder=self._folder)
             # The first reply says from where to send.
             deadline = time.monotonic() + OPEN_TIMEOUT_S
-            while (reply := stream.latest(timeout_s=0.05)) is None:
+            while (first := stream.latest(timeout_s=0.05)) is None:
                 if time.monotonic() > deadline:
+                    stream.cancel()
                     raise DaemonUnavailableError("The daemon does not answer.")  # noqa: TRY301
-        except BaseException:
-            client.close()
+        except BaseException as error:
+            clients.give_back(client, is_broken=not isinstance(error, DaemonRefusedError))
             raise
-        self._client, self._stream = client, stream
+        return _Open(clients=clients, client=client, stream=stream, hello=hello, first=first)
+
+    def _begin(self, found: _Open) -> None:
+        self._open = found
+        self.state.default_entity = found.hello.default_entity
+        self._take_upstream(found.hello.upstream_state)
         self.state.is_connected = True
         self.state.failures = 0
         # The daemon's word counts, also where it had to fall back (a damaged journal).
-        self.state.durable_through = reply.durable_through
-        self._take(reply)
+        self.state.durable_through = found.first.durable_through
+        self._take(found.first)
         self._delay.succeeded()
         if self._was_lost:
             self._was_lost = False
@@ -226,7 +317,8 @@ class DaemonLink:
             f"the daemon is not there ({error}); rows are kept on disk, and it is started as soon "
             "as that can be done",
         )
-        if self._client is not None:
-            self._client.close()
-        self._stream = self._client = None
+        self._attempt = None
+        if self._open is not None:
+            self._open.close(is_broken=not isinstance(error, DaemonRefusedError))
+            self._open = None
         self.state.is_connected = False

@@ -1,4 +1,4 @@
-"""The background thread of a run: minds the spool's room, beats, seals, and hands batches over.
+"""What a run does in the background: minds the spool's room, beats, seals, hands batches over.
 
 Memory is bounded: while the daemon is there and has no room, one batch waits and no more are cut.
 Where it takes nothing for a while, or is not there, batches are dropped and cut again from the
@@ -6,6 +6,9 @@ spool's files later, from the first record that the daemon does not have, which 
 What the daemon has synced to disk is deleted from the spool; a writer without a stream learns of it
 from the daemon's note in the run folder. Nothing that goes wrong here reaches the training; it is
 said once.
+
+All runs of a process share one thread (`kelt.background`), except those whose spool is copied to a
+network filesystem, which may take its time.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kelt.background import BackgroundThread, shared_thread
 from kelt.console import Console
 from kelt.daemon_link import DaemonLink, LinkState
 from kelt.durable_hint import DurableHint
@@ -38,7 +42,6 @@ FINISHING_LINGER_S = 0.002
 RESEND_AFTER_S = 10.0
 #: How long a daemon that takes nothing keeps new records from being sealed and cut.
 HOLD_S = 5.0
-_SEND_TIMEOUT_S = 0.05
 _UNREACHABLE_GRACE_S = 1.0
 _STOP_TIMEOUT_S = 2.0
 #: What a network filesystem may take for the rest of the copy.
@@ -99,6 +102,8 @@ class Sender:
         self._copy = copy
         on_sealed = None if copy is None else copy.sealed
         self._sealer = Sealer(spool=spool, cutter=BatchCutter(), on_sealed=on_sealed)
+        self._background = shared_thread() if copy is None else BackgroundThread()
+        self._attention = spool.wants_attention = self._background.attention()
         self._link: DaemonLink | None = None
         if sends:
             self._link = DaemonLink(
@@ -107,6 +112,7 @@ class Sender:
                 folder=folder,
                 console=console,
                 backlog=lambda: spool.seq - self.state.durable_through,
+                on_news=self._attention.set,
             )
         # An offline run's records stay where `kelt sync` finds them.
         self._hint: DurableHint | None = None
@@ -126,7 +132,8 @@ class Sender:
         self._stands_at, self._stands_since = 0, 0.0
         self._is_finishing = False
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="kelt-sender", daemon=True)
+        self._has_ended = threading.Event()
+        self._looked_at = time.monotonic()
 
     @property
     def state(self) -> LinkState:
@@ -134,8 +141,8 @@ class Sender:
         return self._offline_state if self._link is None else self._link.state
 
     def start(self) -> None:
-        """Starts the thread."""
-        self._thread.start()
+        """Has the rounds done from now on."""
+        self._background.add(self, self._attention)
 
     def wait_until_tried(self, timeout_s: float) -> None:
         """Waits until the daemon was looked for once."""
@@ -151,7 +158,7 @@ class Sender:
             on_progress: told committed and all records, from time to time.
         """
         self._is_finishing = True
-        self._spool.wants_attention.set()
+        self._attention.set()
         started = time.monotonic()
         why = f"after {timeout_s:g} s"
         try:
@@ -192,31 +199,31 @@ class Sender:
         return self.state.upstream_reason.rstrip(".") or "the upstream is away"
 
     def stop(self) -> None:
-        """Ends the thread after a last round."""
+        """Ends with a last round."""
         self._stopping.set()
-        self._spool.wants_attention.set()
-        self._thread.join(_STOP_TIMEOUT_S if self._copy is None else _COPY_TIMEOUT_S)
+        self._attention.set()
+        self._has_ended.wait(_STOP_TIMEOUT_S if self._copy is None else _COPY_TIMEOUT_S)
 
     @property
     def is_all_copied(self) -> bool:
-        """Whether the thread has ended and left a whole copy of the spool in the run folder."""
-        if self._copy is None or self._thread.is_alive():
+        """Whether the last round is over and has left a whole copy of the spool in the folder."""
+        if self._copy is None or not self._has_ended.is_set():
             return False
         return self._copy.is_whole and self._sealer.sealed_seq == self._spool.seq
 
-    # -- the thread ------------------------------------------------------------------------------
+    # -- the rounds ------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        began = time.monotonic()
-        while not self._stopping.is_set():
-            self._guarded_round()
-            bytes_per_s = self._round_bytes / max(time.monotonic() - began, LINGER_S)
-            began = time.monotonic()
-            self._spool.wants_attention.wait(self._linger_s(bytes_per_s))
-            self._spool.wants_attention.clear()
+    def turn(self) -> float | None:
+        """One round; see `kelt.background`."""
+        is_last = self._stopping.is_set()
         self._guarded_round()
-        if self._link is not None:
-            self._link.close()
+        if is_last:
+            if self._link is not None:
+                self._link.close()
+            self._has_ended.set()
+            return None
+        looked_at, self._looked_at = self._looked_at, time.monotonic()
+        return self._linger_s(self._round_bytes / max(self._looked_at - looked_at, LINGER_S))
 
     def _linger_s(self, bytes_per_s: float) -> float:
         """As long as about `ROUND_BYTES` take to gather, within bounds; short with one in hand."""
@@ -237,7 +244,6 @@ class Sender:
                 f"an error in kelt's background thread ({type(error).__name__}: {error}); "
                 "rows are kept on disk",
             )
-            time.sleep(LINGER_S)
 
     def _round(self) -> None:
         now = time.monotonic()
@@ -315,7 +321,7 @@ class Sender:
             self._catching_up = self._unsent = None
 
     def _send(self, batch: CutBatch) -> bool:
-        if self._link is None or not self._link.send(batch, timeout_s=_SEND_TIMEOUT_S):
+        if self._link is None or not self._link.send(batch):
             return False
         self._sent_seq, self._sent_at = batch.last_seq, time.monotonic()
         return True

@@ -113,11 +113,11 @@ def test_while_the_daemon_has_no_room_nothing_is_cut_that_would_be_read_from_the
     sender, refused, read_again = run._session.sender, [], []
     send = sender._link.send
 
-    def send_now_and_then(batch, **limits) -> bool:
+    def send_now_and_then(batch) -> bool:
         if len(refused) < 20 and batch not in refused:
             refused.append(batch)
             return False
-        return send(batch, **limits)
+        return send(batch)
 
     monkeypatch.setattr(sender._link, "send", send_now_and_then)
     monkeypatch.setattr("kelt.sender.cut_sealed", lambda *_, **seqs: read_again.append(seqs) or [])
@@ -137,7 +137,7 @@ def test_batches_that_vanish_on_their_way_are_sent_again_from_where_the_daemon_s
     wait_until(lambda: is_durable(run))
     sender = run._session.sender
     vanished = []
-    monkeypatch.setattr(sender._link, "send", lambda batch, **_: vanished.append(batch) or True)
+    monkeypatch.setattr(sender._link, "send", lambda batch: vanished.append(batch) or True)
     for i in range(50):
         run.log({"i": i})
     wait_until(lambda: vanished and vanished[-1].last_seq == run._session.spool.seq)

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from kelt.journal.errors import NoSpaceError
 from kelt.journal.segments import (
@@ -50,6 +51,13 @@ _SEGMENT_LASTS_S = 2.0
 _INSTANT_S = 1e-3
 _COMMIT_TAIL = struct.Struct("<QQ")
 _STEP_OFFSET_WORDS = (FRAME_HEADER_BYTES + STEP_OFFSET_BYTES) // 8
+
+
+class Attention(Protocol):
+    """What wakes the background thread."""
+
+    def set(self) -> None:
+        """Asks it to look; called by `log()`, so it must be quick."""
 
 
 class SpoolRoom:
@@ -87,7 +95,7 @@ class SpoolRoom:
         #: Rows whose append had to wait for room.
         self.waits = 0
         #: Set whenever there is something for the background thread to do at once.
-        self.wants_attention = threading.Event()
+        self.wants_attention: Attention = threading.Event()
         self.segments: list[SpoolSegment] = []
         self._store = SegmentStore(folder=folder, writer_id=writer_id, quota_bytes=quota_bytes)
         self._policy = policy

@@ -376,7 +376,7 @@ class SimulatedLink:
         state.committed_through = max(state.committed_through, reply.committed_through)
         state.linger_s = reply.linger_s
 
-    def send(self, batch, **_deadline: float) -> bool:
+    def send(self, batch) -> bool:
         stream = self._trainer._stream
         if stream is None or stream.has_ended:
             return False
