@@ -31,6 +31,8 @@ class Push:
     sent_through: dict[bytes, int] = field(default_factory=dict)
     #: How many of the entries went in or needed not go.
     taken: int = 0
+    #: What it holds of the upstream's slots while it is on its way.
+    slot: object = None
 
     @property
     def records(self) -> int:

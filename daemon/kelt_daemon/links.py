@@ -106,6 +106,11 @@ class UpstreamLink:
         """Whether calls can be made."""
         return self.report.state is LinkState.REACHABLE
 
+    def push_bytes_max(self, limit: int) -> int:
+        """How large a push may be beside those that are under way, of at most `limit`."""
+        share = self._config.pushes_bytes_max // max(1, self.slots.borrowed_tokens)
+        return min(limit, max(share, self._config.push_bytes_min))
+
     @property
     def default_entity(self) -> str:
         """The upstream's, once known."""

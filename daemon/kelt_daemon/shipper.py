@@ -190,30 +190,14 @@ class Shipper:
     async def _next_push(self) -> Push | None:
         """The next request, or None where the round ends."""
         folder, config = self._folder, self._config
-        while not self._failure and not self._must_go_back and self._link.is_ready:
-            bounds = self._bounds
-            if self._in_flight >= (1 if bounds.is_careful else config.pushes_per_folder_max):
+        while self._may_send():
+            if self._in_flight >= (1 if self._bounds.is_careful else config.pushes_per_folder_max):
                 await self._landed.wait()
                 continue
             if anyio.current_time() < (gathers_until_s := self._gathers_until_s()):
                 await folder.changed.wait_until(gathers_until_s)
                 continue
-            if not self._ahead:
-                parts = extents(folder.journal.segments)
-                read = partial(read_entries, parts, self._position, bytes_max=bounds.bytes_limit)
-                self._ahead, self._position = await self._host.in_thread(read)
-            push = gather(
-                self._ahead,
-                self._sent,
-                bytes_max=bounds.bytes_max,
-                records_max=bounds.records_max,
-            )
-            del self._ahead[: push.taken]
-            if not push.batches and not self._ahead and not self._has_unread():
-                push = self._unreadable()
-            if push.batches:
-                push.batches = await self._host.in_thread(self._fill, push.batches)
-                self._sent, self._pushed_at_s = push.sent_through, anyio.current_time()
+            if (push := await self._gathered()).batches:
                 return push
             if self._ahead or self._has_unread():
                 continue
@@ -222,6 +206,48 @@ class Shipper:
             # What little comes meanwhile travels together with the next push.
             await self._landed.wait()
         return None
+
+    async def _gathered(self) -> Push:
+        """What is to be sent next, with its slot; empty where there is nothing or no more may go.
+
+        Nothing is read before there is a slot for it: what waits for its turn takes no memory, and
+        what is logged meanwhile travels with it.
+        """
+        link, slot = self._link, object()
+        await link.slots.acquire_on_behalf_of(slot)
+        push = Push()
+        try:
+            if self._may_send():
+                push = await self._read(link.push_bytes_max(self._bounds.bytes_limit))
+            if push.batches:
+                push.batches = await self._host.in_thread(self._fill, push.batches)
+                self._sent, self._pushed_at_s = push.sent_through, anyio.current_time()
+                push.slot = slot
+        finally:
+            if push.slot is not slot:
+                link.slots.release_on_behalf_of(slot)
+        return push
+
+    async def _read(self, bytes_max: int) -> Push:
+        folder, bounds = self._folder, self._bounds
+        if not self._ahead:
+            parts = extents(folder.journal.segments)
+            read = partial(read_entries, parts, self._position, bytes_max=bytes_max)
+            self._ahead, self._position = await self._host.in_thread(read)
+        push = gather(
+            self._ahead,
+            self._sent,
+            bytes_max=min(bounds.bytes_max, bytes_max),
+            records_max=bounds.records_max,
+        )
+        del self._ahead[: push.taken]
+        if not push.batches and not self._ahead and not self._has_unread():
+            return self._unreadable()
+        return push
+
+    def _may_send(self) -> bool:
+        """Whether nothing has gone wrong in this round."""
+        return not self._failure and not self._must_go_back and self._link.is_ready
 
     def _gathers_until_s(self) -> float:
         """Up to when what little a living run has logged since the last push waits for more."""
@@ -301,13 +327,12 @@ class Shipper:
         folder, link = self._folder, self._link
         started_s = anyio.current_time()
         try:
-            async with link.slots:
-                if self._failure or self._must_go_back:
-                    return
-                if not link.is_ready or link.connection != connection:
-                    raise UnreachableError(f"The connection to {link.url} was lost.")
-                self._pushes += 1
-                cursors = await link.upstream.push(push.batches)
+            if self._failure or self._must_go_back:
+                return
+            if not link.is_ready or link.connection != connection:
+                raise UnreachableError(f"The connection to {link.url} was lost.")
+            self._pushes += 1
+            cursors = await link.upstream.push(push.batches)
         except UpstreamError as error:
             if self._failure is None:
                 self._failure, self._failed_push = error, push
@@ -316,6 +341,7 @@ class Shipper:
             link.failed(error, connection=connection, call=Call.PUSH)
             return
         finally:
+            link.slots.release_on_behalf_of(push.slot)
             self._in_flight -= 1
             landed, self._landed = self._landed, anyio.Event()
             landed.set()
