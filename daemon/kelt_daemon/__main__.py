@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> int:
     run.add_argument("--idle-exit-s", type=float, help="how long to stay without live runs")
     run.add_argument("--ready-fd", type=int, help="a descriptor that is told when it is ready")
     chosen = parser.parse_args(arguments)
+    # structlog loads rich where it finds it, for colours that a log file has no use for: 5 MiB.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type] # means: cannot be imported
     # Imported here: gRPC takes long to load, and a mistake in the arguments is told at once.
     from kelt_daemon.daemon import run_daemon  # noqa: PLC0415
     from kelt_daemon.errors import AlreadyRunningError  # noqa: PLC0415
