@@ -22,7 +22,7 @@ from kelt_daemon.host import Host
 from kelt_daemon.journal import Journal, new_journal_id
 from kelt_daemon.journal_reader import Recovered, recover
 from kelt_daemon.links import UpstreamLink
-from kelt_daemon.liveness import Life, Phase
+from kelt_daemon.liveness import Life, Phase, said_goodbye
 from kelt_daemon.quota import JournalUsage
 from kelt_daemon.run_folders import RunFolder
 from kelt_proto.v1.record_pb2 import Assertion
@@ -147,5 +147,7 @@ def _restore(folder: RunFolder, found: Recovered) -> None:
             exit_code=assertion.exit_code,
             signal=assertion.signal,
         )
-    elif cursors.ended is not None and found.exit is None:
+    elif folder.goodbye is not None:
+        folder.life = said_goodbye(folder.life, folder.goodbye)
+    elif cursors.ended is not None:
         folder.life = cursors.ended

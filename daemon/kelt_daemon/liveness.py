@@ -98,7 +98,7 @@ class Verdict:
 def judge(life: Life, facts: Facts, *, stalled_after_s: float) -> Verdict:
     """What a look at a writer changes."""
     if not life.phase.is_ended and facts.goodbye is not None:
-        return Verdict(_said_goodbye(life, facts.goodbye))
+        return Verdict(said_goodbye(life, facts.goodbye))
     if life.phase.is_ended or not facts.is_on_this_machine:
         return Verdict(life)
     if facts.was_rebooted or facts.process is Process.GONE:
@@ -110,7 +110,8 @@ def judge(life: Life, facts: Facts, *, stalled_after_s: float) -> Verdict:
     return _watched_beat(life, facts, stalled_after_s)
 
 
-def _said_goodbye(life: Life, goodbye: Goodbye) -> Life:
+def said_goodbye(life: Life, goodbye: Goodbye) -> Life:
+    """The life of a writer that has told its own end."""
     is_finished = goodbye.exit_code == 0 and goodbye.signal == 0
     phase = Phase.FINISHED if is_finished else Phase.FAILED
     return replace(

@@ -5,19 +5,12 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from harness.in_process import daemon_parts, make_folder
-from kelt.journal.batches import BatchCutter
-from kelt.journal.sealing import Sealer
+from harness.in_process import daemon_parts, make_folder, offer_all
 
 NOWHERE = "http://127.0.0.1:9"
 MIB = 1 << 20
 
 pytestmark = pytest.mark.asyncio
-
-
-def offer_all(folder, spool) -> None:
-    for cut in Sealer(spool=spool, cutter=BatchCutter()).batches():
-        folder.offer(spool.writer_id, cut.first_seq, cut.last_seq, cut.frames)
 
 
 async def test_spools_of_many_dead_runs_are_not_all_read_at_once_while_the_disk_is_slow(tmp_path):

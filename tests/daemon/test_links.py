@@ -157,6 +157,16 @@ async def test_after_a_failure_one_push_at_a_time_is_let_through_until_one_works
         assert link.slots.total_tokens == 8
 
 
+async def test_the_more_pushes_are_under_way_the_smaller_each_may_be():
+    bounds = {"pushes_per_upstream_max": 32, "pushes_bytes_max": 8000, "push_bytes_min": 1000}
+    async with linked(ScriptedUpstream(), **bounds) as link:
+        allowed = []
+        for _ in range(16):
+            link.slots.acquire_on_behalf_of_nowait(object())
+            allowed.append(link.push_bytes_max(4000))
+    assert allowed == [4000, 4000, 2666, 2000, 1600, 1333, 1142, *[1000] * 9]
+
+
 async def test_calls_that_fail_now_and_then_pause_all_once_the_budget_is_spent():
     upstream = ScriptedUpstream()
     async with linked(upstream, retry_reserve=3.0, retry_share=0.1) as link:

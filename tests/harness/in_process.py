@@ -12,6 +12,8 @@ from pathlib import Path
 import anyio
 
 from harness.faulty_filesystem import FaultyFilesystem
+from kelt.journal.batches import BatchCutter
+from kelt.journal.sealing import Sealer
 from kelt.journal.spool import InternedSchema, SpoolWriter
 from kelt.run_folder import (
     RunManifest,
@@ -108,3 +110,9 @@ def make_folder(
     if ended:
         spool.append_control(Kind.EXIT, Exit(at=1.0).SerializeToString())
     return spool
+
+
+def offer_all(folder: RunFolder, spool: SpoolWriter) -> None:
+    """Offers a folder everything that its spool holds, as its stream would."""
+    for cut in Sealer(spool=spool, cutter=BatchCutter()).batches():
+        folder.offer(spool.writer_id, cut.first_seq, cut.last_seq, cut.frames)

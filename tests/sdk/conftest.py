@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 
 import kelt
+from harness.online_runs import daemon_pid
 from kelt.active import active
 from kelt.journal.spool import SpoolWriter
 from kelt.local_history import read_records
@@ -184,3 +188,17 @@ def folders(kelt_dir: Path) -> Callable[[], list[Path]]:
         )
 
     return found
+
+
+@pytest.fixture
+def online(kelt_dir, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("KELT_MODE", "online")
+    monkeypatch.setenv("KELT_UPSTREAM", f"http://127.0.0.1:{port}")
+    yield kelt_dir
+    while kelt.run is not None:
+        kelt.finish()
+    with contextlib.suppress(OSError, ValueError):
+        os.kill(daemon_pid(kelt_dir), signal.SIGTERM)

@@ -2,63 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
 import kelt
+from harness.online_runs import daemon_pid, is_durable, journaled, wait_until
 from kelt.errors import DaemonStartError
-from kelt.journal.reader import read_journal
 from kelt.launcher import ensure_daemon
 from kelt.settings import load_settings
-
-DEADLINE_S = 30.0
-
-
-@pytest.fixture
-def online(kelt_dir, monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setenv("KELT_MODE", "online")
-    monkeypatch.setenv("KELT_UPSTREAM", f"http://127.0.0.1:{port}")
-    yield kelt_dir
-    while kelt.run is not None:
-        kelt.finish()
-    with contextlib.suppress(OSError, ValueError):
-        os.kill(daemon_pid(kelt_dir), signal.SIGTERM)
-
-
-def daemon_pid(root) -> int:
-    return int(json.loads((root / "daemon.json").read_text())["pid"])
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def is_durable(run) -> bool:
-    return run._session.sender.state.durable_through >= run._session.spool.seq
-
-
-def journaled(run) -> list[int]:
-    """The records as a server takes them: of a batch that was sent again, what is new."""
-    found: list[int] = []
-    for entry in read_journal(run.dir):
-        if entry.writer_id == run._session.spool.writer_id:
-            first_new = max(entry.first_seq, found[-1] + 1 if found else 1)
-            found += range(first_new, entry.last_seq + 1)
-    return found
 
 
 def test_init_starts_a_daemon_without_waiting_and_rows_get_to_its_journal(online) -> None:
