@@ -1,15 +1,15 @@
 """From the first `log()` to the last row committed: one run, and up to a thousand at once.
 
 Writers are real trainer processes, at most eight of them, each of which holds its share of the
-runs (`reinit="create_new"`) and logs to them in turns, as fast as it can; every run has a spool, a
-background thread and a stream of its own. Up to 64 runs log the same number of rows altogether,
+runs (`reinit="create_new"`) and logs to them in turns, as fast as it can; every run has a spool
+and a stream of its own. Up to 64 runs log the same number of rows altogether,
 more runs 200 each. A run's lag is the time from its last `log()` until its process knows that the
 last row is committed. Every row is then counted at the server. The floor is DuckDB alone with the
 tables that the server made, as Arrow data, in as many transactions.
 
 What limits it now: of one run the trainer, whose `log()` and background thread share one
-interpreter lock; of many runs the processor, most of it for threads that wake up: each run's gRPC
-stream polls some fifteen times a second, which takes 0.12 % of a core a run, logging or not.
+interpreter lock; of many runs the processor: in the trainers the threads that hear replies, one a
+run, each of which wakes up ten times a second.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from measuring import processes
 from measuring.section import Bench, Goal
 from measuring.spread import percentile, spread, table
 from measuring.usage import usage_of
+from peers import BY_NAME
 
 TITLE = "End to end"
 SCALARS = 20
@@ -62,7 +63,10 @@ def measure(bench: Bench) -> dict[str, Any]:
             processes.remove(folder)
         wandb_rows = WANDB_ROWS // 10 if bench.is_quick else WANDB_ROWS
         found["wandb"] = processes.child(
-            "wandb_offline.py", wandb_rows, environment=processes.clean_environment()
+            "wandb_offline.py",
+            wandb_rows,
+            environment=processes.clean_environment(),
+            python=BY_NAME["wandb_offline"].python(bench.peers, sys.executable),
         )
         rounds.append(found)
     return {"measured": rounds}

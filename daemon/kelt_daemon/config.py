@@ -68,7 +68,7 @@ class DaemonConfig:
     push_interval_s: float = 0.1
     pushes_per_folder_max: int = 3
     pushes_per_upstream_max: int = 32
-    #: What all of them together take: the more are under way, the smaller they are.
+    #: About what all of them together take: the more are under way, the smaller the next one is.
     pushes_bytes_max: int = 32 * MIB
     call_deadline_s: float = 10.0
     #: Longer than another call's, because it is answered after the commit.

@@ -197,7 +197,7 @@ class Shipper:
             if anyio.current_time() < (gathers_until_s := self._gathers_until_s()):
                 await folder.changed.wait_until(gathers_until_s)
                 continue
-            if (push := await self._gathered()).batches:
+            if self._has_more() and (push := await self._gathered()).batches:
                 return push
             if self._ahead or self._has_unread():
                 continue
@@ -210,19 +210,19 @@ class Shipper:
     async def _gathered(self) -> Push:
         """What is to be sent next, with its slot; empty where there is nothing or no more may go.
 
-        Nothing is read before there is a slot for it: what waits for its turn takes no memory, and
-        what is logged meanwhile travels with it.
+        Nothing is read before there is a slot for it: what is logged meanwhile travels with it, and
+        what waits for its turn lies on the disk.
         """
         link, slot = self._link, object()
         await link.slots.acquire_on_behalf_of(slot)
         push = Push()
         try:
             if self._may_send():
-                push = await self._read(link.push_bytes_max(self._bounds.bytes_limit))
+                push = await self._read(link.push_bytes_max(self._bounds.bytes_max))
             if push.batches:
                 push.batches = await self._host.in_thread(self._fill, push.batches)
                 self._sent, self._pushed_at_s = push.sent_through, anyio.current_time()
-                push.slot = slot
+                push.slot = slot if push.batches else None
         finally:
             if push.slot is not slot:
                 link.slots.release_on_behalf_of(slot)
@@ -237,13 +237,19 @@ class Shipper:
         push = gather(
             self._ahead,
             self._sent,
-            bytes_max=min(bounds.bytes_max, bytes_max),
+            bytes_max=bytes_max,
             records_max=bounds.records_max,
         )
         del self._ahead[: push.taken]
         if not push.batches and not self._ahead and not self._has_unread():
             return self._unreadable()
         return push
+
+    def _has_more(self) -> bool:
+        """Whether anything is durable that was not sent in this round."""
+        writers = self._folder.writers.items()
+        is_behind = any(cursor.durable > self._sent.get(w, 0) for w, cursor in writers)
+        return bool(self._ahead) or self._has_unread() or is_behind
 
     def _may_send(self) -> bool:
         """Whether nothing has gone wrong in this round."""

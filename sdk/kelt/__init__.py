@@ -9,7 +9,7 @@
 
 `kelt.run`, `kelt.config` and `kelt.summary` belong to the current run; `kelt.run` is None outside
 of one. Importing this package loads the standard library alone; the rest is loaded by `init`, and
-gRPC by the run's background thread.
+gRPC when the daemon is first looked for, in another thread.
 """
 
 from __future__ import annotations

@@ -56,6 +56,11 @@ class AppendStream:
             with contextlib.suppress(queue.Full):  # lets gRPC's own thread go
                 self._outgoing.put_nowait(None)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a message can be handed over without waiting."""
+        return not self._outgoing.full()
+
     def send(self, batch: sidecar_pb2.AppendRequest, *, timeout_s: float = 0) -> bool:
         """Hands a message to gRPC; False where there is no room in time.
 

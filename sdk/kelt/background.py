@@ -15,6 +15,10 @@ import threading
 import time
 from typing import Protocol
 
+#: How soon a round is tried again that failed in a way that nobody thought of.
+_FAILED_S = 0.1
+#: No run is left alone for longer.
+_WAIT_S_MAX = 5.0
 #: Rounds that are due within so long are done at once, so that many runs wake the thread no more
 #: often than one.
 _EARLY_S = 0.005
@@ -62,10 +66,10 @@ class BackgroundThread:
     def add(self, rounds: Rounds, attention: Attention) -> None:
         """Serves a run from now on, until its last round."""
         with self._lock:
-            self._added.append((rounds, attention))
             if not self._is_running:
                 threading.Thread(target=self._run, name="kelt-sender", daemon=True).start()
                 self._is_running = True
+            self._added.append((rounds, attention))
         self._wake.put(None)
 
     def _run(self) -> None:
@@ -81,7 +85,7 @@ class BackgroundThread:
                 rounds, attention = member
                 if not attention.taken() and at > time.monotonic() + _EARLY_S:
                     continue
-                wait_s = rounds.turn()
+                wait_s = _turn_of(rounds)
                 if wait_s is None:
                     del due_at[member]
                 else:
@@ -91,9 +95,17 @@ class BackgroundThread:
 
     def _wait_until(self, at: float) -> None:
         with contextlib.suppress(queue.Empty):
-            self._wake.get(timeout=max(0.0, at - time.monotonic()))
+            self._wake.get(timeout=min(max(0.0, at - time.monotonic()), _WAIT_S_MAX))
             while True:  # one look serves all that asked
                 self._wake.get_nowait()
+
+
+def _turn_of(rounds: Rounds) -> float | None:
+    """One round, whose failure is no other run's: a console that others replaced may raise."""
+    try:
+        return rounds.turn()
+    except Exception:  # noqa: BLE001 # the thread is all runs'
+        return _FAILED_S
 
 
 _shared = BackgroundThread()

@@ -69,11 +69,14 @@ class _Open:
     hello: sidecar_pb2.SidecarHelloReply
     first: sidecar_pb2.AppendReply
 
-    def close(self, *, is_broken: bool) -> None:
-        """Ends the stream, unless it has failed, and gives the connection back."""
-        if not is_broken:
-            self.stream.close()
+    def give_back(self, *, is_broken: bool) -> None:
+        """Gives the connection back, of a stream that has ended."""
         self.clients.give_back(self.client, is_broken=is_broken)
+
+    def close(self) -> None:
+        """Ends the stream, which may take two seconds, and gives the connection back."""
+        self.stream.close()
+        self.give_back(is_broken=False)
 
 
 class _Attempt:
@@ -102,7 +105,7 @@ class _Attempt:
             self._found = found
             is_given_up = self._is_given_up
         if is_given_up and isinstance(found, _Open):
-            found.close(is_broken=False)
+            found.close()
         self._on_done()
 
     def result(self) -> _Open | None:
@@ -122,7 +125,7 @@ class _Attempt:
             self._is_given_up = True
             found = self._found
         if isinstance(found, _Open):
-            found.close(is_broken=False)
+            found.close()
 
 
 class DaemonLink:
@@ -191,6 +194,11 @@ class DaemonLink:
         self.state.has_tried = True
         return True
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a batch can be handed over now."""
+        return self._open is not None and self._open.stream.has_room
+
     def send(self, batch: CutBatch) -> bool:
         """Hands a batch to the daemon; False where it must be sent again later."""
         from kelt_proto.v1 import record_pb2, sidecar_pb2  # noqa: PLC0415 # after the start
@@ -217,7 +225,7 @@ class DaemonLink:
         if self._attempt is not None:
             self._attempt.give_up()
         if self._open is not None:
-            self._open.close(is_broken=False)
+            self._open.close()
         self._attempt = self._open = None
         self.state.is_connected = False
 
@@ -251,7 +259,6 @@ class DaemonLink:
         return _Open(clients=clients, client=client, stream=stream, hello=hello, first=first)
 
     def _begin(self, found: _Open) -> None:
-        self._open = found
         self.state.default_entity = found.hello.default_entity
         self._take_upstream(found.hello.upstream_state)
         self.state.is_connected = True
@@ -259,6 +266,7 @@ class DaemonLink:
         # The daemon's word counts, also where it had to fall back (a damaged journal).
         self.state.durable_through = found.first.durable_through
         self._take(found.first)
+        self._open = found
         self._delay.succeeded()
         if self._was_lost:
             self._was_lost = False
@@ -319,6 +327,6 @@ class DaemonLink:
         )
         self._attempt = None
         if self._open is not None:
-            self._open.close(is_broken=not isinstance(error, DaemonRefusedError))
+            self._open.give_back(is_broken=not isinstance(error, DaemonRefusedError))
             self._open = None
         self.state.is_connected = False

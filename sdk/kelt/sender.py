@@ -13,6 +13,7 @@ network filesystem, which may take its time.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,10 @@ LINGER_S_MAX = 0.1
 ROUND_BYTES = 64 * 1024
 FINISHING_LINGER_S = 0.002
 RESEND_AFTER_S = 10.0
+#: What a round cuts at most, so that the other runs of the process have theirs.
+CUT_BYTES_MAX = 4 * 1024 * 1024
+#: How soon a daemon is asked again that had no room for a batch.
+FULL_LINGER_S = 0.05
 #: How long a daemon that takes nothing keeps new records from being sealed and cut.
 HOLD_S = 5.0
 _UNREACHABLE_GRACE_S = 1.0
@@ -121,6 +126,7 @@ class Sender:
         self._offline_state = LinkState()
         self._sent_seq = 0
         self._round_bytes = 0
+        self._has_more = False
         #: The last record that was cut into a batch, and when a batch last went out.
         self._cut_seq = 0
         self._sent_at = 0.0
@@ -218,17 +224,34 @@ class Sender:
         is_last = self._stopping.is_set()
         self._guarded_round()
         if is_last:
-            if self._link is not None:
-                self._link.close()
-            self._has_ended.set()
+            self._begin_end()
             return None
         looked_at, self._looked_at = self._looked_at, time.monotonic()
         return self._linger_s(self._round_bytes / max(self._looked_at - looked_at, LINGER_S))
 
+    def _begin_end(self) -> None:
+        """Takes leave of the daemon, which may take it a second: no other run waits for that."""
+        if self._link is not None and self._copy is None:
+            with contextlib.suppress(RuntimeError):  # the interpreter ends: no more threads
+                threading.Thread(target=self._end, name="kelt-end", daemon=True).start()
+                return
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            if self._link is not None:
+                self._link.close()
+        finally:
+            self._has_ended.set()
+
     def _linger_s(self, bytes_per_s: float) -> float:
         """As long as about `ROUND_BYTES` take to gather, within bounds; short with one in hand."""
+        if self._has_more:
+            return 0.0
         if self._is_finishing:
             return FINISHING_LINGER_S
+        if self._link is not None and self._unsent is not None and not self._link.has_room:
+            return FULL_LINGER_S
         if self.state.is_connected and self._sent_seq < self._cut_seq:
             return LINGER_S
         linger_s = max(self.state.linger_s, LINGER_S)
@@ -275,7 +298,7 @@ class Sender:
         if is_connected and not self._was_connected:
             self._sent_seq = self.state.durable_through
             self._catching_up = self._unsent = None
-        self._round_bytes = 0
+        self._round_bytes, self._has_more = 0, False
         if is_connected:
             self._go_back_if_stuck()
             self._catch_up()
@@ -306,6 +329,9 @@ class Sender:
                 self._unsent, can_send = batch, False
                 if self.state.is_connected and self._holds_back():
                     return
+            if self._round_bytes >= CUT_BYTES_MAX and not self._stopping.is_set():
+                self._has_more = True
+                return
 
     def _go_back_if_stuck(self) -> None:
         """Sends again what the daemon was sent and has not synced for a while.
@@ -321,7 +347,8 @@ class Sender:
             self._catching_up = self._unsent = None
 
     def _send(self, batch: CutBatch) -> bool:
-        if self._link is None or not self._link.send(batch):
+        link = self._link
+        if link is None or not link.has_room or not link.send(batch):
             return False
         self._sent_seq, self._sent_at = batch.last_seq, time.monotonic()
         return True

@@ -1,4 +1,4 @@
-"""A process's hold on a run: its folder, lock, manifest, spool and background thread."""
+"""A process's hold on a run: its folder, lock, manifest, spool and rounds."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class Session:
     hold_fd: int = -1
 
     def close(self) -> None:
-        """Ends the background thread, the spool and the lock; the files stay."""
+        """Ends the rounds, the spool and the lock; the files stay."""
         with contextlib.suppress(KeyboardInterrupt):  # one more of an impatient user
             self.sender.stop()
         is_copied = self.sender.is_all_copied
@@ -163,7 +163,7 @@ def open_session(
     sends: bool = True,
     hold_fd: int = -1,
 ) -> Session:
-    """Makes a run folder and writes the first records; the background thread is not yet started.
+    """Makes a run folder and writes the first records; its rounds have not begun.
 
     Args:
         settings: of the run.

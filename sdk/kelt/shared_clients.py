@@ -1,8 +1,9 @@
-"""The connections of this process to daemons: one for each daemon, which all runs share.
+"""The connections of this process to daemons, which its runs share.
 
 gRPC keeps a thread for each connection, which wakes up several times a second. One on which
-something failed is given to nobody any more, and closed by whoever holds it last. A forked child
-leaves its parent's connections alone, also their closing.
+something failed is given to nobody any more, and closed by whoever holds it last. A daemon takes
+64 calls on a connection at a time, and what is beyond would wait for ever: of many runs each
+`USERS_MAX` have one. A forked child leaves its parent's connections alone, also their closing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from kelt.sidecar_client import SidecarClient
+
+#: A stream for each run's life, and now and then a question of one of them.
+USERS_MAX = 32
 
 
 class SharedClients:
@@ -30,7 +34,7 @@ class SharedClients:
 
         with self._lock:
             client = self._current.get(socket)
-            if client is None:
+            if client is None or self._users[client] >= USERS_MAX:
                 client = self._current[socket] = SidecarClient(socket=socket)
             self._users[client] = self._users.get(client, 0) + 1
             return client

@@ -14,7 +14,7 @@ import kelt
 from harness.online_runs import daemon_pid, is_durable, journaled, wait_until
 from kelt.background import Attention, BackgroundThread
 from kelt.errors import DaemonUnavailableError
-from kelt.shared_clients import SharedClients
+from kelt.shared_clients import USERS_MAX, SharedClients
 
 
 class Rounds:
@@ -93,6 +93,46 @@ def test_a_connection_is_shared_until_it_breaks_and_closed_by_its_last_user() ->
     assert clients.take(socket) is not third
 
 
+def test_a_connection_has_no_more_users_than_a_daemon_takes_calls() -> None:
+    clients, socket = SharedClients(), Path("/nowhere/daemon.sock")
+    taken = [clients.take(socket) for _ in range(2 * USERS_MAX + 1)]
+    assert [taken.count(client) for client in dict.fromkeys(taken)] == [USERS_MAX, USERS_MAX, 1]
+    for client in taken:
+        clients.give_back(client, is_broken=False)
+
+
+def test_a_round_that_fails_is_tried_again_and_stops_no_other() -> None:
+    class Failing(Rounds):
+        def turn(self) -> float | None:
+            wait_s = super().turn()
+            if self.left == 1:
+                raise AttributeError("a console of somebody else's")
+            return wait_s
+
+    background = BackgroundThread()
+    failing, other = Failing(3), Rounds(5)
+    serve(background, failing)
+    serve(background, other)
+    wait_until(lambda: not background._is_running)
+    assert (len(failing.threads), len(other.threads)) == (3, 5)
+
+
+def test_a_run_that_logs_without_end_leaves_the_others_their_rounds(online, monkeypatch) -> None:
+    cut: list[int] = []
+    monkeypatch.setattr("kelt.sender.CUT_BYTES_MAX", 100_000)
+    busy, other = (kelt.init("p", reinit="create_new") for _ in range(2))
+    turn = busy._session.sender.turn
+    busy._session.sender.turn = lambda: (turn(), cut.append(busy._session.sender._round_bytes))[0]
+    for i in range(40_000):
+        busy.log({"i": i, **{f"m{k}": 0.5 for k in range(20)}})
+    other.log({"i": 0})
+    wait_until(lambda: is_durable(busy) and is_durable(other))
+    assert journaled(busy) == list(range(1, 40_002))
+    assert max(cut) < 100_000 + 256 * 1024 + 4096
+    for run in (busy, other):
+        run.finish()
+
+
 def test_the_runs_of_a_process_have_one_thread_and_one_connection_and_outlive_their_daemon(
     online,
 ) -> None:
@@ -137,3 +177,5 @@ def test_no_round_waits_while_the_daemon_is_being_reached(online, monkeypatch) -
     assert not any(run._session.sender.state.is_connected for run in runs)
     reached.set()
     wait_until(lambda: all(map(is_durable, runs)))
+    for run in runs:
+        run.finish()

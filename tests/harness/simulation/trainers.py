@@ -376,6 +376,10 @@ class SimulatedLink:
         state.committed_through = max(state.committed_through, reply.committed_through)
         state.linger_s = reply.linger_s
 
+    @property
+    def has_room(self) -> bool:
+        return True
+
     def send(self, batch) -> bool:
         stream = self._trainer._stream
         if stream is None or stream.has_ended:
