@@ -85,7 +85,8 @@ def test_logs_are_readable_or_json_as_they_were_written(kelt):
 
 def test_following_the_log_shows_what_comes(kelt):
     kelt("daemon", "start")
-    process = kelt.start("daemon", "logs", "-f", "-n", "0")
+    process = kelt.start("daemon", "logs", "-f", "-n", "1")
+    assert process.stdout.readline()  # from now on it follows
     kelt("daemon", "stop")
     assert "stop" in process.stdout.readline()
 
