@@ -11,8 +11,10 @@ import pytest
 
 from harness.in_process import daemon_parts, make_folder, offer_all
 from harness.memory_upstream import MemoryUpstream
+from kelt.checked_json import decode_checked, encode_checked
 from kelt.journal.files import Disk
 from kelt.journal.spool import InternedSchema, SpoolWriter
+from kelt_daemon.liveness import Phase
 from kelt_daemon.spool_import import read_range
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import Exit
@@ -161,9 +163,15 @@ async def test_a_run_in_which_nothing_is_left_to_do_is_not_minded_after_a_new_st
             folder = await parts.adopt(runs / "r")
             await parts.until(lambda: folder in {*parts.registry.settled()}, "all done")
             assert folder.is_committed
+        # Without the note of how it ended, its goodbye in the journal tells.
+        cursors = runs / "r" / "cursors.json"
+        noted = decode_checked(cursors.read_bytes(), is_required=False)
+        assert noted.pop("ended") is not None
+        cursors.write_bytes(encode_checked(noted | {"ended": None}))
         async with daemon_parts(runs) as parts:
             folder = await parts.adopt(runs / "r")
             assert [*parts.registry.settled()] == [folder]
+            assert folder.life.phase is Phase.FINISHED
             assert folder.is_over
             # Asked for again, it is looked after again.
             parts.registry.release(folder)

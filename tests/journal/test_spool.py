@@ -1,5 +1,6 @@
 import errno
 import gc
+import inspect
 import os
 import random
 import signal
@@ -15,6 +16,8 @@ from harness.spools import WRITER, read_rows
 from kelt.journal.batches import cut_spool
 from kelt.journal.reader import Damage, read_spool, read_spool_headers
 from kelt.journal.spool import InternedSchema, SpoolWriter
+from kelt.journal.spool_room import SpoolRoom
+from kelt.journal.spool_segments import NEXT_STEP
 from kelt_proto.v1.frames import Kind, iter_frames
 from kelt_proto.v1.rows import (
     INLINE_SCHEMA_ID,
@@ -306,3 +309,58 @@ def test_batches_cut_from_a_closed_spool_can_be_read_alone(spool, schema, tmp_pa
             else:
                 steps.append(decode_row(frame.payload, schemas).header.step)
     assert steps == list(range(100, 20_000))
+
+
+def lines_of(function, first="", last=""):
+    """The lines of a function, from one that has a text to another, as (code, number)."""
+    source, start = inspect.getsourcelines(function)
+    begin = next(i for i, line in enumerate(source) if first in line)
+    end = next(i for i in range(len(source) - 1, 0, -1) if last in source[i])
+    return {(function.__code__, start + i) for i in range(begin, end + 1)}
+
+
+@pytest.mark.parametrize("has_tail", [False, True])
+def test_an_interrupt_before_any_line_of_an_append_repeats_no_step(
+    spool, schema, tmp_path, has_tail
+):
+    """As Python 3.10 takes them, between any two; later versions look at fewer places."""
+    text = InternedSchema(Schema(7, ("t",), (ColumnKind.TEXT,)))
+    places = lines_of(SpoolWriter.append_row, "seq, highest =", "return True")
+    if has_tail:
+        places = lines_of(SpoolRoom._put) | lines_of(SpoolRoom._count_record)
+    left = 0
+
+    def trace(frame, event, _argument):
+        nonlocal left
+        if event == "line" and (frame.f_code, frame.f_lineno) in places:
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    def append():
+        if has_tail:
+            spool.append_row_with_tail(text, RowHeader(7, 0, NEXT_STEP, 1.0, 2.0), ("x",))
+        else:
+            spool.append_row(schema, 0, NEXT_STEP, 1.0, 2.0, (0.5, 1))
+
+    append()
+    interrupted = 0
+    for nth in range(1, 30):
+        left, before = nth, sys.gettrace()
+        sys.settrace(trace)
+        try:
+            append()
+        except KeyboardInterrupt:
+            interrupted += 1
+        finally:
+            sys.settrace(before)
+        append()
+    assert interrupted >= 8
+    rows = [
+        (frame.seq, decode_row(frame.payload, {7: text.schema, 0: schema.schema}).header.step)
+        for frame in read_spool(tmp_path)
+        if frame.kind == Kind.ROW
+    ]
+    assert [seq for seq, _ in rows] == list(range(1, len(rows) + 1))
+    assert [step for _, step in rows] == list(range(len(rows)))
