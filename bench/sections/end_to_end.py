@@ -2,14 +2,14 @@
 
 Writers are real trainer processes, at most eight of them, each of which holds its share of the
 runs (`reinit="create_new"`) and logs to them in turns, as fast as it can; every run has a spool
-and a stream of its own. Up to 64 runs log the same number of rows altogether,
+of its own. Up to 64 runs log the same number of rows altogether,
 more runs 200 each. A run's lag is the time from its last `log()` until its process knows that the
 last row is committed. Every row is then counted at the server. The floor is DuckDB alone with the
 tables that the server made, as Arrow data, in as many transactions.
 
 What limits it now: of one run the trainer, whose `log()` and background thread share one
-interpreter lock; of many runs the processor: in the trainers the threads that hear replies, one a
-run, each of which wakes up ten times a second.
+interpreter lock; of many runs the processor: what a batch costs trainers, daemon and server whatever
+it holds.
 """
 
 from __future__ import annotations

@@ -42,13 +42,13 @@ def host_bounds(
     ]
 
 
-def stream_bound(streams: int, refused: int, config: DaemonConfig) -> BoundUse:
-    """That of writers with an open stream."""
+def writers_bound(writers: int, refused: int, config: DaemonConfig) -> BoundUse:
+    """That of writers that are open on a stream."""
     return BoundUse(
         name="open writers",
-        used=streams,
-        limit=config.streams_max,
-        unit="streams",
+        used=writers,
+        limit=config.writers_max,
+        unit="writers",
         policy="more are told to come again; their rows stay in their spools",
         met=refused,
     )

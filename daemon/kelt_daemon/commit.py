@@ -73,17 +73,21 @@ class GroupCommitter:
         self.unsynced_bytes += added_bytes
         self._submitted.notify()
 
-    def has_room(self, folder: RunFolder, writer_id: bytes) -> bool:
-        """Whether more may be taken from a writer.
+    def is_held(self, folder: RunFolder, writer_id: bytes) -> bool:
+        """Whether no more may be taken from a writer for its own sake.
 
         Not while its journal fails: what waits for one bad disk must not fill the room of all.
         """
-        config, cursor = self._config, folder.cursor(writer_id)
-        return (
-            folder not in self._retries
-            and cursor.unsynced_bytes <= config.unsynced_writer_bytes_max
-            and self.unsynced_bytes <= config.unsynced_total_bytes_max
-        )
+        is_full = folder.cursor(writer_id).unsynced_bytes > self._config.unsynced_writer_bytes_max
+        return is_full or folder in self._retries
+
+    def has_room(self, folder: RunFolder, writer_id: bytes) -> bool:
+        """Whether more may be taken from a writer."""
+        return self._has_room_for_all and not self.is_held(folder, writer_id)
+
+    @property
+    def _has_room_for_all(self) -> bool:
+        return self.unsynced_bytes <= self._config.unsynced_total_bytes_max
 
     async def wait_room(self, folder: RunFolder, writer_id: bytes) -> None:
         """Until more may be taken from a writer's stream."""
@@ -92,6 +96,14 @@ class GroupCommitter:
         while not self.has_room(folder, writer_id):
             self.held_back += not is_held
             cursor.held_back += not is_held
+            is_held = True
+            await self.synced.wait()
+
+    async def wait_room_for_all(self) -> None:
+        """Until more may be taken from a stream that several writers share."""
+        is_held = False
+        while not self._has_room_for_all:
+            self.held_back += not is_held
             is_held = True
             await self.synced.wait()
 

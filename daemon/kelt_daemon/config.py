@@ -38,11 +38,12 @@ class DaemonConfig:
     message_bytes_max: int = 9 * MIB + 64 * KIB
     metadata_bytes_max: int = 8 * KIB
     calls_per_connection_max: int = 64
-    #: Writers with an open stream. A thousand runs on a host are usual, each with one.
-    streams_max: int = 4096
+    #: Writers that are open on streams. A thousand runs on a host are usual, each with one.
+    writers_max: int = 4096
+    writers_per_stream_max: int = 256
     linger_s_min: float = 0.05
-    linger_s_max: float = 0.25
-    linger_s_per_stream: float = 0.001
+    linger_s_max: float = 1.0
+    linger_s_per_writer: float = 0.001
     #: How long word of a commit upstream may wait for word of something durable to go with.
     committed_reply_s: float = 0.5
 
@@ -101,6 +102,6 @@ class DaemonConfig:
     log_bytes_max: int = 8 * MIB
     log_files_max: int = 4
 
-    def linger_s(self, streams: int) -> float:
-        """How long an SDK should gather rows before it sends them, with so many streams open."""
-        return min(self.linger_s_max, max(self.linger_s_min, streams * self.linger_s_per_stream))
+    def linger_s(self, writers: int) -> float:
+        """How long an SDK should gather rows before it sends them, with so many writers open."""
+        return min(self.linger_s_max, max(self.linger_s_min, writers * self.linger_s_per_writer))

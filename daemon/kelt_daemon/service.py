@@ -129,7 +129,7 @@ class SidecarService(SidecarServicer):
     ) -> sidecar_pb2.StatusReply:
         """See sidecar.proto."""
         reply = self._control.status()
-        reply.bounds.append(self._ingest.stream_bound())
+        reply.bounds.append(self._ingest.writers_bound())
         return reply
 
     async def Stop(  # noqa: N802

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import anyio
 
 
@@ -14,11 +16,20 @@ class Signal:
 
     def __init__(self) -> None:
         self._event = anyio.Event()
+        self._listeners: dict[object, Callable[[], None]] = {}
 
     def notify(self) -> None:
-        """Wakes all that wait now."""
+        """Wakes all that wait now, and calls those that listen."""
         event, self._event = self._event, anyio.Event()
         event.set()
+        for listener in [*self._listeners.values()]:
+            listener()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Has a function called at each change, without a task that waits; returns what ends it."""
+        key = object()
+        self._listeners[key] = listener
+        return lambda: self._listeners.pop(key, None) and None
 
     def next(self) -> anyio.Event:
         """The next change, for whoever begins to wait for it later."""

@@ -1,84 +1,211 @@
-"""The stream that carries one writer's batches to the daemon, and its acknowledgements back."""
+"""The stream that carries writers' batches to the daemon, and acknowledgements back.
+
+The writers of a process share one where the daemon takes several on a stream: each stream needs two
+threads of gRPC's blocking API, and they wake up ten times a second for as long as it is open.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import queue
 import threading
+from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kelt.daemon_errors import mapped_errors
-from kelt.errors import DaemonError, DaemonUnavailableError
+from kelt.errors import DaemonError, DaemonRefusedError, DaemonUnavailableError
+from kelt.journal.batches import BATCH_BYTES_MAX
 
 if TYPE_CHECKING:
     from kelt_proto.v1 import sidecar_pb2
 
-#: Messages that wait to be taken by gRPC: a few batches, so that memory stays bounded.
-_OUTGOING_MAX = 8
+#: Messages that wait to be taken by gRPC, of all writers, so that memory stays bounded.
+_OUTGOING_MAX = 32
+#: What a writer of a shared stream has under way at most: less than the daemon takes, which ends a
+#: writer that sends more than it can sync, rather than let it hold up the others. A record may be
+#: larger, and then travels alone.
+WINDOW_BYTES = 4 * 1024 * 1024
+_OPEN_TIMEOUT_S = 5.0
 
 
 class AppendStream:
-    """The stream of one writer: batches go out, cumulative acknowledgements come back.
+    """A stream, which its writers join and leave; it ends with the last of them.
 
     Replies are read by a thread of the stream's own, because gRPC's blocking API has no other way
-    to send and listen at once. Only the newest reply counts, as all of them are cumulative.
+    to send and listen at once.
+
+    Args:
+        writers_max: how many it carries; one has it for itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, writers_max: int) -> None:
+        self._is_shared = writers_max > 1
+        self._writers_max = writers_max
         self._outgoing: queue.Queue[sidecar_pb2.AppendRequest | None] = queue.Queue(_OUTGOING_MAX)
-        self._changed = threading.Event()
-        self._latest: sidecar_pb2.AppendReply | None = None
-        self._error: DaemonError | None = None
+        self._lock = threading.Lock()
+        self._writers: dict[bytes, WriterStream] = {}
+        self._is_closing = False
         self._ended = threading.Event()
         self._call: Any = None
 
     def start(
-        self, stub: Any, opening: sidecar_pb2.AppendRequest, metadata: tuple[tuple[str, str], ...]
-    ) -> None:
-        """Begins the call with its first message."""
-        self._outgoing.put(opening)
+        self, stub: Any, metadata: tuple[tuple[str, str], ...], *, writer_id: bytes
+    ) -> WriterStream:
+        """Begins the call, for its first writer."""
+        writer = self._placed(writer_id)
         self._call = stub.Append(iter(self._outgoing.get, None), metadata=metadata)
-        reader = threading.Thread(target=self._read, name="kelt-replies", daemon=True)
-        reader.start()
+        threading.Thread(target=self._read, name="kelt-replies", daemon=True).start()
+        return writer
+
+    def admit(self, writer_id: bytes) -> WriterStream | None:
+        """A place on the stream for one more writer; None where there is none."""
+        with self._lock:
+            is_full = len(self._writers) >= self._writers_max
+            if self._is_closing or is_full or writer_id in self._writers:
+                return None
+            return self._placed(writer_id)
+
+    def _placed(self, writer_id: bytes) -> WriterStream:
+        writer = WriterStream(stream=self, writer_id=writer_id, is_shared=self._is_shared)
+        self._writers[writer_id] = writer
+        return writer
 
     def _read(self) -> None:
+        error: DaemonError = DaemonUnavailableError("The daemon ended the stream.")
         try:
             with mapped_errors():
                 for reply in self._call:
-                    self._latest = reply
-                    self._changed.set()
-            self._error = DaemonUnavailableError("The daemon ended the stream.")
-        except DaemonError as error:
-            self._error = error
+                    self._deliver(reply)
+        except DaemonError as said:
+            error = said
         finally:
+            with self._lock:
+                self._is_closing = True
+                writers = [*self._writers.values()]
+            for writer in writers:
+                writer.end(error)
             self._ended.set()
-            self._changed.set()
             with contextlib.suppress(queue.Full):  # lets gRPC's own thread go
                 self._outgoing.put_nowait(None)
+
+    def _deliver(self, reply: sidecar_pb2.AppendReply) -> None:
+        # A daemon that knows of no sharing does not name the one writer.
+        writers = [*self._writers.values()] if not reply.writer_id else []
+        writer = writers[0] if writers else self._writers.get(reply.writer_id)
+        if writer is not None:
+            writer.take(reply)
 
     @property
     def has_room(self) -> bool:
         """Whether a message can be handed over without waiting."""
         return not self._outgoing.full()
 
-    def send(self, batch: sidecar_pb2.AppendRequest, *, timeout_s: float = 0) -> bool:
-        """Hands a message to gRPC; False where there is no room in time.
-
-        Raises:
-            DaemonError: the stream has ended.
-        """
-        self._raise_ended()
+    def put(self, message: sidecar_pb2.AppendRequest, *, timeout_s: float = 0) -> bool:
+        """Hands a message to gRPC; False where there is no room in time."""
         try:
-            self._outgoing.put(batch, timeout=timeout_s)
+            self._outgoing.put(message, timeout=timeout_s)
         except queue.Full:
             return False
         return True
+
+    def leave(self, writer_id: bytes, *, timeout_s: float) -> None:
+        """A writer is done with it. After the last one the call ends, if need be by force."""
+        with self._lock:
+            self._writers.pop(writer_id, None)
+            if self._writers or self._is_closing:
+                return
+            self._is_closing = True
+        with contextlib.suppress(queue.Full):
+            self._outgoing.put(None, timeout=timeout_s)
+        if not timeout_s or not self._ended.wait(timeout_s):
+            self._call.cancel()
+
+
+class WriterStream:
+    """A writer's part of a stream: batches go out, cumulative acknowledgements come back.
+
+    Only the newest reply counts.
+
+    Args:
+        stream: what carries it.
+        writer_id: whose records.
+        is_shared: whether other writers may be on the stream.
+    """
+
+    def __init__(self, *, stream: AppendStream, writer_id: bytes, is_shared: bool) -> None:
+        self._stream = stream
+        self._writer_id = writer_id
+        self._is_shared = is_shared
+        self._changed = threading.Event()
+        self._latest: sidecar_pb2.AppendReply | None = None
+        self._error: DaemonError | None = None
+        self._ended = threading.Event()
+        #: The last record and the size of each batch that is not known to be durable.
+        self._under_way: deque[tuple[int, int]] = deque()
+        self._under_way_bytes = 0
+
+    def open(self, run_folder: Path) -> None:
+        """Asks the daemon to take the writer; its first reply says from where to send.
+
+        Raises:
+            DaemonUnavailableError: the stream takes nothing now.
+        """
+        from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415 # not on the way of `import kelt`
+
+        opening = sidecar_pb2.OpenWriter(
+            writer_id=self._writer_id, run_folder=str(run_folder), is_shared=self._is_shared
+        )
+        request = sidecar_pb2.AppendRequest(open=opening)
+        if not self._stream.put(request, timeout_s=_OPEN_TIMEOUT_S):
+            self.cancel()
+            raise DaemonUnavailableError("The daemon takes nothing at the moment.")
+
+    def take(self, reply: sidecar_pb2.AppendReply) -> None:
+        """A reply has come."""
+        self._latest = reply
+        self._changed.set()
+        if reply.HasField("end"):
+            kind = DaemonUnavailableError if reply.end.is_passing else DaemonRefusedError
+            self.end(kind(reply.end.problem or "The daemon ended the writer."))
+
+    def end(self, error: DaemonError) -> None:
+        """Nothing more comes."""
+        self._error = error
+        self._ended.set()
+        self._changed.set()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a batch can be handed over without waiting."""
+        return self._fits(BATCH_BYTES_MAX) and self._stream.has_room
+
+    def send(self, message: sidecar_pb2.AppendRequest, *, timeout_s: float = 0) -> bool:
+        """Hands a batch to gRPC; False where there is no room in time.
+
+        Raises:
+            DaemonError: the stream or the writer has ended.
+        """
+        self._raise_ended()
+        size_bytes = len(message.batch.frames)
+        if not self._fits(size_bytes) or not self._stream.put(message, timeout_s=timeout_s):
+            return False
+        self._under_way.append((message.batch.last_seq, size_bytes))
+        self._under_way_bytes += size_bytes
+        return True
+
+    def _fits(self, size_bytes: int) -> bool:
+        durable = 0 if self._latest is None else self._latest.durable_through
+        while self._under_way and self._under_way[0][0] <= durable:
+            self._under_way_bytes -= self._under_way.popleft()[1]
+        is_within = self._under_way_bytes + size_bytes <= WINDOW_BYTES
+        return is_within or not self._under_way or not self._is_shared
 
     def latest(self, *, timeout_s: float = 0) -> sidecar_pb2.AppendReply | None:
         """The newest reply, waiting for a new one if there is none yet since the last call.
 
         Raises:
-            DaemonError: the stream has ended.
+            DaemonError: the stream or the writer has ended.
         """
         if timeout_s:
             self._changed.wait(timeout_s)
@@ -91,12 +218,20 @@ class AppendStream:
             raise self._error or DaemonUnavailableError("The daemon ended the stream.")
 
     def close(self, *, timeout_s: float = 1.0) -> None:
-        """Says that no more comes, and ends the call if the daemon does not."""
-        with contextlib.suppress(queue.Full):
-            self._outgoing.put(None, timeout=timeout_s)
-        if not self._ended.wait(timeout_s):
-            self.cancel()
+        """Says that no more comes of the writer, and waits until the daemon has taken leave."""
+        if self._say_goodbye(timeout_s):
+            self._ended.wait(timeout_s)
+        self._stream.leave(self._writer_id, timeout_s=timeout_s)
 
     def cancel(self) -> None:
-        """Ends the call at once."""
-        self._call.cancel()
+        """Leaves at once."""
+        self._say_goodbye(0)
+        self._stream.leave(self._writer_id, timeout_s=0)
+
+    def _say_goodbye(self, timeout_s: float) -> bool:
+        from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415 # as above
+
+        if not self._is_shared or self._ended.is_set():
+            return False
+        leave = sidecar_pb2.AppendRequest(close=sidecar_pb2.CloseWriter(writer_id=self._writer_id))
+        return self._stream.put(leave, timeout_s=timeout_s)

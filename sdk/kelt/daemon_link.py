@@ -23,7 +23,7 @@ from kelt.settings import Settings
 from kelt.shared_clients import SharedClients, shared_clients
 
 if TYPE_CHECKING:
-    from kelt.append_stream import AppendStream
+    from kelt.append_stream import WriterStream
     from kelt.journal.batches import CutBatch
     from kelt.sidecar_client import SidecarClient
     from kelt_proto.v1 import sidecar_pb2
@@ -61,22 +61,23 @@ class LinkState:
 
 @dataclass(frozen=True)
 class _Open:
-    """A stream that the daemon has greeted, with what it said."""
+    """A writer's part of a stream that the daemon has greeted, with what it said."""
 
     clients: SharedClients
     client: SidecarClient
-    stream: AppendStream
+    stream: WriterStream
     hello: sidecar_pb2.SidecarHelloReply
     first: sidecar_pb2.AppendReply
 
-    def give_back(self, *, is_broken: bool) -> None:
-        """Gives the connection back, of a stream that has ended."""
+    def lose(self, *, is_broken: bool) -> None:
+        """Leaves at once, and says whether the connection failed."""
+        self.stream.cancel()
         self.clients.give_back(self.client, is_broken=is_broken)
 
     def close(self) -> None:
-        """Ends the stream, which may take two seconds, and gives the connection back."""
+        """Takes leave of the daemon, which may take seconds, and gives the connection back."""
         self.stream.close()
-        self.give_back(is_broken=False)
+        self.clients.give_back(self.client, is_broken=False)
 
 
 class _Attempt:
@@ -246,13 +247,12 @@ class DaemonLink:
                 ca_file=self._settings.ca_file,
                 proxy=self._settings.proxy,
             )
-            stream = client.append(writer_id=self._writer_id, run_folder=self._folder)
-            # The first reply says from where to send.
-            deadline = time.monotonic() + OPEN_TIMEOUT_S
-            while (first := stream.latest(timeout_s=0.05)) is None:
-                if time.monotonic() > deadline:
-                    stream.cancel()
-                    raise DaemonUnavailableError("The daemon does not answer.")  # noqa: TRY301
+            stream = client.append(
+                writer_id=self._writer_id,
+                run_folder=self._folder,
+                writers_max=hello.writers_per_stream or 1,
+            )
+            first = _first_reply(stream)
         except BaseException as error:
             clients.give_back(client, is_broken=not isinstance(error, DaemonRefusedError))
             raise
@@ -327,6 +327,23 @@ class DaemonLink:
         )
         self._attempt = None
         if self._open is not None:
-            self._open.give_back(is_broken=not isinstance(error, DaemonRefusedError))
+            self._open.lose(is_broken=not isinstance(error, DaemonRefusedError))
             self._open = None
         self.state.is_connected = False
+
+
+def _first_reply(stream: WriterStream) -> sidecar_pb2.AppendReply:
+    """Says from where to send.
+
+    Raises:
+        DaemonError: there is none.
+    """
+    deadline = time.monotonic() + OPEN_TIMEOUT_S
+    try:
+        while (first := stream.latest(timeout_s=0.05)) is None:
+            if time.monotonic() > deadline:
+                raise DaemonUnavailableError("The daemon does not answer.")  # noqa: TRY301
+    except BaseException:
+        stream.cancel()
+        raise
+    return first

@@ -1,9 +1,9 @@
 """The connections of this process to daemons, which its runs share.
 
 gRPC keeps a thread for each connection, which wakes up several times a second. One on which
-something failed is given to nobody any more, and closed by whoever holds it last. A daemon takes
-64 calls on a connection at a time, and what is beyond would wait for ever: of many runs each
-`USERS_MAX` have one. A forked child leaves its parent's connections alone, also their closing.
+something failed is given to nobody any more, and closed by whoever holds it last. Of many runs each
+`USERS_MAX` have one: a daemon takes 64 calls on a connection at a time, and a call that it takes
+runs of can carry as many. A forked child leaves its parent's connections alone, also their closing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kelt.sidecar_client import SidecarClient
 
-#: A stream for each run's life, and now and then a question of one of them.
-USERS_MAX = 32
+#: Of a stream that they share; a daemon that takes one writer a stream lets those beyond 64 fail
+#: at it in time, and they get another connection.
+USERS_MAX = 256
 
 
 class SharedClients:

@@ -8,11 +8,12 @@ token that the daemon gave at its door, and raises what `kelt.daemon_errors` say
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kelt.append_stream import AppendStream
+from kelt.append_stream import AppendStream, WriterStream
 from kelt.daemon_errors import mapped_errors
 from kelt.door import TOKEN_KEY, fetch_token
 from kelt.errors import DaemonRefusedError
@@ -45,6 +46,8 @@ class SidecarClient:
 
         self.socket = socket
         self._token: str | None = None
+        self._lock = threading.Lock()
+        self._stream: AppendStream | None = None
         self._channel = grpc.insecure_channel(
             f"unix:{os.fsdecode(socket)}",
             options=[
@@ -101,19 +104,25 @@ class SidecarClient:
             )
         return reply
 
-    def append(self, *, writer_id: bytes, run_folder: Path) -> AppendStream:
-        """Opens the stream of a writer.
+    def append(self, *, writer_id: bytes, run_folder: Path, writers_max: int = 1) -> WriterStream:
+        """Opens a writer, on a stream with others where there is room for it on one.
+
+        Args:
+            writer_id: whose records.
+            run_folder: its folder.
+            writers_max: how many writers the daemon takes on a stream, as its Hello says.
 
         Raises:
-            DaemonError: the daemon gives no token.
+            DaemonError: the daemon gives no token, or takes nothing.
         """
-        from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415
-
-        opening = sidecar_pb2.OpenWriter(writer_id=writer_id, run_folder=str(run_folder))
-        stream = AppendStream()
-        metadata = self._credentials(is_new=True)
-        stream.start(self._stub, sidecar_pb2.AppendRequest(open=opening), metadata)
-        return stream
+        with self._lock:
+            writer = self._stream.admit(writer_id) if self._stream is not None else None
+            if writer is None:
+                credentials = self._credentials(is_new=True)
+                self._stream = AppendStream(writers_max=writers_max)
+                writer = self._stream.start(self._stub, credentials, writer_id=writer_id)
+        writer.open(run_folder)
+        return writer
 
     def describe_run(
         self,

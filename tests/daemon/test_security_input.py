@@ -270,7 +270,7 @@ async def test_names_that_are_no_text_break_neither_status_nor_sync(daemon, tmp_
 
 
 async def test_streams_beyond_the_bound_are_refused_and_counted_and_their_rows_wait(tmp_path):
-    async with daemon_parts(tmp_path / "runs", streams_max=2) as parts:
+    async with daemon_parts(tmp_path / "runs", writers_max=2) as parts:
         spools = [
             make_folder(tmp_path / "runs" / f"r{i}", "http://127.0.0.1:9", 3) for i in range(3)
         ]
@@ -289,11 +289,11 @@ async def test_streams_beyond_the_bound_are_refused_and_counted_and_their_rows_w
         async with anyio.create_task_group() as group:
             for spool in spools[:2]:
                 group.start_soon(parts.ingest.append, requests(spool, done), write)
-            await parts.until(lambda: parts.ingest.streams == 2, "both are open")
+            await parts.until(lambda: parts.ingest.writers == 2, "both are open")
             with pytest.raises(CallRefusedError, match="2 writers are open") as raised:
                 await parts.ingest.append(requests(spools[2], done), write)
             assert raised.value.refusal is Refusal.TOO_MANY
-            bound = parts.ingest.stream_bound()
+            bound = parts.ingest.writers_bound()
             assert (bound.used, bound.limit, bound.met) == (2, 2, 1)
             done.set()
         await parts.ingest.append(requests(spools[2], done), write)

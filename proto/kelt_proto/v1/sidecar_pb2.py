@@ -26,7 +26,7 @@ from kelt_proto.v1 import record_pb2 as kelt__proto_dot_v1_dot_record__pb2
 from kelt_proto.v1 import upstream_pb2 as kelt__proto_dot_v1_dot_upstream__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkelt_proto/v1/sidecar.proto\x12\x07kelt.v1\x1a\x1akelt_proto/v1/record.proto\x1a\x1ckelt_proto/v1/upstream.proto\"\x91\x01\n\x13SidecarHelloRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x10\n\x08upstream\x18\x03 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x04 \x01(\t\x12\x0f\n\x07\x63\x61_file\x18\x05 \x01(\t\x12\r\n\x05proxy\x18\x06 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x07 \x01(\x05\"\xa1\x01\n\x11SidecarHelloReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x16\n\x0e\x64\x65\x66\x61ult_entity\x18\x04 \x01(\t\x12.\n\x0eupstream_state\x18\x05 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\x12\x14\n\x0cprotocol_min\x18\x06 \x01(\x05\"T\n\x16SidecarDescribeRequest\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12(\n\x03run\x18\x02 \x01(\x0b\x32\x1b.kelt.v1.DescribeRunRequest\"\xc5\x01\n\rUpstreamState\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.kelt.v1.UpstreamState.State\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05since\x18\x03 \x01(\x01\x12\x0b\n\x03url\x18\x04 \x01(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nCONNECTING\x10\x01\x12\r\n\tREACHABLE\x10\x02\x12\x0f\n\x0bUNREACHABLE\x10\x03\x12\x0b\n\x07REFUSED\x10\x04\"`\n\rAppendRequest\x12#\n\x04open\x18\x01 \x01(\x0b\x32\x13.kelt.v1.OpenWriterH\x00\x12\x1f\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x0e.kelt.v1.BatchH\x00\x42\t\n\x07message\"3\n\nOpenWriter\x12\x11\n\twriter_id\x18\x01 \x01(\x0c\x12\x12\n\nrun_folder\x18\x02 \x01(\t\"\x83\x01\n\x0b\x41ppendReply\x12\x17\n\x0f\x64urable_through\x18\x01 \x01(\x04\x12\x19\n\x11\x63ommitted_through\x18\x02 \x01(\x04\x12\x10\n\x08linger_s\x18\x03 \x01(\x01\x12.\n\x0eupstream_state\x18\x04 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\"O\n\x0bSyncRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\x11\n\tretry_now\x18\x02 \x01(\x08\x12\x10\n\x08upstream\x18\x03 \x01(\t\x12\x0c\n\x04live\x18\x04 \x01(\x08\"s\n\tSyncReply\x12(\n\x07\x66olders\x18\x01 \x03(\x0b\x32\x17.kelt.v1.FolderProgress\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12.\n\x0eupstream_state\x18\x03 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\"\xeb\x01\n\x0e\x46olderProgress\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0f\n\x07records\x18\x05 \x01(\x04\x12\x11\n\tcommitted\x18\x06 \x01(\x04\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\r\n\x05\x62ytes\x18\x08 \x01(\x04\x12\x11\n\tlost_rows\x18\t \x01(\x04\x12\x0f\n\x07is_over\x18\n \x01(\x08\x12\x0f\n\x07skipped\x18\x0b \x01(\x04\x12\x11\n\tis_synced\x18\x0c \x01(\x08\x12\x10\n\x08upstream\x18\r \x01(\t\"\x0f\n\rStatusRequest\"\xd9\x01\n\x0bStatusReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x12\n\nstarted_at\x18\x03 \x01(\x01\x12\x11\n\tstate_dir\x18\x04 \x01(\t\x12)\n\tupstreams\x18\x05 \x03(\x0b\x32\x16.kelt.v1.UpstreamState\x12 \n\x04runs\x18\x06 \x03(\x0b\x32\x12.kelt.v1.RunStatus\x12\x15\n\rjournal_bytes\x18\x07 \x01(\x04\x12!\n\x06\x62ounds\x18\x08 \x03(\x0b\x32\x11.kelt.v1.BoundUse\"`\n\x08\x42oundUse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04used\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\x04\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x0e\n\x06policy\x18\x05 \x01(\t\x12\x0b\n\x03met\x18\x06 \x01(\x04\"\xa6\x02\n\tRunStatus\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x17\n\x0f\x64urable_records\x18\x07 \x01(\x04\x12\x19\n\x11\x63ommitted_records\x18\x08 \x01(\x04\x12\r\n\x05\x62ytes\x18\t \x01(\x04\x12\x10\n\x08state_at\x18\n \x01(\x01\x12\x0f\n\x07problem\x18\x0b \x01(\t\x12\x11\n\tlost_rows\x18\x0c \x01(\x04\x12\x10\n\x08upstream\x18\r \x01(\t\x12!\n\x06\x62ounds\x18\x0e \x03(\x0b\x32\x11.kelt.v1.BoundUse\x12\r\n\x05label\x18\x0f \x01(\t\"(\n\x0bStopRequest\x12\x19\n\x11successor_version\x18\x01 \x01(\t\"\x0b\n\tStopReply2\xf1\x02\n\x07Sidecar\x12\x41\n\x05Hello\x12\x1c.kelt.v1.SidecarHelloRequest\x1a\x1a.kelt.v1.SidecarHelloReply\x12:\n\x06\x41ppend\x12\x16.kelt.v1.AppendRequest\x1a\x14.kelt.v1.AppendReply(\x01\x30\x01\x12I\n\x0b\x44\x65scribeRun\x12\x1f.kelt.v1.SidecarDescribeRequest\x1a\x19.kelt.v1.DescribeRunReply\x12\x32\n\x04Sync\x12\x14.kelt.v1.SyncRequest\x1a\x12.kelt.v1.SyncReply0\x01\x12\x36\n\x06Status\x12\x16.kelt.v1.StatusRequest\x1a\x14.kelt.v1.StatusReply\x12\x30\n\x04Stop\x12\x14.kelt.v1.StopRequest\x1a\x12.kelt.v1.StopReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bkelt_proto/v1/sidecar.proto\x12\x07kelt.v1\x1a\x1akelt_proto/v1/record.proto\x1a\x1ckelt_proto/v1/upstream.proto\"\x91\x01\n\x13SidecarHelloRequest\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x10\n\x08upstream\x18\x03 \x01(\t\x12\x0f\n\x07\x61pi_key\x18\x04 \x01(\t\x12\x0f\n\x07\x63\x61_file\x18\x05 \x01(\t\x12\r\n\x05proxy\x18\x06 \x01(\t\x12\x14\n\x0cprotocol_min\x18\x07 \x01(\x05\"\xbd\x01\n\x11SidecarHelloReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x0b\n\x03pid\x18\x03 \x01(\x03\x12\x16\n\x0e\x64\x65\x66\x61ult_entity\x18\x04 \x01(\t\x12.\n\x0eupstream_state\x18\x05 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\x12\x14\n\x0cprotocol_min\x18\x06 \x01(\x05\x12\x1a\n\x12writers_per_stream\x18\x07 \x01(\x05\"T\n\x16SidecarDescribeRequest\x12\x10\n\x08upstream\x18\x01 \x01(\t\x12(\n\x03run\x18\x02 \x01(\x0b\x32\x1b.kelt.v1.DescribeRunRequest\"\xc5\x01\n\rUpstreamState\x12+\n\x05state\x18\x01 \x01(\x0e\x32\x1c.kelt.v1.UpstreamState.State\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05since\x18\x03 \x01(\x01\x12\x0b\n\x03url\x18\x04 \x01(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nCONNECTING\x10\x01\x12\r\n\tREACHABLE\x10\x02\x12\x0f\n\x0bUNREACHABLE\x10\x03\x12\x0b\n\x07REFUSED\x10\x04\"\x87\x01\n\rAppendRequest\x12#\n\x04open\x18\x01 \x01(\x0b\x32\x13.kelt.v1.OpenWriterH\x00\x12\x1f\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x0e.kelt.v1.BatchH\x00\x12%\n\x05\x63lose\x18\x03 \x01(\x0b\x32\x14.kelt.v1.CloseWriterH\x00\x42\t\n\x07message\"F\n\nOpenWriter\x12\x11\n\twriter_id\x18\x01 \x01(\x0c\x12\x12\n\nrun_folder\x18\x02 \x01(\t\x12\x11\n\tis_shared\x18\x03 \x01(\x08\" \n\x0b\x43loseWriter\x12\x11\n\twriter_id\x18\x01 \x01(\x0c\"\xb7\x01\n\x0b\x41ppendReply\x12\x17\n\x0f\x64urable_through\x18\x01 \x01(\x04\x12\x19\n\x11\x63ommitted_through\x18\x02 \x01(\x04\x12\x10\n\x08linger_s\x18\x03 \x01(\x01\x12.\n\x0eupstream_state\x18\x04 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\x12\x11\n\twriter_id\x18\x05 \x01(\x0c\x12\x1f\n\x03\x65nd\x18\x06 \x01(\x0b\x32\x12.kelt.v1.WriterEnd\"0\n\tWriterEnd\x12\x0f\n\x07problem\x18\x01 \x01(\t\x12\x12\n\nis_passing\x18\x02 \x01(\x08\"O\n\x0bSyncRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\x11\n\tretry_now\x18\x02 \x01(\x08\x12\x10\n\x08upstream\x18\x03 \x01(\t\x12\x0c\n\x04live\x18\x04 \x01(\x08\"s\n\tSyncReply\x12(\n\x07\x66olders\x18\x01 \x03(\x0b\x32\x17.kelt.v1.FolderProgress\x12\x0c\n\x04\x64one\x18\x02 \x01(\x08\x12.\n\x0eupstream_state\x18\x03 \x01(\x0b\x32\x16.kelt.v1.UpstreamState\"\xeb\x01\n\x0e\x46olderProgress\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x0f\n\x07records\x18\x05 \x01(\x04\x12\x11\n\tcommitted\x18\x06 \x01(\x04\x12\r\n\x05\x65rror\x18\x07 \x01(\t\x12\r\n\x05\x62ytes\x18\x08 \x01(\x04\x12\x11\n\tlost_rows\x18\t \x01(\x04\x12\x0f\n\x07is_over\x18\n \x01(\x08\x12\x0f\n\x07skipped\x18\x0b \x01(\x04\x12\x11\n\tis_synced\x18\x0c \x01(\x08\x12\x10\n\x08upstream\x18\r \x01(\t\"\x0f\n\rStatusRequest\"\xd9\x01\n\x0bStatusReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x12\n\nstarted_at\x18\x03 \x01(\x01\x12\x11\n\tstate_dir\x18\x04 \x01(\t\x12)\n\tupstreams\x18\x05 \x03(\x0b\x32\x16.kelt.v1.UpstreamState\x12 \n\x04runs\x18\x06 \x03(\x0b\x32\x12.kelt.v1.RunStatus\x12\x15\n\rjournal_bytes\x18\x07 \x01(\x04\x12!\n\x06\x62ounds\x18\x08 \x03(\x0b\x32\x11.kelt.v1.BoundUse\"`\n\x08\x42oundUse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04used\x18\x02 \x01(\x04\x12\r\n\x05limit\x18\x03 \x01(\x04\x12\x0c\n\x04unit\x18\x04 \x01(\t\x12\x0e\n\x06policy\x18\x05 \x01(\t\x12\x0b\n\x03met\x18\x06 \x01(\x04\"\xa6\x02\n\tRunStatus\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x17\n\x0f\x64urable_records\x18\x07 \x01(\x04\x12\x19\n\x11\x63ommitted_records\x18\x08 \x01(\x04\x12\r\n\x05\x62ytes\x18\t \x01(\x04\x12\x10\n\x08state_at\x18\n \x01(\x01\x12\x0f\n\x07problem\x18\x0b \x01(\t\x12\x11\n\tlost_rows\x18\x0c \x01(\x04\x12\x10\n\x08upstream\x18\r \x01(\t\x12!\n\x06\x62ounds\x18\x0e \x03(\x0b\x32\x11.kelt.v1.BoundUse\x12\r\n\x05label\x18\x0f \x01(\t\"(\n\x0bStopRequest\x12\x19\n\x11successor_version\x18\x01 \x01(\t\"\x0b\n\tStopReply2\xf1\x02\n\x07Sidecar\x12\x41\n\x05Hello\x12\x1c.kelt.v1.SidecarHelloRequest\x1a\x1a.kelt.v1.SidecarHelloReply\x12:\n\x06\x41ppend\x12\x16.kelt.v1.AppendRequest\x1a\x14.kelt.v1.AppendReply(\x01\x30\x01\x12I\n\x0b\x44\x65scribeRun\x12\x1f.kelt.v1.SidecarDescribeRequest\x1a\x19.kelt.v1.DescribeRunReply\x12\x32\n\x04Sync\x12\x14.kelt.v1.SyncRequest\x1a\x12.kelt.v1.SyncReply0\x01\x12\x36\n\x06Status\x12\x16.kelt.v1.StatusRequest\x1a\x14.kelt.v1.StatusReply\x12\x30\n\x04Stop\x12\x14.kelt.v1.StopRequest\x1a\x12.kelt.v1.StopReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,37 +36,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SIDECARHELLOREQUEST']._serialized_start=99
   _globals['_SIDECARHELLOREQUEST']._serialized_end=244
   _globals['_SIDECARHELLOREPLY']._serialized_start=247
-  _globals['_SIDECARHELLOREPLY']._serialized_end=408
-  _globals['_SIDECARDESCRIBEREQUEST']._serialized_start=410
-  _globals['_SIDECARDESCRIBEREQUEST']._serialized_end=494
-  _globals['_UPSTREAMSTATE']._serialized_start=497
-  _globals['_UPSTREAMSTATE']._serialized_end=694
-  _globals['_UPSTREAMSTATE_STATE']._serialized_start=603
-  _globals['_UPSTREAMSTATE_STATE']._serialized_end=694
-  _globals['_APPENDREQUEST']._serialized_start=696
-  _globals['_APPENDREQUEST']._serialized_end=792
-  _globals['_OPENWRITER']._serialized_start=794
-  _globals['_OPENWRITER']._serialized_end=845
-  _globals['_APPENDREPLY']._serialized_start=848
-  _globals['_APPENDREPLY']._serialized_end=979
-  _globals['_SYNCREQUEST']._serialized_start=981
-  _globals['_SYNCREQUEST']._serialized_end=1060
-  _globals['_SYNCREPLY']._serialized_start=1062
-  _globals['_SYNCREPLY']._serialized_end=1177
-  _globals['_FOLDERPROGRESS']._serialized_start=1180
-  _globals['_FOLDERPROGRESS']._serialized_end=1415
-  _globals['_STATUSREQUEST']._serialized_start=1417
-  _globals['_STATUSREQUEST']._serialized_end=1432
-  _globals['_STATUSREPLY']._serialized_start=1435
-  _globals['_STATUSREPLY']._serialized_end=1652
-  _globals['_BOUNDUSE']._serialized_start=1654
-  _globals['_BOUNDUSE']._serialized_end=1750
-  _globals['_RUNSTATUS']._serialized_start=1753
-  _globals['_RUNSTATUS']._serialized_end=2047
-  _globals['_STOPREQUEST']._serialized_start=2049
-  _globals['_STOPREQUEST']._serialized_end=2089
-  _globals['_STOPREPLY']._serialized_start=2091
-  _globals['_STOPREPLY']._serialized_end=2102
-  _globals['_SIDECAR']._serialized_start=2105
-  _globals['_SIDECAR']._serialized_end=2474
+  _globals['_SIDECARHELLOREPLY']._serialized_end=436
+  _globals['_SIDECARDESCRIBEREQUEST']._serialized_start=438
+  _globals['_SIDECARDESCRIBEREQUEST']._serialized_end=522
+  _globals['_UPSTREAMSTATE']._serialized_start=525
+  _globals['_UPSTREAMSTATE']._serialized_end=722
+  _globals['_UPSTREAMSTATE_STATE']._serialized_start=631
+  _globals['_UPSTREAMSTATE_STATE']._serialized_end=722
+  _globals['_APPENDREQUEST']._serialized_start=725
+  _globals['_APPENDREQUEST']._serialized_end=860
+  _globals['_OPENWRITER']._serialized_start=862
+  _globals['_OPENWRITER']._serialized_end=932
+  _globals['_CLOSEWRITER']._serialized_start=934
+  _globals['_CLOSEWRITER']._serialized_end=966
+  _globals['_APPENDREPLY']._serialized_start=969
+  _globals['_APPENDREPLY']._serialized_end=1152
+  _globals['_WRITEREND']._serialized_start=1154
+  _globals['_WRITEREND']._serialized_end=1202
+  _globals['_SYNCREQUEST']._serialized_start=1204
+  _globals['_SYNCREQUEST']._serialized_end=1283
+  _globals['_SYNCREPLY']._serialized_start=1285
+  _globals['_SYNCREPLY']._serialized_end=1400
+  _globals['_FOLDERPROGRESS']._serialized_start=1403
+  _globals['_FOLDERPROGRESS']._serialized_end=1638
+  _globals['_STATUSREQUEST']._serialized_start=1640
+  _globals['_STATUSREQUEST']._serialized_end=1655
+  _globals['_STATUSREPLY']._serialized_start=1658
+  _globals['_STATUSREPLY']._serialized_end=1875
+  _globals['_BOUNDUSE']._serialized_start=1877
+  _globals['_BOUNDUSE']._serialized_end=1973
+  _globals['_RUNSTATUS']._serialized_start=1976
+  _globals['_RUNSTATUS']._serialized_end=2270
+  _globals['_STOPREQUEST']._serialized_start=2272
+  _globals['_STOPREQUEST']._serialized_end=2312
+  _globals['_STOPREPLY']._serialized_start=2314
+  _globals['_STOPREPLY']._serialized_end=2325
+  _globals['_SIDECAR']._serialized_start=2328
+  _globals['_SIDECAR']._serialized_end=2697
 # @@protoc_insertion_point(module_scope)

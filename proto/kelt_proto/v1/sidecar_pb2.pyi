@@ -28,20 +28,22 @@ class SidecarHelloRequest(_message.Message):
     def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., upstream: _Optional[str] = ..., api_key: _Optional[str] = ..., ca_file: _Optional[str] = ..., proxy: _Optional[str] = ..., protocol_min: _Optional[int] = ...) -> None: ...
 
 class SidecarHelloReply(_message.Message):
-    __slots__ = ("version", "protocol", "pid", "default_entity", "upstream_state", "protocol_min")
+    __slots__ = ("version", "protocol", "pid", "default_entity", "upstream_state", "protocol_min", "writers_per_stream")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     PID_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_ENTITY_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_STATE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_MIN_FIELD_NUMBER: _ClassVar[int]
+    WRITERS_PER_STREAM_FIELD_NUMBER: _ClassVar[int]
     version: str
     protocol: int
     pid: int
     default_entity: str
     upstream_state: UpstreamState
     protocol_min: int
-    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., pid: _Optional[int] = ..., default_entity: _Optional[str] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ..., protocol_min: _Optional[int] = ...) -> None: ...
+    writers_per_stream: int
+    def __init__(self, version: _Optional[str] = ..., protocol: _Optional[int] = ..., pid: _Optional[int] = ..., default_entity: _Optional[str] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ..., protocol_min: _Optional[int] = ..., writers_per_stream: _Optional[int] = ...) -> None: ...
 
 class SidecarDescribeRequest(_message.Message):
     __slots__ = ("upstream", "run")
@@ -76,32 +78,54 @@ class UpstreamState(_message.Message):
     def __init__(self, state: _Optional[_Union[UpstreamState.State, str]] = ..., reason: _Optional[str] = ..., since: _Optional[float] = ..., url: _Optional[str] = ...) -> None: ...
 
 class AppendRequest(_message.Message):
-    __slots__ = ("open", "batch")
+    __slots__ = ("open", "batch", "close")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
+    CLOSE_FIELD_NUMBER: _ClassVar[int]
     open: OpenWriter
     batch: _record_pb2.Batch
-    def __init__(self, open: _Optional[_Union[OpenWriter, _Mapping]] = ..., batch: _Optional[_Union[_record_pb2.Batch, _Mapping]] = ...) -> None: ...
+    close: CloseWriter
+    def __init__(self, open: _Optional[_Union[OpenWriter, _Mapping]] = ..., batch: _Optional[_Union[_record_pb2.Batch, _Mapping]] = ..., close: _Optional[_Union[CloseWriter, _Mapping]] = ...) -> None: ...
 
 class OpenWriter(_message.Message):
-    __slots__ = ("writer_id", "run_folder")
+    __slots__ = ("writer_id", "run_folder", "is_shared")
     WRITER_ID_FIELD_NUMBER: _ClassVar[int]
     RUN_FOLDER_FIELD_NUMBER: _ClassVar[int]
+    IS_SHARED_FIELD_NUMBER: _ClassVar[int]
     writer_id: bytes
     run_folder: str
-    def __init__(self, writer_id: _Optional[bytes] = ..., run_folder: _Optional[str] = ...) -> None: ...
+    is_shared: bool
+    def __init__(self, writer_id: _Optional[bytes] = ..., run_folder: _Optional[str] = ..., is_shared: bool = ...) -> None: ...
+
+class CloseWriter(_message.Message):
+    __slots__ = ("writer_id",)
+    WRITER_ID_FIELD_NUMBER: _ClassVar[int]
+    writer_id: bytes
+    def __init__(self, writer_id: _Optional[bytes] = ...) -> None: ...
 
 class AppendReply(_message.Message):
-    __slots__ = ("durable_through", "committed_through", "linger_s", "upstream_state")
+    __slots__ = ("durable_through", "committed_through", "linger_s", "upstream_state", "writer_id", "end")
     DURABLE_THROUGH_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_THROUGH_FIELD_NUMBER: _ClassVar[int]
     LINGER_S_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_STATE_FIELD_NUMBER: _ClassVar[int]
+    WRITER_ID_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
     durable_through: int
     committed_through: int
     linger_s: float
     upstream_state: UpstreamState
-    def __init__(self, durable_through: _Optional[int] = ..., committed_through: _Optional[int] = ..., linger_s: _Optional[float] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
+    writer_id: bytes
+    end: WriterEnd
+    def __init__(self, durable_through: _Optional[int] = ..., committed_through: _Optional[int] = ..., linger_s: _Optional[float] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ..., writer_id: _Optional[bytes] = ..., end: _Optional[_Union[WriterEnd, _Mapping]] = ...) -> None: ...
+
+class WriterEnd(_message.Message):
+    __slots__ = ("problem", "is_passing")
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    IS_PASSING_FIELD_NUMBER: _ClassVar[int]
+    problem: str
+    is_passing: bool
+    def __init__(self, problem: _Optional[str] = ..., is_passing: bool = ...) -> None: ...
 
 class SyncRequest(_message.Message):
     __slots__ = ("paths", "retry_now", "upstream", "live")

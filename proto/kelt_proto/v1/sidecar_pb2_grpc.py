@@ -78,7 +78,9 @@ class SidecarServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Append(self, request_iterator, context):
-        """One stream per writer: Open first, then batches. Replies are cumulative.
+        """Writers' batches: each writer is opened, then sent, then closed, or ends with the stream. One
+        that is not shared has the stream for itself: what goes wrong with it ends the call. Replies
+        are cumulative, and of one writer each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

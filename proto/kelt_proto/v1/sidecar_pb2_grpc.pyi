@@ -30,7 +30,10 @@ class SidecarStub:
         kelt_proto.v1.sidecar_pb2.AppendRequest,
         kelt_proto.v1.sidecar_pb2.AppendReply,
     ]
-    """One stream per writer: Open first, then batches. Replies are cumulative."""
+    """Writers' batches: each writer is opened, then sent, then closed, or ends with the stream. One
+    that is not shared has the stream for itself: what goes wrong with it ends the call. Replies
+    are cumulative, and of one writer each.
+    """
 
     DescribeRun: grpc.UnaryUnaryMultiCallable[
         kelt_proto.v1.sidecar_pb2.SidecarDescribeRequest,
@@ -66,7 +69,10 @@ class SidecarAsyncStub:
         kelt_proto.v1.sidecar_pb2.AppendRequest,
         kelt_proto.v1.sidecar_pb2.AppendReply,
     ]
-    """One stream per writer: Open first, then batches. Replies are cumulative."""
+    """Writers' batches: each writer is opened, then sent, then closed, or ends with the stream. One
+    that is not shared has the stream for itself: what goes wrong with it ends the call. Replies
+    are cumulative, and of one writer each.
+    """
 
     DescribeRun: grpc.aio.UnaryUnaryMultiCallable[
         kelt_proto.v1.sidecar_pb2.SidecarDescribeRequest,
@@ -106,7 +112,10 @@ class SidecarServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[kelt_proto.v1.sidecar_pb2.AppendRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[kelt_proto.v1.sidecar_pb2.AppendReply], collections.abc.AsyncIterator[kelt_proto.v1.sidecar_pb2.AppendReply]]:
-        """One stream per writer: Open first, then batches. Replies are cumulative."""
+        """Writers' batches: each writer is opened, then sent, then closed, or ends with the stream. One
+        that is not shared has the stream for itself: what goes wrong with it ends the call. Replies
+        are cumulative, and of one writer each.
+        """
 
     @abc.abstractmethod
     def DescribeRun(

@@ -46,8 +46,8 @@ def taken_by_grpc(module, kill):
 
     original = module.AppendStream.__init__
 
-    def init(self):
-        original(self)
+    def init(self, **kwargs):
+        original(self, **kwargs)
         self._outgoing = Queue(self._outgoing.maxsize)
 
     module.AppendStream.__init__ = init
@@ -92,7 +92,7 @@ def at_reply(moment):
     """The acknowledgement of something durable is never, or just, handed to gRPC."""
 
     def plant(module, kill):
-        original = module._AppendStream.serve
+        original = module.AppendStream.serve
 
         def serve(self, requests, write):
             async def write_and_die(reply):
@@ -105,7 +105,7 @@ def at_reply(moment):
 
             return original(self, requests, write_and_die)
 
-        module._AppendStream.serve = serve
+        module.AppendStream.serve = serve
 
     return plant
 

@@ -95,8 +95,8 @@ POINTS = {
     "fdatasync:inside": Point("daemon", _FS, while_syncing, 4),
     "fdatasync:after": Point("daemon", _FS, after("RealFilesystem.sync", when=is_journal), 4),
     "ack:before": Point("daemon", _COMMIT, before("GroupCommitter._settle", when=has_durable), 4),
-    "ack:inside": Point("daemon", "kelt_daemon.ingest", at_reply("inside"), 4),
-    "ack:after": Point("daemon", "kelt_daemon.ingest", at_reply("after"), 4),
+    "ack:inside": Point("daemon", "kelt_daemon.append_stream", at_reply("inside"), 4),
+    "ack:after": Point("daemon", "kelt_daemon.append_stream", at_reply("after"), 4),
     "segment_rotate:before": Point("daemon", _JOURNAL, before("Journal._create", when=is_rotation), 2),
     "segment_rotate:inside": Point(
         "daemon", "kelt_daemon.journal_segments",
