@@ -62,7 +62,7 @@ class Console:
             with self._lock:
                 stream.write(self._styled(lines, style))
                 stream.flush()
-        except (OSError, ValueError):
+        except Exception:  # noqa: BLE001 # whatever others put in the place of standard error
             self.silent, self._may_warn_of_losses = True, False
 
     def warn(self, text: str) -> None:
@@ -91,7 +91,7 @@ class Console:
         stream = self._stream or sys.stderr
         try:
             return not self.silent and stream is not None and stream.isatty()
-        except ValueError:  # a closed stream
+        except Exception:  # noqa: BLE001 # a closed stream, or one of others that lacks the method
             return False
 
     def after_fork(self) -> None:

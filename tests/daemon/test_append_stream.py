@@ -82,7 +82,9 @@ async def stream(tmp_path, names, **config):
             spool.close()
 
 
-async def test_each_writer_is_told_of_its_own_records_and_what_was_open_is_left_at_the_end(tmp_path):
+async def test_each_writer_is_told_of_its_own_records_and_what_was_open_is_left_at_the_end(
+    tmp_path,
+):
     async with stream(tmp_path, ("a", "b")) as (parts, caller, (a, b)):
         caller.open(a)
         await parts.until(lambda: caller.durable(a) == 0, "the first is taken")
@@ -165,7 +167,11 @@ async def test_a_writer_whose_journal_fails_is_ended_for_now_and_holds_up_no_oth
 
 
 async def test_a_stream_takes_no_more_writers_than_it_says(tmp_path):
-    async with stream(tmp_path, ("a", "b", "c"), writers_per_stream_max=2) as (parts, caller, three):
+    async with stream(tmp_path, ("a", "b", "c"), writers_per_stream_max=2) as (
+        parts,
+        caller,
+        three,
+    ):
         for spool in three:
             caller.open(spool)
         await parts.until(lambda: len(caller.said) == 3, "all are answered")

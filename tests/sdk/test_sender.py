@@ -195,3 +195,23 @@ def test_a_daemon_is_started_from_a_process_with_more_open_files_than_select_can
         "print(run._session.sender.state.is_connected)\nos._exit(0)"
     )
     assert run_script(code).stdout == "True\n"
+
+
+@pytest.mark.parametrize("methods", [{}, {"isatty": lambda _: True}])
+def test_a_foreign_stream_in_standard_errors_place_that_raises_ends_no_run(
+    online, monkeypatch, methods
+) -> None:
+    class Foreign:
+        def write(self, _text: str) -> None:
+            raise RuntimeError("of somebody else's")
+
+    monkeypatch.delenv("KELT_SILENT")
+    monkeypatch.setattr("sys.stderr", type("Foreign", (Foreign,), {**methods})())
+    run = kelt.init("p", settings={"finish_timeout_s": 0})
+    run.log({"i": 0})
+    wait_until(lambda: is_durable(run))
+    os.kill(daemon_pid(online), signal.SIGKILL)
+    run.log({"i": 1})
+    run.finish()
+    wait_until(lambda: not run._session.sender._background._is_running)
+    assert run._session.sender._has_ended.is_set()
