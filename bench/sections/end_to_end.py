@@ -8,8 +8,8 @@ last row is committed. Every row is then counted at the server. The floor is Duc
 tables that the server made, as Arrow data, in as many transactions.
 
 What limits it now: of one run the trainer, whose `log()` and background thread share one
-interpreter lock; of many runs the processor: what a batch costs trainers, daemon and server whatever
-it holds.
+interpreter lock; of many runs the processor: what a batch costs trainers, daemon and server,
+whatever it holds.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from kelt.console import Closing
 from kelt.errors import UsageError
 from kelt.exit_hooks import Ending
 from kelt.recording import Recording
-from kelt.sender import SendingEnd
+from kelt.sending_end import SendingEnd
 from kelt.session import Session
 
 

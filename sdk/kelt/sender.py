@@ -17,7 +17,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from kelt.background import BackgroundThread, shared_thread
@@ -30,6 +29,7 @@ from kelt.journal.reader import Damage, read_spool
 from kelt.journal.sealing import Sealer
 from kelt.journal.spool import SpoolWriter
 from kelt.journal.spool_copy import SpoolCopy
+from kelt.sending_end import POLL_S, SendingEnd, wait_until_committed
 from kelt.settings import Settings
 from kelt.spool_watch import SpoolWatch
 
@@ -39,7 +39,6 @@ LINGER_S = 0.01
 LINGER_S_MAX = 0.1
 #: What a round waits to find: a message of it costs little more than its bytes do.
 ROUND_BYTES = 64 * 1024
-FINISHING_LINGER_S = 0.002
 RESEND_AFTER_S = 10.0
 #: What a round cuts at most, so that the other runs of the process have theirs.
 CUT_BYTES_MAX = 4 * 1024 * 1024
@@ -47,33 +46,9 @@ CUT_BYTES_MAX = 4 * 1024 * 1024
 FULL_LINGER_S = 0.05
 #: How long a daemon that takes nothing keeps new records from being sealed and cut.
 HOLD_S = 5.0
-_UNREACHABLE_GRACE_S = 1.0
 _STOP_TIMEOUT_S = 2.0
 #: What a network filesystem may take for the rest of the copy.
 _COPY_TIMEOUT_S = 5.0
-#: After so many attempts in a row the daemon is not waited for at the end.
-_FAILURES_MAX = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class SendingEnd:
-    """How far a run's records came.
-
-    Attributes:
-        why: no longer was waited, where not everything is committed.
-        has_daemon: whether a daemon is there to go on sending them.
-    """
-
-    records: int
-    committed: int
-    is_synced: bool
-    why: str
-    has_daemon: bool
-
-    @property
-    def waiting(self) -> int:
-        """Records that the upstream has not committed."""
-        return max(0, self.records - self.committed)
 
 
 class Sender:
@@ -154,7 +129,7 @@ class Sender:
         """Waits until the daemon was looked for once."""
         deadline = time.monotonic() + timeout_s
         while self._link is not None and not self.state.has_tried and time.monotonic() < deadline:
-            time.sleep(FINISHING_LINGER_S)
+            time.sleep(POLL_S)
 
     def finish(self, *, timeout_s: float, on_progress: Callable[[int, int], None]) -> SendingEnd:
         """Waits until the upstream has committed everything, or until waiting is of no use.
@@ -165,44 +140,13 @@ class Sender:
         """
         self._is_finishing = True
         self._attention.set()
-        started = time.monotonic()
-        why = f"after {timeout_s:g} s"
-        try:
-            while self._link is not None and self.state.committed_through < self._spool.seq:
-                waited = time.monotonic() - started
-                on_progress(self.state.committed_through, self._spool.seq)
-                if waited >= timeout_s:
-                    break
-                if self._is_hopeless() and waited >= min(_UNREACHABLE_GRACE_S, timeout_s):
-                    why = self._why_hopeless()
-                    break
-                time.sleep(FINISHING_LINGER_S if waited < 1 else LINGER_S)
-            on_progress(self.state.committed_through, self._spool.seq)
-        except KeyboardInterrupt:
-            why = "interrupted"
-        all_seq, committed = self._spool.seq, self.state.committed_through
-        return SendingEnd(
-            records=all_seq,
-            committed=min(committed, all_seq),
-            is_synced=self._link is not None and committed >= all_seq,
-            why=why,
-            has_daemon=self.state.is_connected,
+        return wait_until_committed(
+            self.state,
+            records=lambda: self._spool.seq,
+            timeout_s=timeout_s,
+            on_progress=on_progress,
+            is_sent=self._link is not None,
         )
-
-    def _is_hopeless(self) -> bool:
-        """Whether everything is on this host's disk and the upstream is known not to answer."""
-        state = self.state
-        if not state.is_connected:
-            return state.failures >= _FAILURES_MAX
-        is_away = state.upstream in {"UNREACHABLE", "REFUSED"}
-        return is_away and state.durable_through >= self._spool.seq
-
-    def _why_hopeless(self) -> str:
-        if not self.state.is_connected:
-            return "the daemon cannot be started now"
-        if self.state.upstream == "REFUSED":
-            return "the upstream refuses them"  # why was said when it did
-        return self.state.upstream_reason.rstrip(".") or "the upstream is away"
 
     def stop(self) -> None:
         """Ends with a last round."""
@@ -249,7 +193,7 @@ class Sender:
         if self._has_more:
             return 0.0
         if self._is_finishing:
-            return FINISHING_LINGER_S
+            return POLL_S
         if self._link is not None and self._unsent is not None and not self._link.has_room:
             return FULL_LINGER_S
         if self.state.is_connected and self._sent_seq < self._cut_seq:

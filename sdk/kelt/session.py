@@ -36,7 +36,8 @@ from kelt.run_folder import (
     take_lock,
     write_manifest,
 )
-from kelt.sender import Sender, SendingEnd
+from kelt.sender import Sender
+from kelt.sending_end import SendingEnd
 from kelt.settings import Settings
 from kelt.shared_mode import SharedWriter, let_go
 from kelt.spool_place import make_spool_folder, remove_spool_folder
