@@ -190,7 +190,7 @@ class SimulatedDaemon:
             raise Killed
 
     def connect(self, writer_id: bytes, folder: Path, *, on_reply) -> Stream:
-        """As a trainer connects: hello, then a stream of its own.
+        """As a trainer connects: hello, then a stream, in every second run as one that is shared.
 
         Raises:
             ConnectionError: nobody serves, or answers in time.
@@ -201,7 +201,9 @@ class SimulatedDaemon:
         stream = Stream(
             on_reply=on_reply, gate=self.wait_thawed, write_s=self._around.rng.choice((0.0, 0.0, 0.005, 0.3)),
         )  # fmt: skip
-        opening = sidecar_pb2.OpenWriter(writer_id=writer_id, run_folder=str(folder))
+        opening = sidecar_pb2.OpenWriter(
+            writer_id=writer_id, run_folder=str(folder), is_shared=bool(writer_id[0] & 1)
+        )
         stream.sender.send_nowait(sidecar_pb2.AppendRequest(open=opening))
         self._tasks.start_soon(stream.serve, self)
         return stream
@@ -263,7 +265,12 @@ class Stream:
     async def _write(self, reply: sidecar_pb2.AppendReply) -> None:
         await trio.sleep(self._write_s)
         await self._gate()
-        if not self.has_ended and not self.scope.cancel_called:
+        if self.has_ended or self.scope.cancel_called:
+            return
+        if reply.HasField("end"):  # the only writer: nothing else comes on this stream
+            self.refusal, self.has_ended = reply.end.problem, True
+            self.scope.cancel()
+        else:
             self.latest = reply
             self._on_reply(reply)
             self._wake()
