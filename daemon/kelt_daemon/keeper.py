@@ -58,7 +58,7 @@ class Keeper:
         self._is_spool_read = False
         self._logged_losses = folder.all_lost_rows
         self._lock_free_since_s: float | None = None
-        self._gone = anyio.Event()
+        self._is_known_gone = False
 
     async def run(self) -> None:
         """Until the writer ended and its spool is in the journal."""
@@ -87,7 +87,8 @@ class Keeper:
         """However long its spool waits for the disk, nobody is told that the dead live."""
         await probe.wait_gone()
         self._folder.is_live = False
-        self._gone.set()
+        self._is_known_gone = True
+        self._folder.changed.notify()
 
     async def _replay(self) -> None:
         """A copy of a folder: read as it is, and nobody judged."""
@@ -213,32 +214,16 @@ class Keeper:
 
     async def _wait_for_news(self, *, is_gone: bool) -> None:
         """Until the process ends, somebody asks, or it is time to look again."""
-        streams, is_ended = self._has_streams(), self._is_ended()
-        nudge = self._folder.nudged.next()
-
-        async def wait_changed() -> None:
-            folder = self._folder
-            while self._has_streams() == streams and self._is_ended() == is_ended:
-                await folder.changed.wait()
-            group.cancel_scope.cancel()
-
-        async def wait_nudged() -> None:
-            await nudge.wait()
-            group.cancel_scope.cancel()
-
-        async def wait_gone() -> None:
-            await self._gone.wait()
-            group.cancel_scope.cancel()
-
-        config = self._config
-        is_followed = self._folder.followers > 0
-        interval_s = config.follow_interval_s if is_followed else config.probe_interval_s
+        folder, config = self._folder, self._config
+        seen, nudge = (self._has_streams(), self._is_ended()), folder.nudged.next()
+        interval_s = config.follow_interval_s if folder.followers else config.probe_interval_s
         with anyio.move_on_after(min(interval_s, config.probe_interval_s)):
-            async with anyio.create_task_group() as group:
-                group.start_soon(wait_changed)
-                group.start_soon(wait_nudged)
-                if not is_gone:
-                    group.start_soon(wait_gone)
+            while (
+                (self._has_streams(), self._is_ended()) == seen
+                and not nudge.is_set()
+                and (is_gone or not self._is_known_gone)
+            ):
+                await folder.changed.wait()
 
     async def _import_spool(self, *, is_removed: bool, is_live: bool = False) -> None:
         """Moves what the spool has beyond the journal into it.

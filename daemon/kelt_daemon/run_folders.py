@@ -122,7 +122,8 @@ class RunFolder:
     writers: dict[bytes, WriterCursor] = field(default_factory=dict)
     pending: list[NewEntry] = field(default_factory=list)
     changed: Signal = field(default_factory=Signal)
-    #: Ask the keeper to look again, and the shipper to try what was rejected again.
+    #: Ask the keeper to look again, and the shipper to try what was rejected again; `changed` is
+    #: told, too.
     nudged: Signal = field(default_factory=Signal)
     unsynced_bytes: int = 0
     #: Of those, what the commit loop was not told of yet.
