@@ -18,9 +18,9 @@ from kelt_daemon.shipper import save_cursors
 from kelt_daemon.spool_import import (
     SpoolImport,
     UnknownLoss,
-    counted_losses,
     has_spool,
     remove_spool,
+    spool_signs,
     untold_losses,
 )
 
@@ -58,6 +58,7 @@ class Keeper:
         self._is_spool_read = False
         self._logged_losses = folder.all_lost_rows
         self._lock_free_since_s: float | None = None
+        self._beat: int | None = None
         self._is_known_gone = False
 
     async def run(self) -> None:
@@ -116,7 +117,7 @@ class Keeper:
                 folder.is_closed = False
                 if self._must_follow():
                     await self._import_spool(is_removed=False, is_live=True)
-            await self._note_losses(is_live=process is not Process.GONE)
+            await self._note_signs(is_live=process is not Process.GONE)
             if self._observe(probe) != (process, is_closed):
                 continue  # that took long, on a slow or failing disk: what was seen is not so now
             await self._look(probe, process)
@@ -132,11 +133,12 @@ class Keeper:
         process = Process.GONE if probe is None else probe.look()
         return process, process is Process.GONE or self._is_lock_free()
 
-    async def _note_losses(self, *, is_live: bool) -> None:
-        """What the writer counts as lost is known before it has room to record it."""
+    async def _note_signs(self, *, is_live: bool) -> None:
+        """Its beat; and what it counts as lost is known before it has room to record it."""
         folder = self._folder
         if is_live:
-            folder.counted_rows = await self._host.in_thread(counted_losses, folder.spool_path)
+            signs = await self._host.in_thread(spool_signs, folder.spool_path)
+            folder.counted_rows, self._beat = signs.lost_rows, signs.beat
         if folder.all_lost_rows > self._logged_losses:
             self._logged_losses = folder.all_lost_rows
             log.warning(
@@ -184,7 +186,7 @@ class Keeper:
             was_rebooted=self._was_rebooted,
             process=process,
             status=status,
-            beat=None if probe is None or is_gone else probe.beat(),
+            beat=None if probe is None or is_gone else self._beat,
             is_spool_read=self._is_spool_read,
             goodbye=folder.goodbye,
             ran_out_of_memory=probe is not None and is_gone and probe.ran_out_of_memory(),
