@@ -170,8 +170,8 @@ MUTANTS = (
         (
             Edit(
                 DAEMON,
-                "        return [Outgoing(writer_id, first_seq, last_seq, frames)]\n",
-                "        return []\n",
+                "    return [Outgoing(writer_id, first_seq, last_seq, frames)]\n",
+                "    return []\n",
             ),
         ),
         (

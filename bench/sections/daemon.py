@@ -5,7 +5,7 @@ Processor time is a share of one core over some seconds. A backlog is logged in 
 upstream is away; with it the daemon is then started anew, with a server there, and timed to its
 ready line and to its first push. `kelt sync` of such a backlog is in the section on replay.
 
-What limits it now: memory is 50 MiB of interpreter and gRPC, and about 0.2 MiB for each live run's
+What limits it now: memory is 47 MiB of interpreter and gRPC, and about 0.1 MiB for each live run's
 stream and tasks; with a backlog the largest journal segment, which a start reads whole.
 """
 

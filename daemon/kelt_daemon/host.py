@@ -38,9 +38,6 @@ class Probe(Protocol):
     def ran_out_of_memory(self) -> bool:
         """Whether the kernel killed for lack of memory near the process since we look at it."""
 
-    def beat(self) -> int | None:
-        """The beat in the spool's newest segment in use."""
-
     def close(self) -> None:
         """Lets the process go."""
 

@@ -13,9 +13,8 @@ from kelt.journal.segments import JOURNAL_HEADER_BYTES
 from kelt_daemon.journal_segments import NewEntry, Segment
 from kelt_daemon.records import (
     find_assertions,
-    find_exit,
     find_unknown_losses,
-    lost_rows,
+    losses_and_exit,
     told_for_a_writer,
 )
 from kelt_proto.v1.record_pb2 import Assertion, Exit
@@ -89,9 +88,10 @@ def _take(found: Recovered, segment: Segment, entry: Entry, *, writer_id: bytes)
     if entry.last_seq <= before:
         return  # rewritten after a failed sync
     found.durable[entry.writer_id] = entry.last_seq
-    found.lost_rows += lost_rows(entry.payload, entry.writer_id)
+    lost_rows, said = losses_and_exit(entry.payload, entry.writer_id)
+    found.lost_rows += lost_rows
     if entry.writer_id == writer_id:
-        found.exit = find_exit(entry.payload, writer_id) or found.exit
+        found.exit = said or found.exit
         return
     found.untold_losses_told += told_for_a_writer(entry.payload, entry.writer_id)
     found.unknown_losses.update(find_unknown_losses(entry.payload, entry.writer_id))

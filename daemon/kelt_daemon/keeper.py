@@ -18,9 +18,9 @@ from kelt_daemon.shipper import save_cursors
 from kelt_daemon.spool_import import (
     SpoolImport,
     UnknownLoss,
-    counted_losses,
     has_spool,
     remove_spool,
+    spool_signs,
     untold_losses,
 )
 
@@ -58,7 +58,8 @@ class Keeper:
         self._is_spool_read = False
         self._logged_losses = folder.all_lost_rows
         self._lock_free_since_s: float | None = None
-        self._gone = anyio.Event()
+        self._beat: int | None = None
+        self._is_known_gone = False
 
     async def run(self) -> None:
         """Until the writer ended and its spool is in the journal."""
@@ -87,7 +88,8 @@ class Keeper:
         """However long its spool waits for the disk, nobody is told that the dead live."""
         await probe.wait_gone()
         self._folder.is_live = False
-        self._gone.set()
+        self._is_known_gone = True
+        self._folder.changed.notify()
 
     async def _replay(self) -> None:
         """A copy of a folder: read as it is, and nobody judged."""
@@ -115,7 +117,7 @@ class Keeper:
                 folder.is_closed = False
                 if self._must_follow():
                     await self._import_spool(is_removed=False, is_live=True)
-            await self._note_losses(is_live=process is not Process.GONE)
+            await self._note_signs(is_live=process is not Process.GONE)
             if self._observe(probe) != (process, is_closed):
                 continue  # that took long, on a slow or failing disk: what was seen is not so now
             await self._look(probe, process)
@@ -131,11 +133,12 @@ class Keeper:
         process = Process.GONE if probe is None else probe.look()
         return process, process is Process.GONE or self._is_lock_free()
 
-    async def _note_losses(self, *, is_live: bool) -> None:
-        """What the writer counts as lost is known before it has room to record it."""
+    async def _note_signs(self, *, is_live: bool) -> None:
+        """Its beat; and what it counts as lost is known before it has room to record it."""
         folder = self._folder
         if is_live:
-            folder.counted_rows = await self._host.in_thread(counted_losses, folder.spool_path)
+            signs = await self._host.in_thread(spool_signs, folder.spool_path)
+            folder.counted_rows, self._beat = signs.lost_rows, signs.beat
         if folder.all_lost_rows > self._logged_losses:
             self._logged_losses = folder.all_lost_rows
             log.warning(
@@ -183,7 +186,7 @@ class Keeper:
             was_rebooted=self._was_rebooted,
             process=process,
             status=status,
-            beat=None if probe is None or is_gone else probe.beat(),
+            beat=None if probe is None or is_gone else self._beat,
             is_spool_read=self._is_spool_read,
             goodbye=folder.goodbye,
             ran_out_of_memory=probe is not None and is_gone and probe.ran_out_of_memory(),
@@ -213,32 +216,16 @@ class Keeper:
 
     async def _wait_for_news(self, *, is_gone: bool) -> None:
         """Until the process ends, somebody asks, or it is time to look again."""
-        streams, is_ended = self._has_streams(), self._is_ended()
-        nudge = self._folder.nudged.next()
-
-        async def wait_changed() -> None:
-            folder = self._folder
-            while self._has_streams() == streams and self._is_ended() == is_ended:
-                await folder.changed.wait()
-            group.cancel_scope.cancel()
-
-        async def wait_nudged() -> None:
-            await nudge.wait()
-            group.cancel_scope.cancel()
-
-        async def wait_gone() -> None:
-            await self._gone.wait()
-            group.cancel_scope.cancel()
-
-        config = self._config
-        is_followed = self._folder.followers > 0
-        interval_s = config.follow_interval_s if is_followed else config.probe_interval_s
+        folder, config = self._folder, self._config
+        seen, nudge = (self._has_streams(), self._is_ended()), folder.nudged.next()
+        interval_s = config.follow_interval_s if folder.followers else config.probe_interval_s
         with anyio.move_on_after(min(interval_s, config.probe_interval_s)):
-            async with anyio.create_task_group() as group:
-                group.start_soon(wait_changed)
-                group.start_soon(wait_nudged)
-                if not is_gone:
-                    group.start_soon(wait_gone)
+            while (
+                (self._has_streams(), self._is_ended()) == seen
+                and not nudge.is_set()
+                and (is_gone or not self._is_known_gone)
+            ):
+                await folder.changed.wait()
 
     async def _import_spool(self, *, is_removed: bool, is_live: bool = False) -> None:
         """Moves what the spool has beyond the journal into it.

@@ -1,4 +1,4 @@
-"""Finding facts about the writers of this host: process, exit status, lock, beat, memory.
+"""Finding facts about the writers of this host: process, exit status, lock, memory.
 
 A pidfd is opened while the process lives, so that its number cannot come to mean another process
 and so that the kernel tells the exit status of a process that is not our child: from Linux 6.15 by
@@ -17,7 +17,6 @@ from pathlib import Path
 
 import anyio
 
-from kelt.journal.reader import read_spool_headers
 from kelt.run_folder import LOCK_NAME, RunManifest, is_locked, pid_start_ticks
 from kelt_daemon.liveness import ExitStatus, Process
 
@@ -91,13 +90,6 @@ class ProcessProbe:
     def ran_out_of_memory(self) -> bool:
         """Whether the kernel killed for lack of memory near the process since we look at it."""
         return self._oom.has_risen()
-
-    def beat(self) -> int | None:
-        """The beat in the spool's newest segment in use."""
-        with contextlib.suppress(OSError):
-            beats = [header.beat for header in read_spool_headers(self._folder) if header.first_seq]
-            return max(beats, default=None)
-        return None
 
     def close(self) -> None:
         """Lets the process go."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from collections.abc import Iterator
 
 from google.protobuf.message import DecodeError
 
 from kelt_proto.v1.frames import (
-    FLAG_SEALED,
-    FRAME_MARK,
+    FRAME_HEADER_BYTES,
     DamagedFrameError,
     Frame,
     Kind,
@@ -20,22 +20,35 @@ from kelt_proto.v1.frames import (
 )
 from kelt_proto.v1.record_pb2 import Assertion, Exit, Loss
 
-_MARK = FRAME_MARK.to_bytes(2, "little")
+_LENGTH_AND_KIND = struct.Struct("<IB")
 
 
-def find_frames(frames: bytes, writer_id: bytes, kind: Kind) -> Iterator[Frame]:
-    """The frames of one kind in a batch.
+def find_frames(frames: bytes, writer_id: bytes, *kinds: Kind) -> Iterator[Frame]:
+    """The frames of some kinds in a batch.
 
-    A batch that holds none, which is nearly every one, costs a search for four bytes.
+    A batch that holds none, which is nearly every one, costs a look at the kind of each frame.
     """
-    needles = (bytes((kind, flags)) + _MARK for flags in (FLAG_SEALED, 0))
-    if all(needle not in frames for needle in needles):
+    if not _holds(frames, frozenset(kinds)):
         return
     seed = crc_seed(writer_id)
     with contextlib.suppress(DamagedFrameError):
         for frame in iter_frames(memoryview(frames)):
-            if frame.kind == kind and is_intact(frame, seed):
+            if frame.kind in kinds and is_intact(frame, seed):
                 yield frame
+
+
+def _holds(frames: bytes, kinds: frozenset[int]) -> bool:
+    """Whether a frame is of one of these kinds: ten times faster than reading the frames."""
+    look, offset_bytes = _LENGTH_AND_KIND.unpack_from, 0
+    last_bytes = len(frames) - FRAME_HEADER_BYTES
+    while offset_bytes <= last_bytes:
+        length, kind = look(frames, offset_bytes)
+        if kind in kinds:
+            return True
+        if not kind:
+            return False
+        offset_bytes += FRAME_HEADER_BYTES + (length + 7 & ~7)
+    return False
 
 
 def holds_control(frames: bytes) -> bool:
@@ -47,12 +60,16 @@ def holds_control(frames: bytes) -> bool:
     return False
 
 
-def find_exit(frames: bytes, writer_id: bytes) -> Exit | None:
-    """The goodbye in a batch."""
-    for frame in find_frames(frames, writer_id, Kind.EXIT):
+def losses_and_exit(frames: bytes, writer_id: bytes) -> tuple[int, Exit | None]:
+    """How many records the losses in a batch cover, and the goodbye in it."""
+    rows, said = 0, None
+    for frame in find_frames(frames, writer_id, Kind.LOSS, Kind.EXIT):
         with contextlib.suppress(DecodeError):
-            return Exit.FromString(bytes(frame.payload))
-    return None
+            if frame.kind == Kind.LOSS:
+                rows += Loss.FromString(bytes(frame.payload)).rows
+            elif said is None:
+                said = Exit.FromString(bytes(frame.payload))
+    return rows, said
 
 
 def find_assertions(frames: bytes, witness_id: bytes) -> Iterator[Assertion]:
@@ -78,15 +95,6 @@ def told_for_a_writer(frames: bytes, witness_id: bytes) -> int:
         with contextlib.suppress(DecodeError):
             said = Loss.FromString(bytes(frame.payload))
             rows += said.rows if not said.first_seq else 0
-    return rows
-
-
-def lost_rows(frames: bytes, writer_id: bytes) -> int:
-    """How many records the losses in a batch cover."""
-    rows = 0
-    for frame in find_frames(frames, writer_id, Kind.LOSS):
-        with contextlib.suppress(DecodeError):
-            rows += Loss.FromString(bytes(frame.payload)).rows
     return rows
 
 

@@ -1,8 +1,8 @@
-"""All run folders and upstreams that the daemon knows, and the tasks that mind them.
+"""All run folders and upstreams that the daemon knows, and which of them are minded.
 
-A folder is adopted once, by its resolved path. It is *active* while a keeper and a shipper mind
-it; once it is over and everything committed it costs nothing but its place here, until new files
-appear in it or its upstream turns out to be another server.
+A folder is adopted once, by its resolved path. It is *active* while it is minded (`minding`); once
+it is over and everything committed it costs nothing but its place here, until new files appear in
+it or its upstream turns out to be another server.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from kelt_daemon.folder_loading import checked_manifest, load_folder
 from kelt_daemon.heartbeats import beat_for
 from kelt_daemon.homes import sweep, write_destination
 from kelt_daemon.host import Host
-from kelt_daemon.keeper import Keeper
 from kelt_daemon.links import UpstreamLink
+from kelt_daemon.minding import Minder
 from kelt_daemon.paths import own_folder
 from kelt_daemon.recheck import recheck_for
 from kelt_daemon.retry import Retries
@@ -42,7 +42,7 @@ from kelt_daemon.run_scan import (
     signature_if_done,
     signature_of,
 )
-from kelt_daemon.shipper import Shipper, save_cursors
+from kelt_daemon.shipper import save_cursors
 from kelt_daemon.upstream import Access, Upstream
 from kelt_proto.v1.sidecar_pb2 import BoundUse
 
@@ -93,8 +93,9 @@ class Registry:
             min_s=config.broken_retry_s_min, max_s=config.broken_retry_s_max
         )
         self._access: dict[str, Access] = {}
-        self._reading = anyio.CapacityLimiter(config.imports_max)
-        self._replays: dict[str, anyio.CapacityLimiter] = {}
+        self._minder = Minder(
+            committer=committer, host=host, config=config, connect=self.connected_link
+        )
         self._is_swept = False
 
     # -- upstreams -------------------------------------------------------------------------------
@@ -230,18 +231,9 @@ class Registry:
             self.activate(folder)
 
     async def _mind(self, folder: RunFolder) -> None:
-        """The tasks of one folder; what fails in them parks the folder and nothing else."""
-        keeper = Keeper(
-            folder=folder,
-            committer=self._committer,
-            host=self.host,
-            config=self._config,
-            reading=self._reading,
-        )
+        """Minds a folder; what fails in it parks the folder and nothing else."""
         try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(keeper.run)
-                group.start_soon(self._ship, folder)
+            await self._minder.mind(folder)
         except Exception as error:  # law 3: no folder harms another, whatever is wrong with it
             reason = sentence_of(error, folder.path)
             log.exception("folder_failed", folder=str(folder.path), reason=reason)
@@ -258,29 +250,6 @@ class Registry:
         if folder.has_unshipped and not (folder.problem or folder.is_held):
             self.activate(folder)
 
-    async def _ship(self, folder: RunFolder) -> None:
-        while folder.is_held and not folder.is_over:
-            await folder.changed.wait()
-        if folder.is_held and not folder.pending:
-            return
-        link = None
-        while link is not folder.link:
-            link = folder.link
-            if not folder.is_over or not folder.is_committed or folder.is_unconfirmed:
-                self.connected_link(link.url)
-            shipper = Shipper(
-                folder=folder,
-                host=self.host,
-                config=self._config,
-                replays=self._replays.setdefault(
-                    link.url, anyio.CapacityLimiter(self._config.replays_per_upstream_max)
-                ),
-            )
-            async with anyio.create_task_group() as group:
-                group.start_soon(_run_until_sent_elsewhere, folder, group.cancel_scope)
-                await shipper.run()
-                group.cancel_scope.cancel()
-
     async def send_to(self, folder: RunFolder, url: str) -> None:
         """Has a folder sent to another upstream from now on, from its first record on.
 
@@ -293,6 +262,7 @@ class Registry:
             return
         folder.link = self.link(url)
         folder.replace_committed("", {}, is_answer=False)
+        self._minder.sent_elsewhere(folder)
         await self.host.in_thread(save_cursors, folder)
         await self.host.in_thread(write_destination, folder.home, url)
 
@@ -367,9 +337,7 @@ class Registry:
     @property
     def has_backlog(self) -> bool:
         """Whether something waits for an upstream."""
-        return any(
-            not folder.is_held and not folder.is_committed for folder in self.folders.values()
-        )
+        return any(not (f.is_held or f.is_committed) for f in self.folders.values())
 
     @property
     def bounds(self) -> list[BoundUse]:
@@ -379,10 +347,3 @@ class Registry:
     def settled(self) -> Iterator[RunFolder]:
         """Folders that nobody minds, because nothing is left to do."""
         return (folder for folder in self.folders.values() if folder not in self._active)
-
-
-async def _run_until_sent_elsewhere(folder: RunFolder, scope: anyio.CancelScope) -> None:
-    link = folder.link
-    while folder.link is link:
-        await folder.changed.wait()
-    scope.cancel()

@@ -18,7 +18,7 @@ from kelt_daemon.cursors import Cursors
 from kelt_daemon.journal import Journal
 from kelt_daemon.journal_segments import NewEntry
 from kelt_daemon.liveness import Goodbye, Life
-from kelt_daemon.records import encode_assertion, encode_unknown_loss, find_exit, lost_rows
+from kelt_daemon.records import encode_assertion, encode_unknown_loss, losses_and_exit
 from kelt_daemon.signals import Signal
 from kelt_proto.v1.record_pb2 import Assertion, Exit, Loss
 
@@ -122,7 +122,8 @@ class RunFolder:
     writers: dict[bytes, WriterCursor] = field(default_factory=dict)
     pending: list[NewEntry] = field(default_factory=list)
     changed: Signal = field(default_factory=Signal)
-    #: Ask the keeper to look again, and the shipper to try what was rejected again.
+    #: Ask the keeper to look again, and the shipper to try what was rejected again; `changed` is
+    #: told, too.
     nudged: Signal = field(default_factory=Signal)
     unsynced_bytes: int = 0
     #: Of those, what the commit loop was not told of yet.
@@ -205,11 +206,10 @@ class RunFolder:
         self.unsynced_bytes += len(entry.payload)
         self.unsubmitted_bytes += len(entry.payload)
         self.pending.append(entry)
-        self.lost_rows += lost_rows(entry.payload, entry.writer_id)
-        if entry.writer_id == self.writer_id:
-            said = find_exit(entry.payload, self.writer_id)
-            if said is not None:
-                self.take_exit(said)
+        lost_rows, said = losses_and_exit(entry.payload, entry.writer_id)
+        self.lost_rows += lost_rows
+        if said is not None and entry.writer_id == self.writer_id:
+            self.take_exit(said)
 
     def take_exit(self, said: Exit) -> None:
         """Remembers the writer's goodbye."""

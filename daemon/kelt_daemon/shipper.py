@@ -2,8 +2,9 @@
 
 It reads on from where it stands and keeps a few pushes under way, in order. Whenever anything goes
 wrong, and when the upstream says that records are missing before those it got, it forgets where it
-stood, lets what is under way end, and starts again from the upstream's cursors. What the upstream
-refuses for good is looked for and set aside (`batch`, `refusals`).
+stood, lets what is under way end, and starts again from the upstream's cursors. What the journal
+lacks is looked for elsewhere (`missing_records`); what the upstream refuses for good is found and
+set aside (`batch`, `refusals`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import anyio
 import structlog
 
 from kelt.journal.entries import Entry
-from kelt_daemon.batch import Outgoing, Push, PushBounds, gather, without_refused
+from kelt_daemon.batch import Push, PushBounds, gather
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.cursors import Cursors, write_cursors
 from kelt_daemon.errors import (
@@ -29,11 +30,10 @@ from kelt_daemon.errors import (
 from kelt_daemon.host import Host
 from kelt_daemon.journal_reader import Position, extents, read_entries, start_position
 from kelt_daemon.links import Call
-from kelt_daemon.records import encode_loss
+from kelt_daemon.missing_records import beyond_journal, filled
 from kelt_daemon.refusals import Refusals
 from kelt_daemon.retry import Backoff
 from kelt_daemon.run_folders import RunFolder
-from kelt_daemon.spool_import import read_range
 
 log = structlog.get_logger()
 
@@ -220,7 +220,8 @@ class Shipper:
             if self._may_send():
                 push = await self._read(link.push_bytes_max(self._bounds.bytes_max))
             if push.batches:
-                push.batches = await self._host.in_thread(self._fill, push.batches)
+                fill = partial(filled, folder=self._folder, markers=self._refusals.markers)
+                push.batches = await self._host.in_thread(fill, push.batches)
                 self._sent, self._pushed_at_s = push.sent_through, anyio.current_time()
                 push.slot = slot if push.batches else None
         finally:
@@ -242,7 +243,7 @@ class Shipper:
         )
         del self._ahead[: push.taken]
         if not push.batches and not self._ahead and not self._has_unread():
-            return self._unreadable()
+            return beyond_journal(folder, self._sent)
         return push
 
     def _has_more(self) -> bool:
@@ -275,58 +276,6 @@ class Shipper:
             for part in extents(self._folder.journal.segments)
             if part.number >= at.number
         )
-
-    def _unreadable(self) -> Push:
-        """Durable records that the journal no longer yields, at its end: lost, or in the spool."""
-        push = Push(sent_through=dict(self._sent))
-        for writer_id, cursor in self._folder.writers.items():
-            sent = self._sent.get(writer_id, 0)
-            if cursor.durable > sent:
-                push.batches.append(Outgoing(writer_id, sent + 1, cursor.durable, None))
-                push.sent_through[writer_id] = cursor.durable
-        return push
-
-    def _fill(self, batches: list[Outgoing]) -> list[Outgoing]:
-        """In a thread: what the journal lacks comes from the spool, or is said to be lost."""
-        filled: list[Outgoing] = []
-        markers = self._refusals.markers
-        for batch in batches:
-            if batch.frames is not None:
-                filled += without_refused(batch, markers) if markers else [batch]
-                continue
-            is_trainers = batch.writer_id == self._folder.writer_id
-            found = (
-                read_range(self._folder.spool_path, batch.first_seq, batch.last_seq)
-                if is_trainers
-                else []
-            )
-            through = batch.first_seq - 1
-            for cut in found:
-                filled += self._lost(batch.writer_id, through + 1, cut.first_seq - 1)
-                filled.append(Outgoing(batch.writer_id, cut.first_seq, cut.last_seq, cut.frames))
-                through = cut.last_seq
-            filled += self._lost(batch.writer_id, through + 1, batch.last_seq)
-        return filled
-
-    def _lost(self, writer_id: bytes, first_seq: int, last_seq: int) -> list[Outgoing]:
-        if first_seq > last_seq:
-            return []
-        trimmed = self._folder.cursors.trimmed.get(writer_id, 0)
-        reason = (
-            "deleted after another server, or this one before it was restored, had committed them"
-            if last_seq <= trimmed
-            else "damaged in the journal on the run's host"
-        )
-        log.warning(
-            "records_lost",
-            folder=str(self._folder.path),
-            writer_id=writer_id.hex(),
-            first_seq=first_seq,
-            last_seq=last_seq,
-            reason=reason,
-        )
-        frames = encode_loss(writer_id, first_seq, last_seq, reason)
-        return [Outgoing(writer_id, first_seq, last_seq, frames)]
 
     async def _send(self, push: Push, connection: int) -> None:
         """One request. What it raises ends the round; requests behind it come to nothing."""

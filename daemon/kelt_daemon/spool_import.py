@@ -117,9 +117,27 @@ def remove_spool(spool: SpoolImport, folder: Path, place: Path) -> None:
         remove_spool_folder(place)
 
 
-def counted_losses(folder: Path) -> int:
-    """Rows that found no room in a spool, as its writer counts them."""
-    return max((header.lost_rows for header in read_spool_headers(folder)), default=0)
+@dataclass(frozen=True, slots=True)
+class SpoolSigns:
+    """What the heads of a spool's segments tell: of losses, and that its writer moves."""
+
+    #: Rows that found no room, as the writer counts them.
+    lost_rows: int
+    #: The beat in the newest segment in use.
+    beat: int | None
+
+
+def spool_signs(folder: Path) -> SpoolSigns:
+    """The signs that a writer gives without a record.
+
+    Raises:
+        OSError: the spool cannot be read.
+    """
+    headers = read_spool_headers(folder)
+    return SpoolSigns(
+        lost_rows=max((header.lost_rows for header in headers), default=0),
+        beat=max((header.beat for header in headers if header.first_seq), default=None),
+    )
 
 
 def untold_losses(folder: Path) -> int:

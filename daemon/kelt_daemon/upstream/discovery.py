@@ -1,7 +1,7 @@
 """Where an upstream's gRPC is: asked of its HTTP address.
 
 No key goes along, because whoever answers may be a captive portal or another host, and no
-redirection is followed for the same reason. What httpx raises becomes our errors here.
+redirection is followed for the same reason. What the network raises becomes our errors here.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import anyio.to_thread
 
 from kelt.errors import SettingsError
@@ -22,10 +23,8 @@ from kelt.tls import ssl_context
 from kelt.version import __version__
 from kelt_daemon.errors import RefusedError, UnreachableError
 from kelt_daemon.upstream import Access
+from kelt_daemon.upstream.http_get import Reply, http_get
 from kelt_proto.v1.protocol import OURS, ProtocolRange, said
-
-if TYPE_CHECKING:
-    import httpx
 
 _REPLY_BYTES_MAX = 64 * 1024
 _PORT_MAX = 65535
@@ -47,37 +46,23 @@ async def discover(url: str, *, access: Access, proxy: str, deadline_s: float) -
         UnreachableError: nobody answers as a kelt server does, now.
         RefusedError: it speaks another protocol.
     """
-    import httpx  # noqa: PLC0415 # costs a third of the daemon's start
-
     try:
-        trusted: ssl.SSLContext | bool = False
+        trusted: ssl.SSLContext | None = None
         if urlsplit(url).scheme == "https":
             trusted = await anyio.to_thread.run_sync(ssl_context, access.ca_file)
-        async with (
-            httpx.AsyncClient(
-                timeout=deadline_s, trust_env=False, proxy=proxy or None, verify=trusted
-            ) as client,
-            client.stream("GET", f"{url}/api/v1/info") as reply,
-        ):
-            body = await _body_of(reply)
+        with anyio.fail_after(deadline_s):
+            reply = await http_get(
+                f"{url}/api/v1/info", trusted=trusted, proxy=proxy, bytes_max=_REPLY_BYTES_MAX
+            )
     except SettingsError as error:
         raise UnreachableError(f"{url} cannot be trusted yet: {error} {_WAITS}") from error
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise UnreachableError(f"{_sentence_of(error, url, proxy)} {_WAITS}") from error
-    return _read(url, reply, body)
+    return _read(url, reply)
 
 
-async def _body_of(reply: httpx.Response) -> bytes:
-    body = b""
-    async for part in reply.aiter_bytes():
-        body += part
-        if len(body) > _REPLY_BYTES_MAX:
-            break
-    return body
-
-
-def _read(url: str, reply: httpx.Response, body: bytes) -> Discovered:
-    status = reply.status_code
+def _read(url: str, reply: Reply) -> Discovered:
+    status = reply.status
     if status in {401, 403, 407}:
         raise RefusedError(
             f"{url} lets nobody in (HTTP status {status}); something before the kelt server asks "
@@ -96,7 +81,7 @@ def _read(url: str, reply: httpx.Response, body: bytes) -> Discovered:
             retry_after_s=retry_after_s(reply.headers.get("retry-after", "")),
         )
     try:
-        info = json.loads(body)
+        info = json.loads(reply.body)
         theirs = said(int(info["protocol"]), int(info.get("protocol_min", 0)))
         port = int(info["grpc_port"])
         if status != 200 or not 0 < port <= _PORT_MAX:  # noqa: PLR2004
@@ -171,7 +156,8 @@ def _distrust(error: ssl.SSLCertVerificationError, url: str, host: str) -> str:
 
 def _reason_of(error: BaseException) -> str:
     """The innermost that the system said, such as that the connection was refused."""
-    found = str(error) or type(error).__name__
+    kind = "it takes too long" if isinstance(error, TimeoutError) else type(error).__name__
+    found = str(error) or kind
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:

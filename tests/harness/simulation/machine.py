@@ -8,7 +8,6 @@ from pathlib import Path
 
 import trio
 
-from kelt.journal.reader import read_spool_headers
 from kelt.run_folder import RunManifest
 from kelt_daemon.liveness import ExitStatus, Process
 
@@ -104,10 +103,6 @@ class SimulatedProbe:
 
     def ran_out_of_memory(self) -> bool:
         return False
-
-    def beat(self) -> int | None:
-        beats = [header.beat for header in read_spool_headers(self._folder) if header.first_seq]
-        return max(beats, default=None)
 
     def close(self) -> None:
         self._process = None

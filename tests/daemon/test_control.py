@@ -1,0 +1,52 @@
+"""What `kelt sync` is told by the daemon."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.in_process import daemon_parts, make_folder
+from harness.memory_upstream import MemoryUpstream
+from kelt.state_dir import StateDir
+from kelt_daemon.control import Control
+from kelt_proto.v1.sidecar_pb2 import SyncRequest
+
+FOLDERS = 5
+pytestmark = pytest.mark.asyncio
+
+
+async def replies_to_sync(tmp_path, **config):
+    """Of a sync of finished runs that the daemon does not know yet."""
+    async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs", **config) as parts:
+        paths = [tmp_path / "elsewhere" / f"r{n}" for n in range(FOLDERS)]
+        for path in paths:
+            make_folder(path, upstream.url, 9, pid=0, pid_start_ticks=1).close()
+        control = Control(
+            registry=parts.registry, state_dir=StateDir(tmp_path), started_at=0.0,
+            config=parts.config,
+        )  # fmt: skip
+        request = SyncRequest(paths=[*map(str, paths), str(tmp_path / "nothing")])
+        return [reply async for reply in control.sync(request)]
+
+
+def split(replies):
+    """Those that only say that it goes on, before the first that tells of folders; the rest."""
+    first = next(n for n, reply in enumerate(replies) if reply.folders)
+    return replies[:first], replies[first:]
+
+
+async def test_while_folders_are_read_it_says_after_each_that_it_goes_on(tmp_path):
+    while_reading, rest = split(await replies_to_sync(tmp_path, sync_report_interval_s=0.0))
+    assert len(while_reading) == FOLDERS
+    assert not any(reply.done for reply in while_reading)
+    assert {folder.path.rpartition("/")[2] for folder in rest[0].folders} == {
+        "nothing", *(f"r{n}" for n in range(FOLDERS)),
+    }  # fmt: skip
+    assert [reply.done for reply in rest] == [False] * (len(rest) - 1) + [True]
+
+
+async def test_in_the_end_every_folder_is_synced_or_told_with_a_reason(tmp_path):
+    told = {}
+    for reply in await replies_to_sync(tmp_path, sync_report_interval_s=0.05):
+        told |= {folder.path.rpartition("/")[2]: folder for folder in reply.folders}
+    assert "holds no run folder" in told.pop("nothing").error
+    assert all(folder.is_synced and folder.committed == 10 for folder in told.values())
