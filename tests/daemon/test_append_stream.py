@@ -11,7 +11,6 @@ import pytest
 from harness.in_process import daemon_parts, make_folder
 from kelt.journal.batches import BatchCutter
 from kelt.journal.sealing import Sealer
-from kelt_daemon.append_stream import _Writer
 from kelt_daemon.errors import CallRefusedError, Refusal
 from kelt_proto.v1 import sidecar_pb2
 from kelt_proto.v1.record_pb2 import Batch
@@ -213,23 +212,3 @@ async def test_one_that_leaves_while_its_folder_is_still_read_leaves_nothing_beh
         may_go_on.set()
         caller.open(a)
         await parts.until(lambda: caller.durable(a) == 0, "and comes again")
-
-
-async def test_word_of_a_commit_alone_waits_for_others_to_go_with_until_the_writers_end(tmp_path):
-    async with stream(tmp_path, ("a",)) as (parts, _, (spool,)):
-        folder = await parts.adopt(spool.folder)
-        writer = _Writer(folder=folder, on_change=lambda _: None)
-        told = writer.reply(0.1)
-        assert writer.due_at_s(told, committed_reply_s=5) < 0  # the first
-        writer.said, writer.said_at_s, writer.must_reply = told, 100.0, False
-        assert writer.due_at_s(told, committed_reply_s=5) == float("inf")
-        news = sidecar_pb2.AppendReply()
-        news.CopyFrom(told)
-        news.committed_through += 1
-        assert writer.due_at_s(news, committed_reply_s=5) == 105
-        folder.goodbye = object()
-        assert writer.due_at_s(news, committed_reply_s=5) < 0
-        folder.goodbye = None
-        news.durable_through += 1
-        assert writer.due_at_s(news, committed_reply_s=5) < 0
-        writer.close()
