@@ -75,7 +75,7 @@ class Shipper:
             bytes_limit=config.push_bytes_max, bytes_min=config.push_bytes_min
         )
         self._refusals = Refusals(folder=folder, host=host, config=config)
-        self._saved_at_s = 0.0
+        self._saved_at_s, self._is_unsaved = 0.0, False
         self._pushed_at_s = 0.0
         self._backoff = Backoff(min_s=config.backoff_s_min, max_s=config.backoff_s_max)
 
@@ -101,7 +101,13 @@ class Shipper:
                 return False
             if folder.is_over and folder.is_committed and not folder.pending and not is_wanted:
                 return True
-            await folder.changed.wait()
+            if not self._is_unsaved:
+                await folder.changed.wait()
+                continue
+            save_at_s = self._saved_at_s + self._config.cursors_save_interval_s
+            await folder.changed.wait_until(save_at_s)
+            if anyio.current_time() >= save_at_s:
+                self._save(is_forced=True)
 
     async def _rest(self) -> None:
         failure, folder = self._failure, self._folder
@@ -329,7 +335,9 @@ class Shipper:
         now_s = anyio.current_time()
         folder = self._folder
         is_due = now_s - self._saved_at_s >= self._config.cursors_save_interval_s
-        if not (is_forced or is_due or folder.is_committed):
+        is_last = folder.is_over and folder.is_committed
+        self._is_unsaved = not (is_forced or is_due or is_last)
+        if self._is_unsaved:
             return
         self._saved_at_s = now_s
         save_cursors(folder)

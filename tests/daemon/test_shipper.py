@@ -14,6 +14,8 @@ from harness.memory_upstream import MemoryUpstream
 from kelt.checked_json import decode_checked, encode_checked
 from kelt.journal.files import Disk
 from kelt.journal.spool import InternedSchema, SpoolWriter
+from kelt_daemon import shipper
+from kelt_daemon.cursors import read_cursors
 from kelt_daemon.liveness import Phase
 from kelt_daemon.spool_import import read_range
 from kelt_proto.v1.frames import Kind
@@ -177,3 +179,31 @@ async def test_a_run_in_which_nothing_is_left_to_do_is_not_minded_after_a_new_st
             parts.registry.release(folder)
             assert [*parts.registry.settled()] == []
             await parts.until(lambda: not folder.is_unconfirmed, "confirmed")
+
+
+async def test_how_far_a_living_run_is_committed_is_written_now_and_then_and_once_it_is_quiet(
+    tmp_path, monkeypatch
+):
+    written = []
+    write = shipper.write_cursors
+    monkeypatch.setattr(
+        shipper, "write_cursors", lambda *a, **k: (written.append(1), write(*a, **k))
+    )
+    bounds = {"cursors_save_interval_s": 1.0, "push_interval_s": 0.0}
+    async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs", **bounds) as parts:
+        spool = make_folder(tmp_path / "runs" / "r", upstream.url, 0, ended=False)
+        folder = await parts.adopt(tmp_path / "runs" / "r")
+        schema = InternedSchema(Schema(1, ("value",), (ColumnKind.FLOAT,)))
+        for i in range(30):
+            spool.append_row(schema, 0, i, 0.0, 0.0, (0.5,))
+            offer_all(folder, spool)
+            parts.committer.submit(folder)
+            seq = i + 1
+            await parts.until(lambda seq=seq: folder.committed_records == seq, "committed")
+        while_busy = len(written)
+        assert while_busy < 15
+        await parts.until(
+            lambda: read_cursors(folder.home).committed[folder.writer_id] == 30, "written"
+        )
+        assert len(written) <= while_busy + 1
+        spool.close()
