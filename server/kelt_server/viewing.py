@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kelt_server import run_view, summary
@@ -13,14 +13,23 @@ from kelt_server.branch_names import Name
 from kelt_server.catalog.store import Catalog, Family
 from kelt_server.changes import Key
 from kelt_server.config_history import resolve_config, resolve_info
-from kelt_server.facts import SessionFact
+from kelt_server.facts import DefinitionFact, SessionFact
 from kelt_server.lineage import Line
 from kelt_server.liveness import SessionState, holds_until, judge
 from kelt_server.metrics.store import MetricsStore, RowTotals, Span
 from kelt_server.run_table import Resolved
 from kelt_server.run_view import RunView, SessionView
 from kelt_server.scope import Scope, cut, labels_of, stream_order
-from kelt_server.span_numbers import Numbers, key_of
+from kelt_server.span_numbers import Numbers, NumbersByKey, key_of
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """What a branch descends from, the rows of that, and how its metrics are summarised."""
+
+    line: Line
+    spans: Sequence[Span]
+    definitions: Mapping[str, DefinitionFact]
 
 
 class Viewer:
@@ -62,22 +71,26 @@ class Viewer:
 
     def views(self, branch_ids: Sequence[str], scope: Scope) -> list[RunView]:
         """Branches, each seen whole."""
-        spans = {branch_id: scope.lineage.spans(branch_id) for branch_id in branch_ids}
-        with self._numbers_lock:
-            numbers = self._numbers.of_spans(
-                (span for of_branch in spans.values() for span in of_branch), scope.streams
-            )
-        return [self._view(branch_id, spans[branch_id], numbers, scope) for branch_id in branch_ids]
+        histories = [_history(branch_id, scope) for branch_id in branch_ids]
+        numbers = self._numbers_of(histories, scope)
+        return [self._view(history, numbers, scope) for history in histories]
 
-    def _view(self, branch_id: str, spans: Sequence[Span], numbers: Any, scope: Scope) -> RunView:
-        family, lineage = scope.family, scope.lineage
-        line = lineage.line(branch_id)
+    def _numbers_of(self, histories: Sequence[_History], scope: Scope) -> NumbersByKey:
+        spans = [span for history in histories for span in history.spans]
+        in_full = [
+            span
+            for history in histories
+            if summary.wants_aggregates(history.definitions)
+            for span in history.spans
+        ]
+        with self._numbers_lock:
+            return self._numbers.of_spans(spans, scope.streams, in_full=in_full)
+
+    def _view(self, history: _History, numbers: NumbersByKey, scope: Scope) -> RunView:
+        family, lineage, line = scope.family, scope.lineage, history.line
         shown = run_view.sessions_of(run_view.same_name_chain(line), family)
         judged = run_view.sessions_of(run_view.continued_chain(line), family)
-        definitions = summary.settle_definitions(
-            summary.inherited(line, family.definitions, sessions=family.sessions, base=lineage.base)
-        )
-        totals = self._shifted_totals(spans, numbers)
+        totals = _shifted_totals(history.spans, numbers)
         of_writer: dict[bytes, list[RowTotals]] = {}
         for total in totals:
             of_writer.setdefault(total.writer_id, []).append(total)
@@ -90,14 +103,14 @@ class Viewer:
             for session in shown
         }
         decides = run_view.deciding([views[session.writer_id] for session in judged])
-        order = stream_order(spans, scope)
+        order = stream_order(history.spans, scope)
         last = summary.of_last_row(totals, order=order)
         archived = self.archived(line.branch.name, scope)
         holder = family.branches.holder(line.branch.name)
         losses = [loss for s in shown for loss in family.losses.get(s.writer_id, ())]
         return RunView(
             line=line,
-            held_by=holder or branch_id,
+            held_by=holder or line.branch.branch_id,
             archived=tuple(archived),
             created_at=run_view.created_at(line, family),
             state=run_view.no_state(line) if decides is None else decides[1],
@@ -105,9 +118,9 @@ class Viewer:
             sessions=tuple(views[session.writer_id] for session in shown),
             info=resolve_info(line, infos=family.infos, sessions=family.sessions),
             config=resolve_config(line, items=family.configs, sessions=family.sessions),
-            summary=self._summary(line, spans, numbers, definitions, scope) | _row_fields(last),
-            definitions=tuple(definitions.values()),
-            labels=labels_of(spans, scope),
+            summary=_summary(history, numbers, scope) | _row_fields(last),
+            definitions=tuple(history.definitions.values()),
+            labels=labels_of(history.spans, scope),
             rows=sum(total.rows for total in totals),
             last_step=max((total.last_step for total in totals), default=-1),
             runtime=None if last is None else last.last_runtime,
@@ -138,51 +151,10 @@ class Viewer:
             lease_s=self._lease_s,
         )
 
-    def _summary(
-        self,
-        line: Line,
-        spans: Sequence[Span],
-        numbers: Any,
-        definitions: Any,
-        scope: Scope,
-        *,
-        step_max: int | None = None,
-    ) -> dict[str, Any]:
-        family = scope.family
-        by_hand = summary.inherited(
-            line,
-            family.summaries,
-            sessions=family.sessions,
-            base=scope.lineage.base,
-            step_max=step_max,
-        )
-        aggregates = [one for span in spans for one in numbers[key_of(span)].aggregates]
-        return summary.summarise(aggregates, by_hand, definitions, order=stream_order(spans, scope))
-
-    @staticmethod
-    def _shifted_totals(spans: Sequence[Span], numbers: Any) -> list[RowTotals]:
-        return [
-            replace(total, last_step=total.last_step + span.offset)
-            for span in spans
-            for total in numbers[key_of(span)].totals
-        ]
-
     def summary_at(self, branch_id: str, scope: Scope, step: int) -> dict[str, Any]:
         """The summary of a branch's history up to a step."""
-        line = scope.lineage.line(branch_id)
-        spans = [cut(span, step) for span in scope.lineage.spans(branch_id)]
-        with self._numbers_lock:
-            numbers = self._numbers.of_spans(spans, scope.streams)
-        definitions = summary.settle_definitions(
-            summary.inherited(
-                line,
-                scope.family.definitions,
-                sessions=scope.family.sessions,
-                base=scope.lineage.base,
-                step_max=step,
-            )
-        )
-        return self._summary(line, spans, numbers, definitions, scope, step_max=step)
+        history = _history(branch_id, scope, step_max=step)
+        return _summary(history, self._numbers_of([history], scope), scope, step_max=step)
 
     def archived(self, name: Name, scope: Scope) -> list[str]:
         """The immutable ids of the archived branches of a name, newest first."""
@@ -207,6 +179,48 @@ class Viewer:
             ),
             default=math.inf,
         )
+
+
+def _history(branch_id: str, scope: Scope, *, step_max: int | None = None) -> _History:
+    line, spans = scope.lineage.line(branch_id), scope.lineage.spans(branch_id)
+    if step_max is not None:
+        spans = tuple(cut(span, step_max) for span in spans)
+    definitions = summary.inherited(
+        line,
+        scope.family.definitions,
+        sessions=scope.family.sessions,
+        base=scope.lineage.base,
+        step_max=step_max,
+    )
+    return _History(line, spans, summary.settle_definitions(definitions))
+
+
+def _summary(
+    history: _History, numbers: NumbersByKey, scope: Scope, *, step_max: int | None = None
+) -> dict[str, Any]:
+    by_hand = summary.inherited(
+        history.line,
+        scope.family.summaries,
+        sessions=scope.family.sessions,
+        base=scope.lineage.base,
+        step_max=step_max,
+    )
+    found = [numbers[key_of(span)] for span in history.spans]
+    return summary.summarise(
+        (last for of_span in found for last in of_span.lasts),
+        (one for of_span in found for one in of_span.aggregates or ()),
+        by_hand,
+        history.definitions,
+        order=stream_order(history.spans, scope),
+    )
+
+
+def _shifted_totals(spans: Sequence[Span], numbers: NumbersByKey) -> list[RowTotals]:
+    return [
+        replace(total, last_step=total.last_step + span.offset)
+        for span in spans
+        for total in numbers[key_of(span)].totals
+    ]
 
 
 def _rests_on(name: Name, family: Family) -> frozenset[Key]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from kelt_server.errors import StoreError
 from kelt_server.metrics import duckdb_pages, duckdb_schema
+from kelt_server.metrics.duckdb_last_values import read_last_values
 from kelt_server.metrics.duckdb_names import Names, raw_name, text_of
 from kelt_server.metrics.duckdb_points import SpanRow, Steps, points_sql, rows_sql
 from kelt_server.metrics.duckdb_writes import STEP_BOUND, StreamKey, StreamState
@@ -22,6 +23,7 @@ from kelt_server.metrics.store import (
     Aggregate,
     Band,
     Bucket,
+    LastValues,
     Page,
     PageRequest,
     RowTotals,
@@ -106,6 +108,17 @@ class DuckDBReading:
             )
             for branch, writer, lane, metric, *rest in found
         ]
+
+    def last_values(self, spans: Sequence[Span]) -> list[LastValues]:
+        """See MetricsStore."""
+        rows = self._span_rows(spans)
+        branches, writers, metrics = self._branches.names, self._writers.names, self._metrics.names
+        return self._read(
+            lambda c: read_last_values(
+                c, rows, branches=branches, writers=writers, metrics=metrics
+            ),
+            spans=_spans_table(rows),
+        )
 
     def page(self, request: PageRequest) -> Page:
         """See MetricsStore."""
