@@ -87,11 +87,12 @@ class SqlCatalog:
                 for chunk in _chunks(ids)
                 for row in connection.execute(select(CURSORS).where(CURSORS.c.writer_id.in_(chunk)))
             }
-            routes = _grouped(_load(connection, facts.RouteFact, "writer_id", ids), "writer_id")
+            heard = list(cursors)  # no cursor, nothing said: others may have told its losses
+            routes = _grouped(_load(connection, facts.RouteFact, "writer_id", heard), "writer_id")
             losses = _grouped(_load(connection, facts.LossFact, "writer_id", ids), "writer_id")
             opened = {
                 fact.writer_id: fact.branch_id
-                for fact in _load(connection, facts.SessionFact, "writer_id", ids)
+                for fact in _load(connection, facts.SessionFact, "writer_id", heard)
             }
             said = _load(connection, facts.BranchFact, "branch_id", list(set(opened.values())))
         names = {(fact.writer_id, fact.branch_id): fact.name for fact in said}
