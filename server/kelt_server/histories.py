@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from kelt_server import shared_writers
 from kelt_server.errors import BadRequestError
 from kelt_server.finding import Finder
-from kelt_server.metrics.store import Bucket, MetricsStore, Page, PageRequest, Span
+from kelt_server.metrics.store import Bucket, MetricsStore, Page, PageRequest, RowAt, Span
 from kelt_server.scope import Scope, cut, lowest, writers_of
 
 
@@ -85,6 +85,12 @@ class Histories:
         limited = [cut(span, stop) for span in _labelled(spans, label, scope)]
         found = self._metrics.buckets(limited, metrics, start=start, width=width, number=number)
         return Bucketed(start, stop, width, found)
+
+    def rows_at(self, entity: str, project: str, run: str, step: int) -> list[RowAt]:
+        """The rows at a step on the run's own branch, whoever logged them: none of its parents'."""
+        branch_id, scope = self._finder.run(entity, project, run)
+        own = [span for span in scope.lineage.spans(branch_id) if span.branch_id == branch_id]
+        return self._metrics.rows_at(own, step)
 
     def keys(self, entity: str, project: str, run: str, *, label: str = "") -> list[str]:
         """Every key of a run's history."""

@@ -26,6 +26,7 @@ from kelt_server.metrics.store import (
     LastValues,
     Page,
     PageRequest,
+    RowAt,
     RowTotals,
     Span,
     Stream,
@@ -77,6 +78,19 @@ class DuckDBReading:
         sql = f"SELECT max(t.step + s.shift) FROM {rows_sql(rows)} t {duckdb_schema.JOIN_SPANS}"  # noqa: S608
         found = self._read(lambda c: c.execute(sql).fetchone(), spans=_spans_table(rows))
         return -1 if found is None or found[0] is None else int(found[0])
+
+    def rows_at(self, spans: Sequence[Span], step: int) -> list[RowAt]:
+        """See MetricsStore."""
+        rows = self._span_rows(spans)
+        sql = f"""SELECT t.writer, t.seq, t.timestamp
+            FROM {rows_sql(rows, (step, step))} t {duckdb_schema.JOIN_SPANS}
+            WHERE t.step + s.shift = {step}"""  # noqa: S608 # integers of our own
+        found = self._read(lambda c: c.execute(sql).fetchall(), spans=_spans_table(rows))
+        writers = self._writers.names
+        return sorted(
+            (RowAt(writers[writer], seq, at) for writer, seq, at in found),
+            key=lambda row: (row.writer_id, row.seq),
+        )
 
     def totals(self, spans: Sequence[Span]) -> list[RowTotals]:
         """See MetricsStore."""

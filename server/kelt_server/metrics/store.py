@@ -141,6 +141,15 @@ class RowTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class RowAt:
+    """A row, or a part of one, as one writer logged it."""
+
+    writer_id: bytes
+    seq: int
+    timestamp: float
+
+
+@dataclass(frozen=True, slots=True)
 class RowKey:
     """Where a page ended: the place of one row in the order of rows."""
 
@@ -227,6 +236,9 @@ class MetricsStore(Protocol):
 
     def highest_step(self, spans: Sequence[Span]) -> int:
         """The highest step in a history, -1 without rows."""
+
+    def rows_at(self, spans: Sequence[Span], step: int) -> list[RowAt]:
+        """Every row of a history at one of its steps, by writer and sequence number."""
 
     def totals(self, spans: Sequence[Span]) -> list[RowTotals]:
         """The rows of each stream in a history."""
