@@ -14,7 +14,7 @@ same round, stands the floor: DuckDB alone asked the same of a plain sorted tabl
 What limits: of buckets and bands, DuckDB's grouping of the points (half of it the floor's), then
 asking the catalog for the family of the runs (3 ms, 9 ms of a fork 100 deep, whose spans are joined
 besides). Of the table, Python's filter and sort over 10,000 documents; the first after a start
-resolves them all, 1.7 ms of CPU a run of 200 values, as does a band whose runs are chosen by
+resolves them all, 0.7 ms of CPU a run of 200 values, as does a band whose runs are chosen by
 filter. Of the export, half is DuckDB's merging of parts into rows and joining their points, the
 rest making Arrow's lists; a page has a cost of its own, but none that grows with the run.
 """

@@ -7,6 +7,7 @@ A fact is never changed. Everything that people see is resolved from facts when 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 #: How a branch began.
 CREATED, FORKED, REWOUND, CONTINUED = "created", "forked", "rewound", "continued"
@@ -94,28 +95,26 @@ class InfoFact:
     tags: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFact:
-    """One top-level config value was set, or removed."""
+class ConfigFact(NamedTuple):
+    """One top-level config value was set, or removed. A tuple: a project has a million of them."""
 
     branch_id: str
     writer_id: bytes
     seq: int
-    index: int
+    index: int  # type: ignore[assignment] # a field, not the tuple's method
     at: float
     key: str
     json: str
     removed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SummaryFact:
-    """One summary value was set by hand, or given back."""
+class SummaryFact(NamedTuple):
+    """One summary value was set by hand, or given back. A tuple, likewise."""
 
     branch_id: str
     writer_id: bytes
     seq: int
-    index: int
+    index: int  # type: ignore[assignment]
     step: int
     key: str
     json: str

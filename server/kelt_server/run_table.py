@@ -26,7 +26,7 @@ from kelt_server.changes import Key
 #: About 60 bytes each, and as much again of sessions and lineage where runs have few.
 CELLS_MAX = 4_000_000
 #: Runs resolved at a time: bounds what is in memory at once.
-_AT_ONCE = 250
+_AT_ONCE = 500
 
 Document = Mapping[str, Any]
 

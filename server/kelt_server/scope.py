@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
+from kelt_server import shared_writers
 from kelt_server.catalog.store import Family
+from kelt_server.config_history import session_order
 from kelt_server.lineage import Lineage
 from kelt_server.metrics.store import MetricsStore, Span
 
@@ -41,3 +44,25 @@ def lowest(spans: Sequence[Span], scope: Scope) -> int:
         and (span.step_max is None or stream.step_min <= span.step_max)
     ]
     return min(found, default=0)
+
+
+def writers_of(spans: Iterable[Span], scope: Scope) -> list[bytes]:
+    """The writers of a history, in the order of their sessions."""
+    found = {stream.writer_id for span in spans for stream in scope.streams.get(span.branch_id, ())}
+    return sorted(found, key=lambda w: session_order(w, scope.family.sessions))
+
+
+def labels_of(spans: Iterable[Span], scope: Scope) -> tuple[str, ...]:
+    """The labels of a history's writers, in the order of their sessions."""
+    found = shared_writers.labels(writers_of(spans, scope), scope.family.sessions)
+    return tuple(dict.fromkeys(found.values()))
+
+
+def stream_order(spans: Sequence[Span], scope: Scope) -> Callable[[str, bytes, bool], Any]:
+    """The place of a stream in a history: line of descent, then session."""
+    positions = {span.branch_id: span.position for span in spans}
+
+    def order(branch_id: str, writer_id: bytes, relative: bool) -> Any:
+        return positions[branch_id], session_order(writer_id, scope.family.sessions), relative
+
+    return order

@@ -24,8 +24,8 @@ from kelt_proto.v1.rows import ColumnKind
 from kelt_server.config_history import session_order
 from kelt_server.facts import DefinitionFact, SessionFact, SummaryFact
 from kelt_server.lineage import Line
-from kelt_server.metrics.store import Aggregate, Cell, RowTotals
-from kelt_server.values import cell_value
+from kelt_server.metrics.store import Aggregate, Cell, LastValues, RowTotals
+from kelt_server.values import cell_parts_value, cell_value
 
 
 class _Stepped(Protocol):
@@ -38,6 +38,9 @@ class _Stepped(Protocol):
     @property
     def step(self) -> int: ...
 
+
+#: How a metric may be summarised by its last value, or not at all.
+_LAST = ("", "last", "none")
 
 _Item = TypeVar("_Item", bound=_Stepped)
 
@@ -91,27 +94,36 @@ def definition_of(metric: str, settled: Mapping[str, DefinitionFact]) -> Definit
     return None
 
 
+def wants_aggregates(definitions: Mapping[str, DefinitionFact]) -> bool:
+    """Whether last values alone do not do."""
+    return any(found.summary not in _LAST for found in definitions.values())
+
+
 def summarise(
+    lasts: Iterable[LastValues],
     aggregates: Iterable[Aggregate],
     by_hand: Iterable[SummaryFact],
     definitions: Mapping[str, DefinitionFact],
     *,
     order: Callable[[str, bytes, bool], Any],
 ) -> dict[str, Any]:
-    """The summary; `order` places a stream (branch, writer, relative) in the history."""
-    by_metric: dict[str, list[Aggregate]] = {}
-    for aggregate in aggregates:
-        by_metric.setdefault(aggregate.metric, []).append(aggregate)
+    """The summary; `order` places a stream (branch, writer, relative) in the history.
+
+    Args:
+        lasts: of every stream.
+        aggregates: likewise; may be missing unless `wants_aggregates`.
+        by_hand: values that were set by hand, in their order.
+        definitions: by name or glob.
+        order: of streams.
+    """
+    streams = sorted(lasts, key=lambda part: order(part.branch_id, part.writer_id, part.relative))
     summary: dict[str, Any] = {}
-    for metric in sorted(by_metric):
-        parts = sorted(
-            by_metric[metric], key=lambda part: order(part.branch_id, part.writer_id, part.relative)
-        )
-        definition = definition_of(metric, definitions)
-        how = "last" if definition is None else definition.summary or "last"
-        goal = "" if definition is None else definition.goal
-        if how != "none":
-            summary[metric] = _combined(parts, how, goal)
+    for part in streams:
+        summary.update(_last_values(part))
+    if len(streams) > 1:
+        summary = dict(sorted(summary.items()))
+    if definitions:
+        _define(summary, aggregates, definitions, order)
     set_by_hand: dict[str, Any] = {}
     for item in by_hand:
         if item.removed:
@@ -119,6 +131,37 @@ def summarise(
         else:
             set_by_hand[item.key] = json.loads(item.json)
     return {**summary, **set_by_hand}
+
+
+def _last_values(part: LastValues) -> Iterable[tuple[str, Any]]:
+    values = [
+        value if kind == ColumnKind.FLOAT else cell_parts_value(kind, value, text)
+        for kind, value, text in zip(part.kinds, part.values, part.texts, strict=True)
+    ]
+    return zip(part.metrics, values, strict=True)
+
+
+def _define(
+    summary: dict[str, Any],
+    aggregates: Iterable[Aggregate],
+    definitions: Mapping[str, DefinitionFact],
+    order: Callable[[str, bytes, bool], Any],
+) -> None:
+    """Puts what the definitions say in place of last values."""
+    by_metric: dict[str, list[Aggregate]] = {}
+    for aggregate in aggregates:
+        by_metric.setdefault(aggregate.metric, []).append(aggregate)
+    for metric in list(summary):
+        definition = definition_of(metric, definitions)
+        if definition is None or definition.summary in {"", "last"}:
+            continue
+        if definition.summary == "none":
+            del summary[metric]
+        elif metric in by_metric:  # else its first row came just now
+            parts = sorted(
+                by_metric[metric], key=lambda a: order(a.branch_id, a.writer_id, a.relative)
+            )
+            summary[metric] = _combined(parts, definition.summary, definition.goal)
 
 
 def of_last_row(

@@ -17,6 +17,7 @@ from kelt_proto.v1.rows import ColumnKind
 from kelt_server.ingest.blocks import KIND_ESCAPED_TEXT
 from kelt_server.metrics.store import Cell
 
+_ALREADY_PLAIN = frozenset({str, int, bool, type(None)})
 _NON_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
@@ -47,7 +48,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {
+            str(key): item if type(item) in _ALREADY_PLAIN else plain(item)
+            for key, item in value.items()
+        }
     return value
 
 

@@ -19,6 +19,17 @@ from kelt_server.stores import Stores, open_stores
 NOW = 5000.0
 
 
+def reader_on(stores: Stores, *, server_started_at: float = NOW - 10) -> RunReader:
+    return RunReader(
+        catalog=stores.catalog,
+        metrics=stores.metrics,
+        clock=lambda: NOW,
+        server_started_at=server_started_at,
+        lease_s=1800.0,
+        default_entity="local",
+    )
+
+
 @dataclass
 class Stand:
     stores: Stores
@@ -38,14 +49,7 @@ class Stand:
     @classmethod
     def on(cls, stores: Stores, metrics: Any = None) -> Stand:
         counters = Counters()
-        reader = RunReader(
-            catalog=stores.catalog,
-            metrics=stores.metrics,
-            clock=lambda: NOW,
-            server_started_at=NOW - 10,
-            lease_s=1800.0,
-            default_entity="local",
-        )
+        reader = reader_on(stores)
         group = GroupCommitter(
             catalog=stores.catalog,
             metrics=metrics or stores.metrics,
@@ -55,6 +59,10 @@ class Stand:
             noticed=reader.notice,
         )
         return cls(stores, group, reader, counters)
+
+    def as_if_started_at(self, at: float) -> None:
+        """What is read from now on is read by a server that has run since then."""
+        self.reader = reader_on(self.stores, server_started_at=at)
 
     def push(self, batches: Sequence[record_pb2.Batch]) -> list[WriterAck]:
         (result,) = self.group.commit([batches])
@@ -68,7 +76,9 @@ class Stand:
         request = PageRequest(spans=(), ranks={}, **{"limit": 10_000, **limits})
         after_writer = None
         while True:
-            page, writers = self.reader.page("-", "proj", run, request, after_writer, label=label)
+            page, writers = self.reader.rows.page(
+                "-", "proj", run, request, after_writer, label=label
+            )
             token = None if page.next is None else history.write_token(page.next, writers)
             found += history.page_json(page, token, writers)["rows"]
             if token is None:

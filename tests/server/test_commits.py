@@ -86,6 +86,29 @@ def test_a_loss_of_the_tail_is_acknowledged_through_its_end(open_stand: Open) ->
         assert ack.committed_through == 9
 
 
+def test_a_loss_of_a_writer_that_has_said_nothing_is_known_after_a_restart(
+    open_stand: Open,
+) -> None:
+    stream, daemon = simple_run(row_count=3), Stream(writer_id(99))
+    daemon.loss(stream.writer_id, 1, 2)
+    with open_stand() as stand:
+        stand.push([daemon.batch(1, 1)])
+    with open_stand() as stand:
+        (ack,) = stand.group.committed_through([stream.writer_id])
+        assert ack.committed_through == 2
+        (ack,) = stand.push([stream.batch(3, 4)])
+        assert (ack.committed_through, ack.gap) == (4, False)
+
+
+def test_a_writer_that_asked_before_it_said_anything_is_kept_up_to_date(stand: Stand) -> None:
+    stream = simple_run(row_count=3)
+    (ack,) = stand.group.committed_through([stream.writer_id])
+    assert ack.committed_through == 0
+    stand.push(stream.batches())
+    (ack,) = stand.group.committed_through([stream.writer_id])
+    assert ack.committed_through == stream.last_seq
+
+
 def test_a_crash_between_the_stores_costs_nothing(open_stand: Open) -> None:
     class Broken:
         """The metrics of a server that dies after the catalog has committed."""

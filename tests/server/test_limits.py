@@ -212,7 +212,7 @@ def test_batches_of_one_group_do_not_have_a_bound_each(stand: Stand) -> None:
     for letter in "ab":
         stream.row(0, {f"{letter}{i}": 1.0 for i in range(5)})
     small.push([stream.batch(1, 2), stream.batch(3, 3)])
-    assert small.reader.keys("-", "proj", "run") == ["a0", "a1", "a2", "a3", "a4", "b0"]
+    assert small.reader.rows.keys("-", "proj", "run") == ["a0", "a1", "a2", "a3", "a4", "b0"]
 
 
 def test_rows_with_relative_steps_count_after_a_restart_too(stand: Stand) -> None:
@@ -223,7 +223,7 @@ def test_rows_with_relative_steps_count_after_a_restart_too(stand: Stand) -> Non
         stream.row(0, {f"{letter}{i}": 1.0 for i in range(4)}, flags=FLAG_RELATIVE_STEP)
     limited(stand, 4).push([stream.batch(1, 2)])
     limited(stand, 4).push([stream.batch(3, 3)])
-    assert stand.reader.keys("-", "proj", "run") == ["a0", "a1", "a2", "a3"]
+    assert stand.reader.rows.keys("-", "proj", "run") == ["a0", "a1", "a2", "a3"]
 
 
 def test_rows_that_come_again_are_not_told_twice(stand: Stand) -> None:

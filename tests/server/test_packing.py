@@ -48,9 +48,11 @@ def answers(stand: Stand) -> list[Any]:
         where = ("-", "proj", run)
         found += [stand.rows(run), stand.rows(run, limit=7), stand.rows(run, metrics=["loss"])]
         found += [stand.rows(run, step_min=3, step_max=11), stand.run(run)["summary"]]
-        found += [stand.reader.keys(*where), stand.reader.summary_at(*where, 4)]
+        found += [stand.reader.rows.keys(*where), stand.reader.summary_at(*where, 4)]
         found.append(
-            stand.reader.buckets(where, ["loss", "big"], number=7, step_min=None, step_max=None)
+            stand.reader.rows.buckets(
+                where, ["loss", "big"], number=7, step_min=None, step_max=None
+            )
         )
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from server.stand import Stand
-from server.streams import Stream, simple_run, writer_id
+from server.streams import Stream, json_items, simple_run, writer_id
 
 from kelt_proto.v1 import frames, record_pb2, rows
 
@@ -143,3 +143,18 @@ def test_a_fork_keeps_its_own_name_and_inherits_config(stand: Stand) -> None:
     stand.push([*child.batches(), *parent.batches()])
     run = stand.run("child")
     assert (run["name"], run["notes"], run["config"]) == ("child", "", {"lr": 0.1})
+
+
+def test_config_set_and_removed_in_several_records_is_merged_by_their_order(stand: Stand) -> None:
+    stream = simple_run(row_count=0)
+    stream.config(2.0, a=1, b=[1, {"c": float("inf")}], d="x, ]", e=None)
+    removed = record_pb2.JsonItem(key="e", removed=True)
+    stream.record(
+        frames.Kind.CONFIG, record_pb2.Config(items=[removed, *json_items({"a": 2})], at=1.0)
+    )
+    stand.push(stream.batches())
+    assert stand.run("run")["config"] == {
+        "a": 2,
+        "b": [1, {"c": {"$float": "Infinity"}}],
+        "d": "x, ]",
+    }

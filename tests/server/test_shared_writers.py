@@ -103,7 +103,7 @@ def test_silence_is_a_writers_own(stand: Stand) -> None:
         {},
         [LifeSign(first.writer_id, NOW, False), LifeSign(second.writer_id, NOW - 120, False)],
     )
-    stand.reader._server_started_at = NOW - 4000
+    stand.as_if_started_at(NOW - 4000)
     run = stand.run("run")
     assert (run["state"], run["offline_since"]) == ("running", None)
     assert session(run, "rank_2")["offline_since"] == NOW - 120
@@ -127,7 +127,7 @@ def test_without_a_primary_the_run_lives_while_any_writer_does(stand: Stand) -> 
 def test_without_a_primary_the_run_is_silent_since_the_last_of_its_writers_is(stand: Stand) -> None:
     first, second = writer(1), writer(2)
     stand.push([*first.batches(), *second.batches()])
-    stand.reader._server_started_at = NOW - 4000
+    stand.as_if_started_at(NOW - 4000)
     signs = [
         LifeSign(first.writer_id, NOW - 1000, False),
         LifeSign(second.writer_id, NOW - 200, False),
@@ -229,9 +229,9 @@ def test_a_label_picks_its_writers_rows_keys_and_curves(stand: Stand) -> None:
     rows = stand.rows("run", label="rank_2")
     assert [row["values"]["common"] for row in rows] == [2] * 50
     assert [row["step"] for row in stand.rows("run", label="rank_2", limit=7)] == list(range(50))
-    assert stand.reader.keys("-", "proj", "run", label="rank_1") == ["common", "k1"]
+    assert stand.reader.rows.keys("-", "proj", "run", label="rank_1") == ["common", "k1"]
     where = ("-", "proj", "run")
-    found = stand.reader.buckets(
+    found = stand.reader.rows.buckets(
         where, ["common"], number=2, step_min=None, step_max=None, label="rank_2"
     )
     assert [(b.count, b.mean) for b in found.buckets] == [(25, 2.0), (25, 2.0)]

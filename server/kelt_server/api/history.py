@@ -15,8 +15,8 @@ import pyarrow.ipc
 from kelt_proto.v1.rows import FLAG_PARTIAL, FLAG_STEP_WENT_DOWN
 from kelt_server.bands import Banded
 from kelt_server.errors import BadRequestError
+from kelt_server.histories import Bucketed, Writers
 from kelt_server.metrics.store import Page, RowKey
-from kelt_server.reader import Bucketed, Writers
 from kelt_server.values import cell_parts_value, plain
 
 _FLAGS = ((FLAG_STEP_WENT_DOWN, "step_went_down"), (FLAG_PARTIAL, "partial"))

@@ -135,7 +135,7 @@ class ReadApi:
         if params.get("after") and wanted.samples is None:
             after, after_writer = history.read_token(params["after"])
             wanted = replace(wanted, after=after)
-        page, writers = self._reader.page(
+        page, writers = self._reader.rows.page(
             *_where(request), wanted, after_writer, label=params.get("label", "")
         )
         token = None if page.next is None else history.write_token(page.next, writers)
@@ -152,7 +152,7 @@ class ReadApi:
         keys = arguments.keys(params)
         if not keys:
             raise BadRequestError("no key was given; name the metrics as key=loss&key=accuracy")
-        found = self._reader.buckets(
+        found = self._reader.rows.buckets(
             _where(request),
             keys,
             number=arguments.whole(params, "buckets", 1000, lowest=1, highest=BUCKETS_MAX),
@@ -194,7 +194,7 @@ class ReadApi:
     def keys(self, request: Request) -> Response:
         """Every key of a run's history."""
         label = request.query_params.get("label", "")
-        return _json({"keys": self._reader.keys(*_where(request), label=label)})
+        return _json({"keys": self._reader.rows.keys(*_where(request), label=label)})
 
 
 def _where(request: Request) -> tuple[str, str, str]:

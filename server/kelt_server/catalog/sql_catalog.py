@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from sqlalchemy import (
     BindParameter,
+    Column,
     ColumnElement,
     Connection,
     Engine,
@@ -87,11 +87,12 @@ class SqlCatalog:
                 for chunk in _chunks(ids)
                 for row in connection.execute(select(CURSORS).where(CURSORS.c.writer_id.in_(chunk)))
             }
-            routes = _grouped(_load(connection, facts.RouteFact, "writer_id", ids), "writer_id")
+            heard = list(cursors)  # no cursor, nothing said: others may have told its losses
+            routes = _grouped(_load(connection, facts.RouteFact, "writer_id", heard), "writer_id")
             losses = _grouped(_load(connection, facts.LossFact, "writer_id", ids), "writer_id")
             opened = {
                 fact.writer_id: fact.branch_id
-                for fact in _load(connection, facts.SessionFact, "writer_id", ids)
+                for fact in _load(connection, facts.SessionFact, "writer_id", heard)
             }
             said = _load(connection, facts.BranchFact, "branch_id", list(set(opened.values())))
         names = {(fact.writer_id, fact.branch_id): fact.name for fact in said}
@@ -118,7 +119,7 @@ class SqlCatalog:
         """See Catalog."""
         by_table: dict[type, list[dict[str, Any]]] = {}
         for fact in said:
-            by_table.setdefault(type(fact), []).append(asdict(fact))
+            by_table.setdefault(type(fact), []).append(_columns(fact))
         with self._transaction() as connection:
             for kind, rows in by_table.items():
                 connection.execute(insert(FACT_TABLES[kind]), rows)
@@ -127,7 +128,7 @@ class SqlCatalog:
                 CURSORS,
                 [{"writer_id": w, "committed_through": seq} for w, seq in cursors.items()],
             )
-            _replace_rows(connection, LIFE_SIGNS, [asdict(sign) for sign in signs])
+            _replace_rows(connection, LIFE_SIGNS, [_columns(sign) for sign in signs])
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -237,7 +238,7 @@ def _family_branches(
     asked += [(_DESCENT_OF_NAMES, chunk) for chunk in _chunks(list(names))]
     for statement, seeds in asked:
         for row in connection.execute(statement, {"seeds": list(seeds)}):
-            found[row.id] = _fact(facts.BranchFact, row)
+            found[row.id] = facts.BranchFact(*row[1:])
     return [found[number] for number in sorted(found)]
 
 
@@ -274,20 +275,26 @@ _DESCENT_OF_NAMES = _descent(tuple_(*_NAME_COLUMNS).in_(_SEEDS))
 def _load(
     connection: Connection, kind: type[_Fact], column: str, values: Sequence[Any]
 ) -> list[_Fact]:
-    """The facts of one kind whose column has one of the values, in order of arrival."""
+    """The facts of one kind whose column has one of the values; of one value in order of arrival.
+
+    That is the order of the column's index, so nothing is sorted.
+    """
     table = FACT_TABLES[kind]
+    asked = select(*_field_columns(table)).order_by(table.c[column], table.c.id)
     return [
-        _fact(kind, row)
+        kind(*row)
         for chunk in _chunks(values)
-        for row in connection.execute(
-            select(table).where(table.c[column].in_(chunk)).order_by(table.c.id)
-        )
+        for row in connection.execute(asked.where(table.c[column].in_(chunk))).all()
     ]
 
 
-def _fact(kind: type[_Fact], row: Any) -> _Fact:
+def _field_columns(table: Table) -> list[Column[Any]]:
     """The columns after `id` are the fact's fields in order."""
-    return kind(*row[1:])
+    return list(table.columns)[1:]
+
+
+def _columns(fact: facts.Fact | facts.LifeSign) -> dict[str, Any]:
+    return {name: getattr(fact, name) for name in _FIELDS[type(fact)]}
 
 
 def _grouped(said: Iterable[_Fact], field: str) -> dict[Any, list[_Fact]]:
@@ -312,7 +319,4 @@ def _replace_rows(connection: Connection, table: Table, rows: list[dict[str, Any
     connection.execute(insert(table), rows)
 
 
-assert all(  # noqa: S101 # _fact relies on it
-    [column.name for column in table.columns][1:] == [field.name for field in fields(kind)]
-    for kind, table in FACT_TABLES.items()
-)
+_FIELDS = {kind: tuple(get_type_hints(kind)) for kind in (*FACT_TABLES, facts.LifeSign)}

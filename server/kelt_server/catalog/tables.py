@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
+from typing import Any, get_type_hints
 
 from sqlalchemy import (
     BigInteger,
@@ -23,22 +22,23 @@ from kelt_server import facts
 
 METADATA = MetaData()
 
-_TYPES: dict[str, tuple[TypeEngine[Any], bool]] = {
-    "str": (Text(), False),
-    "str | None": (Text(), True),
-    "bytes": (LargeBinary(), False),
-    "int": (BigInteger(), False),
-    "int | None": (BigInteger(), True),
-    "float": (Float(53), False),
-    "bool": (Boolean(), False),
+
+_TYPES: dict[Any, tuple[TypeEngine[Any], bool]] = {
+    str: (Text(), False),
+    str | None: (Text(), True),
+    bytes: (LargeBinary(), False),
+    int: (BigInteger(), False),
+    int | None: (BigInteger(), True),
+    float: (Float(53), False),
+    bool: (Boolean(), False),
 }
 
 
 def _fact_table(name: str, fact: type, *, indexed: tuple[tuple[str, ...], ...]) -> Table:
     columns = [Column("id", Integer, primary_key=True)]
-    for field in fields(fact):
-        kind, nullable = _TYPES[str(field.type)]
-        columns.append(Column(field.name, kind, nullable=nullable))
+    for field, of_type in get_type_hints(fact).items():
+        kind, nullable = _TYPES[of_type]
+        columns.append(Column(field, kind, nullable=nullable))
     indexes = [Index(f"ix_{name}_{'_'.join(names)}", *names) for names in indexed]
     return Table(name, METADATA, *columns, *indexes)
 

@@ -132,6 +132,7 @@ class GroupCommitter:
         """Where writers stand."""
         ids = list(writer_ids)
         states = self._load(ids)
+        self._remember(states)  # who asks will push
         return [WriterAck(w, states[w].committed_through, gap=False) for w in ids]
 
     def _commit_once(

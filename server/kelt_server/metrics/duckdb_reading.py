@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from kelt_server.errors import StoreError
 from kelt_server.metrics import duckdb_pages, duckdb_schema
+from kelt_server.metrics.duckdb_last_values import read_last_values
 from kelt_server.metrics.duckdb_names import Names, raw_name, text_of
 from kelt_server.metrics.duckdb_points import SpanRow, Steps, points_sql, rows_sql
 from kelt_server.metrics.duckdb_writes import STEP_BOUND, StreamKey, StreamState
@@ -22,8 +23,10 @@ from kelt_server.metrics.store import (
     Aggregate,
     Band,
     Bucket,
+    LastValues,
     Page,
     PageRequest,
+    RowAt,
     RowTotals,
     Span,
     Stream,
@@ -76,6 +79,19 @@ class DuckDBReading:
         found = self._read(lambda c: c.execute(sql).fetchone(), spans=_spans_table(rows))
         return -1 if found is None or found[0] is None else int(found[0])
 
+    def rows_at(self, spans: Sequence[Span], step: int) -> list[RowAt]:
+        """See MetricsStore."""
+        rows = self._span_rows(spans)
+        sql = f"""SELECT t.writer, t.seq, t.timestamp
+            FROM {rows_sql(rows, (step, step))} t {duckdb_schema.JOIN_SPANS}
+            WHERE t.step + s.shift = {step}"""  # noqa: S608 # integers of our own
+        found = self._read(lambda c: c.execute(sql).fetchall(), spans=_spans_table(rows))
+        writers = self._writers.names
+        return sorted(
+            (RowAt(writers[writer], seq, at) for writer, seq, at in found),
+            key=lambda row: (row.writer_id, row.seq),
+        )
+
     def totals(self, spans: Sequence[Span]) -> list[RowTotals]:
         """See MetricsStore."""
         rows = self._span_rows(spans)
@@ -106,6 +122,17 @@ class DuckDBReading:
             )
             for branch, writer, lane, metric, *rest in found
         ]
+
+    def last_values(self, spans: Sequence[Span]) -> list[LastValues]:
+        """See MetricsStore."""
+        rows = self._span_rows(spans)
+        branches, writers, metrics = self._branches.names, self._writers.names, self._metrics.names
+        return self._read(
+            lambda c: read_last_values(
+                c, rows, branches=branches, writers=writers, metrics=metrics
+            ),
+            spans=_spans_table(rows),
+        )
 
     def page(self, request: PageRequest) -> Page:
         """See MetricsStore."""

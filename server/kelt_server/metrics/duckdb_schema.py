@@ -67,6 +67,15 @@ AGGREGATES = """
     FROM n GROUP BY branch, writer, relative, metric
 """
 
+#: Of several parts of a row the latest counts, as it does anyway.
+LAST_VALUES = """
+    SELECT branch, writer, relative, metric, last.kind AS kind, last.value AS value,
+           last.text AS text
+    FROM (SELECT branch, writer, relative, metric,
+                 arg_max({{'kind': kind, 'value': value, 'text': text}}, seq) AS last
+          FROM ({points}) GROUP BY branch, writer, relative, metric)
+"""
+
 #: NaN is NULL in here: plain aggregates leave it out, and cost half of those with a FILTER.
 BUCKETS = """
     WITH n AS (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -185,17 +185,15 @@ def _lanes(block: RowBlock) -> Iterable[tuple[int, RowBlock]]:
     steps = np.clip(block.steps, -STEP_BOUND, STEP_BOUND)
     relative = (block.flags & FLAG_RELATIVE_STEP) != 0
     if not relative.any() or relative.all():
-        yield int(relative[0]), _picked(block, steps, slice(None))
+        yield int(relative[0]), replace(block, steps=steps)
         return
     for lane in (0, 1):
         yield lane, _picked(block, steps, np.flatnonzero(relative == bool(lane)))
 
 
-def _picked(block: RowBlock, steps: _Ints, rows: Any) -> RowBlock:
+def _picked(block: RowBlock, steps: _Ints, rows: _Ints) -> RowBlock:
     def texts(column: Column) -> list[str | None] | None:
-        if column.texts is None or isinstance(rows, slice):
-            return column.texts
-        return [column.texts[row] for row in rows.tolist()]
+        return None if column.texts is None else [column.texts[row] for row in rows.tolist()]
 
     return RowBlock(
         block.seqs[rows],

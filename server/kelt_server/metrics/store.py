@@ -112,6 +112,21 @@ class Aggregate(NamedTuple):
         return Cell(ColumnKind.INT, value, text if abs(value) >= _EXACT else "")
 
 
+class LastValues(NamedTuple):
+    """What the metrics of one stream within a span were last, by sequence number.
+
+    One entry a metric, sorted by name: a value's column kind, and a float and a text as in `Cell`.
+    """
+
+    branch_id: str
+    writer_id: bytes
+    relative: bool
+    metrics: Sequence[str]
+    kinds: Sequence[int]
+    values: Sequence[float]
+    texts: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True)
 class RowTotals:
     """The rows of one stream within a span."""
@@ -123,6 +138,15 @@ class RowTotals:
     last_step: int
     last_timestamp: float
     last_runtime: float
+
+
+@dataclass(frozen=True, slots=True)
+class RowAt:
+    """A row, or a part of one, as one writer logged it."""
+
+    writer_id: bytes
+    seq: int
+    timestamp: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +237,17 @@ class MetricsStore(Protocol):
     def highest_step(self, spans: Sequence[Span]) -> int:
         """The highest step in a history, -1 without rows."""
 
+    def rows_at(self, spans: Sequence[Span], step: int) -> list[RowAt]:
+        """Every row of a history at one of its steps, by writer and sequence number."""
+
     def totals(self, spans: Sequence[Span]) -> list[RowTotals]:
         """The rows of each stream in a history."""
 
     def aggregates(self, spans: Sequence[Span]) -> list[Aggregate]:
         """Every metric of each stream in a history."""
+
+    def last_values(self, spans: Sequence[Span]) -> list[LastValues]:
+        """Of the aggregates the last values alone, which are much cheaper."""
 
     def page(self, request: PageRequest) -> Page:
         """Some of the rows of a history, merged and in order."""

@@ -101,10 +101,10 @@ class Pages:
         return escaped(parts or [tag("p", "No row has arrived yet.", class_="quiet")])
 
     def _charts_of(self, where: tuple[str, str, str], label: str) -> list[Markup]:
-        keys = self._reader.keys(*where, label=label)[:_CHARTS_MAX]
+        keys = self._reader.rows.keys(*where, label=label)[:_CHARTS_MAX]
         if not keys:
             return []
-        found = self._reader.buckets(
+        found = self._reader.rows.buckets(
             where, keys, number=_CHART_BUCKETS, step_min=None, step_max=None, label=label
         )
         charts = []

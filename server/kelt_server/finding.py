@@ -1,0 +1,54 @@
+"""Which branch somebody means, with a reading of the catalog that answers questions about it."""
+
+from __future__ import annotations
+
+from kelt_server.catalog.store import Catalog
+from kelt_server.errors import NotFoundError
+from kelt_server.metrics.store import MetricsStore
+from kelt_server.scope import Scope
+
+
+class Finder:
+    """Finds runs by what people call them."""
+
+    def __init__(self, *, catalog: Catalog, metrics: MetricsStore, default_entity: str) -> None:
+        self._catalog = catalog
+        self._metrics = metrics
+        self.default_entity = default_entity
+
+    def entity(self, entity: str) -> str:
+        """The entity that is meant: the default one where none is named."""
+        return self.default_entity if entity in ("", "-") else entity
+
+    def run(self, entity: str, project: str, run: str) -> tuple[str, Scope]:
+        """The immutable id of a run, by run id or immutable id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        name = (self.entity(entity), project, run)
+        family = self._catalog.family([name])
+        holder = family.branches.holder(name)
+        if holder is not None:
+            return holder, Scope(family, self._metrics)
+        try:
+            return self.branch(run)
+        except NotFoundError:
+            raise NotFoundError(
+                f"there is no run {run!r} in {name[0]}/{project}; `kelt runs ls` lists what "
+                "is there, and a run logged offline comes with `kelt sync`"
+            ) from None
+
+    def branch(self, branch_id: str) -> tuple[str, Scope]:
+        """Likewise of a branch, by immutable id.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        name = self._catalog.name_of(branch_id)
+        if name is None:
+            raise NotFoundError(
+                f"there is no branch {branch_id!r}; a run's `immutable_id`, `lineage` and "
+                "`archived` name those that are there"
+            )
+        return branch_id, Scope(self._catalog.family([name], [branch_id]), self._metrics)

@@ -1,0 +1,118 @@
+"""Rows of one run's history: pages of them, their numbers by ranges of steps, and their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from kelt_server import shared_writers
+from kelt_server.errors import BadRequestError
+from kelt_server.finding import Finder
+from kelt_server.metrics.store import Bucket, MetricsStore, Page, PageRequest, RowAt, Span
+from kelt_server.scope import Scope, cut, lowest, writers_of
+
+
+@dataclass(frozen=True, slots=True)
+class Bucketed:
+    """Buckets with the range that they divide."""
+
+    step_min: int
+    step_max: int
+    width: int
+    buckets: list[Bucket]
+
+
+@dataclass(frozen=True, slots=True)
+class Writers:
+    """The writers of a history, in the order of their rows at one step; shared ones have labels."""
+
+    ids: tuple[bytes, ...]
+    labels: Mapping[bytes, str]
+
+
+class Histories:
+    """Reads the rows of runs; a run is named as for `Finder.run`."""
+
+    def __init__(self, *, finder: Finder, metrics: MetricsStore) -> None:
+        self._finder = finder
+        self._metrics = metrics
+
+    def page(
+        self,
+        entity: str,
+        project: str,
+        run: str,
+        request: PageRequest,
+        after_writer: bytes | None = None,
+        *,
+        label: str = "",
+    ) -> tuple[Page, Writers]:
+        """Rows of a run, and its writers by rank. With a label, the rows of such writers alone.
+
+        Spans and ranks of the request are filled in here, and the rank of the writer of the row
+        after which to go on, since sessions that arrived meanwhile change it.
+        """
+        branch_id, scope = self._finder.run(entity, project, run)
+        spans = scope.lineage.spans(branch_id)
+        writers = writers_of(spans, scope)
+        ranks = {writer_id: rank for rank, writer_id in enumerate(writers)}
+        labels = shared_writers.labels(writers, scope.family.sessions)
+        shown = _labelled(spans, label, scope)
+        if request.after is not None and after_writer in ranks:
+            after = replace(request.after, rank=ranks[after_writer])
+            request = replace(request, after=after)
+        page = self._metrics.page(replace(request, spans=shown, ranks=ranks))
+        return page, Writers(tuple(writers), labels)
+
+    def buckets(
+        self,
+        run: tuple[str, str, str],
+        metrics: Sequence[str],
+        *,
+        number: int,
+        step_min: int | None,
+        step_max: int | None,
+        label: str = "",
+    ) -> Bucketed:
+        """Numbers of metrics by equal ranges of steps."""
+        branch_id, scope = self._finder.run(*run)
+        spans = scope.lineage.spans(branch_id)
+        start = lowest(spans, scope) if step_min is None else step_min
+        stop = scope.lineage.end(branch_id) if step_max is None else step_max
+        if stop < start:
+            return Bucketed(start, stop, 1, [])
+        width = -(-(stop - start + 1) // number)
+        limited = [cut(span, stop) for span in _labelled(spans, label, scope)]
+        found = self._metrics.buckets(limited, metrics, start=start, width=width, number=number)
+        return Bucketed(start, stop, width, found)
+
+    def rows_at(self, entity: str, project: str, run: str, step: int) -> list[RowAt]:
+        """The rows at a step on the run's own branch, whoever logged them: none of its parents'."""
+        branch_id, scope = self._finder.run(entity, project, run)
+        own = [span for span in scope.lineage.spans(branch_id) if span.branch_id == branch_id]
+        return self._metrics.rows_at(own, step)
+
+    def keys(self, entity: str, project: str, run: str, *, label: str = "") -> list[str]:
+        """Every key of a run's history."""
+        branch_id, scope = self._finder.run(entity, project, run)
+        spans = _labelled(scope.lineage.spans(branch_id), label, scope)
+        return self._metrics.metric_names(spans)
+
+
+def _labelled(spans: Sequence[Span], label: str, scope: Scope) -> Sequence[Span]:
+    """Of a history, the rows of the writers with a label."""
+    if not label:
+        return spans
+    writers = {w for span in spans for w in scope.family.writers_of.get(span.branch_id, ())}
+    labels = shared_writers.labels(writers, scope.family.sessions)  # also of those without a row
+    wanted = [writer_id for writer_id, own in labels.items() if own == label]
+    if not wanted:
+        known = ", ".join(sorted(set(labels.values()))) or "no writer of this run has one"
+        raise BadRequestError(f"there is no writer with the label {label!r}; there are: {known}")
+    found: list[Span] = []
+    for span in spans:
+        if span.writer_id is None:
+            found += [replace(span, absolute_of=writer_id) for writer_id in wanted]
+        elif span.writer_id in wanted:
+            found.append(span)
+    return found
