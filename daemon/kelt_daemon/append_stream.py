@@ -1,9 +1,10 @@
 """What goes on in one stream of batches: its writers, and what each of them is told.
 
 A writer that is not shared has the stream for itself: while it has no room the stream is not read,
-and what goes wrong with it ends the call. Of shared ones each is opened, held and ended by itself:
-one that sends more than it can sync is ended, for it to come again, as waiting for it would hold up
-the others; its caller keeps a window that is smaller than its room.
+and what goes wrong with it ends the call. Of shared ones each is opened and ended by itself. What
+comes of one that has no room is not taken, as waiting for room would hold up the others: callers
+send again what is not synced after a while, and keep a window that is smaller than a writer's room,
+so that this is for journals that fail or are full.
 
 Of gRPC it knows nothing: a stream is an iterator of requests and a function that writes replies.
 """
@@ -14,23 +15,29 @@ import math
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Protocol
 
 import anyio
 import anyio.abc
+import structlog
 
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
-from kelt_daemon.errors import CallRefusedError, Refusal
+from kelt_daemon.errors import CallRefusedError, Refusal, sentence_of
 from kelt_daemon.links import UpstreamLink
 from kelt_daemon.run_folders import Offer, RunFolder
 from kelt_daemon.signals import Signal
 from kelt_proto.v1 import sidecar_pb2
 from kelt_proto.v1.record_pb2 import Batch
 
+log = structlog.get_logger()
 Write = Callable[[sidecar_pb2.AppendReply], Awaitable[object]]
 #: What opening the writer again later may mend.
 _PASSING = frozenset({Refusal.AWAY, Refusal.TOO_MANY})
+_WRITER_ID_BYTES = 16
+#: Last replies that wait to be written: more gather only if nobody reads them.
+_ENDS_MAX = 1024
 
 
 class Writers(Protocol):
@@ -60,8 +67,17 @@ class _Writer:
         self.is_leaving = False
         self.said: sidecar_pb2.AppendReply | None = None
         self.said_at_s = -math.inf
-        changes = (folder.changed, folder.link.changed)
-        self._unlisten = [change.listen(lambda: on_change(self)) for change in changes]
+        self._on_change = on_change
+        self._unlisten = folder.changed.listen(self._note)
+        self._link = folder.link
+        self._unlisten_link = self._link.changed.listen(self._note)
+
+    def _note(self) -> None:
+        if self.folder.link is not self._link:  # `kelt sync --upstream` sends it elsewhere
+            self._unlisten_link()
+            self._link = self.folder.link
+            self._unlisten_link = self._link.changed.listen(self._note)
+        self._on_change(self)
 
     def reply(self, linger_s: float) -> sidecar_pb2.AppendReply:
         return sidecar_pb2.AppendReply(
@@ -90,8 +106,8 @@ class _Writer:
         return self.said_at_s + committed_reply_s if only_committed == reply else -math.inf
 
     def close(self) -> None:
-        for unlisten in self._unlisten:
-            unlisten()
+        self._unlisten()
+        self._unlisten_link()
 
 
 class AppendStream:
@@ -190,6 +206,9 @@ class AppendStream:
         if self._has_begun and not (self._is_shared and opening.is_shared):
             reason = "A writer that is not shared has a stream for itself."
             return CallRefusedError(Refusal.MISTAKE, reason)
+        if len(opening.writer_id) != _WRITER_ID_BYTES or len(self._ends) > _ENDS_MAX:
+            reason = "OpenWriter names no writer, or replies are not read."
+            return CallRefusedError(Refusal.MISTAKE, reason)
         self._has_begun, self._is_shared = True, opening.is_shared
         if not self._is_shared:
             try:
@@ -209,11 +228,22 @@ class AppendStream:
 
     async def _join(self, opening: sidecar_pb2.OpenWriter) -> None:
         """Beside the others' batches, as adopting a long journal takes its time."""
+        scope, folder = self._opening[opening.writer_id], None
         try:
-            with self._opening[opening.writer_id]:
-                self._add(await self._all_writers.open_writer(opening))
+            with scope:
+                folder = await self._all_writers.open_writer(opening)
+            if folder is not None and not scope.cancel_called:
+                self._add(folder)
+                return
+            if folder is not None:  # what takes its time may not notice that it is cancelled
+                self._all_writers.close_writer(folder)
+            self._end(opening.writer_id, None)
         except CallRefusedError as error:
             self._end(opening.writer_id, error)
+        except Exception as error:  # one folder must not end the stream for all
+            sentence = sentence_of(error, Path(opening.run_folder))
+            log.exception("opening_failed", folder=opening.run_folder)
+            self._end(opening.writer_id, CallRefusedError(Refusal.UNUSABLE, sentence))
         finally:
             del self._opening[opening.writer_id]
 
@@ -233,10 +263,8 @@ class AppendStream:
         elif zlib.crc32(batch.frames) != batch.crc32:
             reason = f"Batch {batch.first_seq} to {batch.last_seq} was changed on its way."
             fault = CallRefusedError(Refusal.CHANGED, reason)
-        elif self._is_shared and self._committer.is_held(writer.folder, batch.writer_id):
-            folder = writer.folder
-            reason = folder.journal_problem or f"The journal in {folder.path} cannot keep up."
-            fault = CallRefusedError(Refusal.AWAY, reason)
+        elif self._is_shared and not self._committer.takes_from(writer.folder, batch.writer_id):
+            return None
         else:
             await self._offer(writer, batch)
             return None
@@ -306,10 +334,10 @@ class AppendStream:
             # Before looking, so that no change between looking and waiting is missed.
             woken = self._woken.next()
             due_at_s = math.inf
-            for writer in [*self._news]:
-                due_at_s = min(due_at_s, await self._tell(writer, write))
             while self._ends:
                 await write(self._ends.popleft())
+            for writer in [*self._news]:
+                due_at_s = min(due_at_s, await self._tell(writer, write))
             with anyio.CancelScope(deadline=due_at_s):
                 await woken.wait()
 

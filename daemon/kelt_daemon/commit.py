@@ -73,17 +73,22 @@ class GroupCommitter:
         self.unsynced_bytes += added_bytes
         self._submitted.notify()
 
-    def is_held(self, folder: RunFolder, writer_id: bytes) -> bool:
-        """Whether no more may be taken from a writer for its own sake.
-
-        Not while its journal fails: what waits for one bad disk must not fill the room of all.
-        """
-        is_full = folder.cursor(writer_id).unsynced_bytes > self._config.unsynced_writer_bytes_max
-        return is_full or folder in self._retries
-
     def has_room(self, folder: RunFolder, writer_id: bytes) -> bool:
         """Whether more may be taken from a writer."""
-        return self._has_room_for_all and not self.is_held(folder, writer_id)
+        return self._has_room_for_all and self._has_own_room(folder, writer_id)
+
+    def _has_own_room(self, folder: RunFolder, writer_id: bytes) -> bool:
+        """Not while its journal fails: what waits for one disk must not fill the room of all."""
+        is_full = folder.cursor(writer_id).unsynced_bytes > self._config.unsynced_writer_bytes_max
+        return not is_full and folder not in self._retries
+
+    def takes_from(self, folder: RunFolder, writer_id: bytes) -> bool:
+        """Whether more may be taken from a writer for which no stream is held back; counted."""
+        if self._has_own_room(folder, writer_id):
+            return True
+        self.held_back += 1
+        folder.cursor(writer_id).held_back += 1
+        return False
 
     @property
     def _has_room_for_all(self) -> bool:

@@ -6,27 +6,29 @@ threads of gRPC's blocking API, and they wake up ten times a second for as long 
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kelt.daemon_errors import mapped_errors
-from kelt.errors import DaemonError, DaemonRefusedError, DaemonUnavailableError
+from kelt.errors import (
+    DaemonError,
+    DaemonRefusedError,
+    DaemonUnavailableError,
+    WriterEndedError,
+)
 from kelt.journal.batches import BATCH_BYTES_MAX
 
 if TYPE_CHECKING:
     from kelt_proto.v1 import sidecar_pb2
 
-#: Messages that wait to be taken by gRPC, of all writers, so that memory stays bounded.
+#: Batches that wait to be taken by gRPC, of all writers, so that memory stays bounded.
 _OUTGOING_MAX = 32
 #: What a writer of a shared stream has under way at most: less than the daemon takes, which ends a
 #: writer that sends more than it can sync, rather than let it hold up the others. A record may be
 #: larger, and then travels alone.
 WINDOW_BYTES = 4 * 1024 * 1024
-_OPEN_TIMEOUT_S = 5.0
 
 
 class AppendStream:
@@ -42,7 +44,8 @@ class AppendStream:
     def __init__(self, *, writers_max: int) -> None:
         self._is_shared = writers_max > 1
         self._writers_max = writers_max
-        self._outgoing: queue.Queue[sidecar_pb2.AppendRequest | None] = queue.Queue(_OUTGOING_MAX)
+        #: Bounded by who puts batches in; an opening or a goodbye finds its place at any time.
+        self._outgoing: queue.Queue[sidecar_pb2.AppendRequest | None] = queue.Queue()
         self._lock = threading.Lock()
         self._writers: dict[bytes, WriterStream] = {}
         self._is_closing = False
@@ -52,10 +55,19 @@ class AppendStream:
     def start(
         self, stub: Any, metadata: tuple[tuple[str, str], ...], *, writer_id: bytes
     ) -> WriterStream:
-        """Begins the call, for its first writer."""
+        """Begins the call, for its first writer.
+
+        Raises:
+            RuntimeError: no thread can be started.
+        """
         writer = self._placed(writer_id)
         self._call = stub.Append(iter(self._outgoing.get, None), metadata=metadata)
-        threading.Thread(target=self._read, name="kelt-replies", daemon=True).start()
+        try:
+            threading.Thread(target=self._read, name="kelt-replies", daemon=True).start()
+        except RuntimeError:
+            self._call.cancel()
+            self._outgoing.put(None)
+            raise
         return writer
 
     def admit(self, writer_id: bytes) -> WriterStream | None:
@@ -86,8 +98,7 @@ class AppendStream:
             for writer in writers:
                 writer.end(error)
             self._ended.set()
-            with contextlib.suppress(queue.Full):  # lets gRPC's own thread go
-                self._outgoing.put_nowait(None)
+            self._outgoing.put(None)  # lets gRPC's own thread go
 
     def _deliver(self, reply: sidecar_pb2.AppendReply) -> None:
         # A daemon that knows of no sharing does not name the one writer.
@@ -98,16 +109,12 @@ class AppendStream:
 
     @property
     def has_room(self) -> bool:
-        """Whether a message can be handed over without waiting."""
-        return not self._outgoing.full()
+        """Whether a batch can be handed over."""
+        return self._outgoing.qsize() < _OUTGOING_MAX
 
-    def put(self, message: sidecar_pb2.AppendRequest, *, timeout_s: float = 0) -> bool:
-        """Hands a message to gRPC; False where there is no room in time."""
-        try:
-            self._outgoing.put(message, timeout=timeout_s)
-        except queue.Full:
-            return False
-        return True
+    def put(self, message: sidecar_pb2.AppendRequest) -> None:
+        """Hands a message to gRPC."""
+        self._outgoing.put(message)
 
     def leave(self, writer_id: bytes, *, timeout_s: float) -> None:
         """A writer is done with it. After the last one the call ends, if need be by force."""
@@ -116,9 +123,8 @@ class AppendStream:
             if self._writers or self._is_closing:
                 return
             self._is_closing = True
-        with contextlib.suppress(queue.Full):
-            self._outgoing.put(None, timeout=timeout_s)
-        if not timeout_s or not self._ended.wait(timeout_s):
+        self._outgoing.put(None)
+        if not self._ended.wait(timeout_s):
             self._call.cancel()
 
 
@@ -145,28 +151,16 @@ class WriterStream:
         self._under_way: deque[tuple[int, int]] = deque()
         self._under_way_bytes = 0
 
-    def open(self, run_folder: Path) -> None:
-        """Asks the daemon to take the writer; its first reply says from where to send.
-
-        Raises:
-            DaemonUnavailableError: the stream takes nothing now.
-        """
-        from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415 # not on the way of `import kelt`
-
-        opening = sidecar_pb2.OpenWriter(
-            writer_id=self._writer_id, run_folder=str(run_folder), is_shared=self._is_shared
-        )
-        request = sidecar_pb2.AppendRequest(open=opening)
-        if not self._stream.put(request, timeout_s=_OPEN_TIMEOUT_S):
-            self.cancel()
-            raise DaemonUnavailableError("The daemon takes nothing at the moment.")
+    def put(self, opening: sidecar_pb2.AppendRequest) -> None:
+        """Asks the daemon to take the writer; its first reply says from where to send."""
+        self._stream.put(opening)
 
     def take(self, reply: sidecar_pb2.AppendReply) -> None:
         """A reply has come."""
         self._latest = reply
         self._changed.set()
         if reply.HasField("end"):
-            kind = DaemonUnavailableError if reply.end.is_passing else DaemonRefusedError
+            kind = WriterEndedError if reply.end.is_passing else DaemonRefusedError
             self.end(kind(reply.end.problem or "The daemon ended the writer."))
 
     def end(self, error: DaemonError) -> None:
@@ -180,19 +174,25 @@ class WriterStream:
         """Whether a batch can be handed over without waiting."""
         return self._fits(BATCH_BYTES_MAX) and self._stream.has_room
 
-    def send(self, message: sidecar_pb2.AppendRequest, *, timeout_s: float = 0) -> bool:
-        """Hands a batch to gRPC; False where there is no room in time.
+    def send(self, message: sidecar_pb2.AppendRequest) -> bool:
+        """Hands a batch to gRPC; False where there is no room.
 
         Raises:
             DaemonError: the stream or the writer has ended.
         """
         self._raise_ended()
         size_bytes = len(message.batch.frames)
-        if not self._fits(size_bytes) or not self._stream.put(message, timeout_s=timeout_s):
+        if not self._fits(size_bytes) or not self._stream.has_room:
             return False
+        self._stream.put(message)
         self._under_way.append((message.batch.last_seq, size_bytes))
         self._under_way_bytes += size_bytes
         return True
+
+    def forget_under_way(self) -> None:
+        """What was sent is sent again: the daemon did not take it, or takes it for a repeat."""
+        self._under_way.clear()
+        self._under_way_bytes = 0
 
     def _fits(self, size_bytes: int) -> bool:
         durable = 0 if self._latest is None else self._latest.durable_through
@@ -219,19 +219,19 @@ class WriterStream:
 
     def close(self, *, timeout_s: float = 1.0) -> None:
         """Says that no more comes of the writer, and waits until the daemon has taken leave."""
-        if self._say_goodbye(timeout_s):
+        self._say_goodbye()
+        if self._is_shared:
             self._ended.wait(timeout_s)
         self._stream.leave(self._writer_id, timeout_s=timeout_s)
 
     def cancel(self) -> None:
         """Leaves at once."""
-        self._say_goodbye(0)
+        self._say_goodbye()
         self._stream.leave(self._writer_id, timeout_s=0)
 
-    def _say_goodbye(self, timeout_s: float) -> bool:
-        from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415 # as above
+    def _say_goodbye(self) -> None:
+        from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415 # loaded long since
 
-        if not self._is_shared or self._ended.is_set():
-            return False
-        leave = sidecar_pb2.AppendRequest(close=sidecar_pb2.CloseWriter(writer_id=self._writer_id))
-        return self._stream.put(leave, timeout_s=timeout_s)
+        if self._is_shared and not self._ended.is_set():
+            leave = sidecar_pb2.CloseWriter(writer_id=self._writer_id)
+            self._stream.put(sidecar_pb2.AppendRequest(close=leave))

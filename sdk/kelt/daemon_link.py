@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kelt.console import Console
-from kelt.errors import DaemonError, DaemonRefusedError, DaemonUnavailableError
+from kelt.errors import (
+    DaemonError,
+    DaemonRefusedError,
+    DaemonUnavailableError,
+    WriterEndedError,
+)
 from kelt.launcher import RespawnDelay, ensure_daemon
 from kelt.notices import Notices
 from kelt.settings import Settings
@@ -221,6 +226,11 @@ class DaemonLink:
             self._lose(error)
             return False
 
+    def send_again(self) -> None:
+        """What the daemon was sent and has not synced counts as not sent."""
+        if self._open is not None:
+            self._open.stream.forget_under_way()
+
     def close(self) -> None:
         """Ends the stream."""
         if self._attempt is not None:
@@ -252,9 +262,9 @@ class DaemonLink:
                 run_folder=self._folder,
                 writers_max=hello.writers_per_stream or 1,
             )
-            first = _first_reply(stream)
+            first = _first_reply(stream, is_shared=hello.writers_per_stream > 1)
         except BaseException as error:
-            clients.give_back(client, is_broken=not isinstance(error, DaemonRefusedError))
+            clients.give_back(client, is_broken=_is_broken(error))
             raise
         return _Open(clients=clients, client=client, stream=stream, hello=hello, first=first)
 
@@ -320,19 +330,27 @@ class DaemonLink:
             delay_s = max(delay_s, 5.0)
         self._next_try = time.monotonic() + delay_s
         self._was_lost = True
-        self._console.warn_once(
-            _TOPIC,
-            f"the daemon is not there ({error}); rows are kept on disk, and it is started as soon "
-            "as that can be done",
-        )
+        if isinstance(error, WriterEndedError):
+            text = f"the daemon does not take rows now ({error}); they are kept on disk"
+        else:
+            text = (
+                f"the daemon is not there ({error}); rows are kept on disk, and it is started as "
+                "soon as that can be done"
+            )
+        self._console.warn_once(_TOPIC, text)
         self._attempt = None
         if self._open is not None:
-            self._open.lose(is_broken=not isinstance(error, DaemonRefusedError))
+            self._open.lose(is_broken=_is_broken(error))
             self._open = None
         self.state.is_connected = False
 
 
-def _first_reply(stream: WriterStream) -> sidecar_pb2.AppendReply:
+def _is_broken(error: BaseException) -> bool:
+    """Whether the connection is to be given to nobody else."""
+    return not isinstance(error, (DaemonRefusedError, WriterEndedError))
+
+
+def _first_reply(stream: WriterStream, *, is_shared: bool) -> sidecar_pb2.AppendReply:
     """Says from where to send.
 
     Raises:
@@ -342,7 +360,9 @@ def _first_reply(stream: WriterStream) -> sidecar_pb2.AppendReply:
     try:
         while (first := stream.latest(timeout_s=0.05)) is None:
             if time.monotonic() > deadline:
-                raise DaemonUnavailableError("The daemon does not answer.")  # noqa: TRY301
+                # A shared stream is well where Hello was answered: reading the folder takes longer.
+                kind = WriterEndedError if is_shared else DaemonUnavailableError
+                raise kind("The daemon does not answer.")  # noqa: TRY301
     except BaseException:
         stream.cancel()
         raise

@@ -43,6 +43,10 @@ class DaemonStartError(DaemonError):
     """A daemon was started and did not become ready."""
 
 
+class WriterEndedError(DaemonUnavailableError):
+    """The daemon does not take this writer's records now; the connection is well."""
+
+
 class DaemonRefusedError(DaemonError):
     """The daemon answered and refuses: asking again changes nothing until somebody acts."""
 

@@ -289,6 +289,8 @@ class Sender:
             self._stands_since = now
             self._sent_seq = durable
             self._catching_up = self._unsent = None
+            if self._link is not None:
+                self._link.send_again()
 
     def _send(self, batch: CutBatch) -> bool:
         link = self._link

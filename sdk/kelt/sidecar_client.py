@@ -113,15 +113,22 @@ class SidecarClient:
             writers_max: how many writers the daemon takes on a stream, as its Hello says.
 
         Raises:
-            DaemonError: the daemon gives no token, or takes nothing.
+            DaemonError: the daemon gives no token.
+            RuntimeError: no thread can be started.
         """
+        from kelt_proto.v1 import sidecar_pb2  # noqa: PLC0415
+
+        opening = sidecar_pb2.OpenWriter(
+            writer_id=writer_id, run_folder=str(run_folder), is_shared=writers_max > 1
+        )
         with self._lock:
             writer = self._stream.admit(writer_id) if self._stream is not None else None
             if writer is None:
+                stream = AppendStream(writers_max=writers_max)
                 credentials = self._credentials(is_new=True)
-                self._stream = AppendStream(writers_max=writers_max)
-                writer = self._stream.start(self._stub, credentials, writer_id=writer_id)
-        writer.open(run_folder)
+                writer = stream.start(self._stub, credentials, writer_id=writer_id)
+                self._stream = stream
+        writer.put(sidecar_pb2.AppendRequest(open=opening))
         return writer
 
     def describe_run(

@@ -6,14 +6,17 @@ import contextlib
 import zlib
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from harness.in_process import daemon_parts, make_folder
 from kelt.journal.batches import BatchCutter
 from kelt.journal.sealing import Sealer
+from kelt.journal.spool import InternedSchema
 from kelt_daemon.errors import CallRefusedError, Refusal
 from kelt_proto.v1 import sidecar_pb2
 from kelt_proto.v1.record_pb2 import Batch
+from kelt_proto.v1.rows import ColumnKind, Schema
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -26,6 +29,7 @@ class Caller:
     def __init__(self) -> None:
         self.said: dict[bytes, sidecar_pb2.AppendReply] = {}
         self.fault: CallRefusedError | None = None
+        self.is_reading = True
         self._say, self._hear = anyio.create_memory_object_stream(64)
 
     async def serve(self, ingest) -> None:
@@ -36,6 +40,8 @@ class Caller:
             self.fault = error
 
     async def _write(self, reply) -> None:
+        if not self.is_reading and self.fault is None:
+            await anyio.sleep(0.2)
         self.said[reply.writer_id] = reply
 
     def open(self, spool, *, is_shared: bool = True) -> None:
@@ -143,7 +149,7 @@ async def test_a_batch_that_was_changed_on_its_way_ends_its_writer_alone(tmp_pat
         await parts.until(lambda: caller.durable(a) == 10, "it is sent again")
 
 
-async def test_a_writer_whose_journal_fails_is_ended_for_now_and_holds_up_no_other(tmp_path):
+async def test_of_a_writer_whose_journal_fails_nothing_is_taken_and_the_others_go_on(tmp_path):
     quick = {"broken_retry_s_min": 0.5, "no_room_retry_s": 0.5}
     async with stream(tmp_path, ("a", "b"), **quick) as (parts, caller, (a, b)):
         caller.open(a)
@@ -153,16 +159,17 @@ async def test_a_writer_whose_journal_fails_is_ended_for_now_and_holds_up_no_oth
         caller.send(a)
         folder = parts.registry.folders[a.folder]
         await parts.until(lambda: folder.journal_problem, "it failed")
-        caller.send(a)  # a repeat, which is not taken either
-        await parts.until(lambda: caller.end_of(a) is not None, "it is told")
-        assert caller.end_of(a).problem == folder.journal_problem
-        assert caller.end_of(a).is_passing
+        schema = InternedSchema(Schema(1, ("value",), (ColumnKind.FLOAT,)))
+        a.append_row(schema, 0, 10, 0.0, 0.0, (0.5,))
+        caller.send(a)
+        await parts.until(lambda: folder.cursor(a.writer_id).held_back == 1, "not taken")
         parts.disk.is_full = False
         caller.send(b)
         await parts.until(lambda: caller.durable(b) == 10, "the other goes on")
-        await parts.until(lambda: folder.durable_records == 10, "and the first by itself")
-        caller.open(a)
-        await parts.until(lambda: caller.end_of(a) is None and caller.durable(a) == 10, "told")
+        await parts.until(lambda: caller.durable(a) == 10, "what was taken is synced by itself")
+        caller.send(a)
+        await parts.until(lambda: caller.durable(a) == 11, "the rest once it is sent again")
+        assert caller.end_of(a) is None
 
 
 async def test_a_stream_takes_no_more_writers_than_it_says(tmp_path):
@@ -193,13 +200,17 @@ async def test_a_writer_that_is_not_shared_has_a_stream_for_itself(tmp_path, fir
         await parts.until(lambda: parts.ingest.writers == 0, "nobody is left")
 
 
-async def test_one_that_leaves_while_its_folder_is_still_read_leaves_nothing_behind(tmp_path):
+@pytest.mark.parametrize("notices", [True, False])
+async def test_one_that_leaves_while_its_folder_is_still_read_leaves_nothing_behind(
+    tmp_path, notices
+):
     async with stream(tmp_path, ("a", "b")) as (parts, caller, (a, b)):
         adopt, may_go_on = parts.registry.adopt, anyio.Event()
 
         async def slow(path):
             if path == a.folder:
-                await may_go_on.wait()
+                with anyio.CancelScope(shield=not notices):
+                    await may_go_on.wait()
             return await adopt(path)
 
         parts.registry.adopt = slow
@@ -208,7 +219,47 @@ async def test_one_that_leaves_while_its_folder_is_still_read_leaves_nothing_beh
         await parts.until(lambda: caller.durable(b) == 0, "the other is taken meanwhile")
         assert parts.ingest.writers == 2
         caller.close(a)
-        await parts.until(lambda: parts.ingest.writers == 1, "it has left")
+        if notices:
+            await parts.until(lambda: parts.ingest.writers == 1, "it has left")
         may_go_on.set()
+        await parts.until(lambda: caller.end_of(a) is not None, "it is told")
+        assert parts.ingest.writers == 1
         caller.open(a)
-        await parts.until(lambda: caller.durable(a) == 0, "and comes again")
+        await parts.until(lambda: caller.end_of(a) is None, "and comes again")
+        assert caller.durable(a) == 0
+
+
+async def test_an_error_that_nobody_thought_of_while_a_folder_is_opened_is_its_writers_alone(
+    tmp_path,
+):
+    async with stream(tmp_path, ("a", "b")) as (parts, caller, (a, b)):
+        adopt = parts.registry.adopt
+
+        async def failing(path):
+            if path == a.folder:
+                raise ZeroDivisionError
+            return await adopt(path)
+
+        parts.registry.adopt = failing
+        caller.open(a)
+        caller.open(b)
+        await parts.until(lambda: caller.end_of(a) is not None, "refused")
+        assert "ZeroDivisionError" in caller.end_of(a).problem
+        await parts.until(lambda: caller.durable(b) == 0, "the other is taken")
+        assert parts.ingest.writers == 1
+
+
+async def test_a_caller_that_reads_nothing_or_names_no_writer_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("kelt_daemon.append_stream._ENDS_MAX", 5)
+    async with stream(tmp_path, ("a",)) as (parts, caller, (a,)):
+        caller.is_reading = False
+        for _ in range(20):
+            caller.open(a)
+            await anyio.lowlevel.checkpoint()
+        await parts.until(lambda: caller.fault is not None, "the call is refused")
+        assert "not read" in str(caller.fault)
+    async with stream(tmp_path / "other", ("a",)) as (parts, caller, (a,)):
+        a.writer_id *= 1000
+        caller.open(a)
+        await parts.until(lambda: caller.fault is not None, "the call is refused")
+        assert caller.fault.refusal is Refusal.MISTAKE

@@ -431,7 +431,7 @@ async def test_a_batch_changed_on_its_way_and_a_foreign_folder_end_the_stream_wi
     batch = Batch(writer_id=writer_id, first_seq=1, last_seq=1, crc32=1, frames=b"x" * 32)
     with daemon.client() as client:
         stream = client.append(writer_id=writer_id, run_folder=folder)
-        stream.send(sidecar_pb2.AppendRequest(batch=batch), timeout_s=5)
+        stream.send(sidecar_pb2.AppendRequest(batch=batch))
         with pytest.raises(DaemonRefusedError, match="changed on its way"):
             await to_thread(listen_to_the_end, stream)
         stream = client.append(writer_id=bytes(16), run_folder=folder)

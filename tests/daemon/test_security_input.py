@@ -332,7 +332,7 @@ async def test_frames_of_hostile_lengths_are_kept_from_the_journal_or_harm_nobod
             )  # fmt: skip
             with contextlib.suppress(DaemonError):
                 stream = client.append(writer_id=writer_id, run_folder=daemon.state_dir.runs / "r1")
-                stream.send(sidecar_pb2.AppendRequest(batch=batch), timeout_s=5)
+                stream.send(sidecar_pb2.AppendRequest(batch=batch))
                 await to_thread(lambda stream=stream: stream.latest(timeout_s=0.1))
                 stream.close()
         assert client.status().pid == daemon.process.pid

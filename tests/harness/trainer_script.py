@@ -93,7 +93,7 @@ class Stream(threading.Thread):
                             writer_id=self.spool.writer_id, first_seq=cut.first_seq,
                             last_seq=cut.last_seq, crc32=cut.crc32, frames=cut.frames,
                         )  # fmt: skip
-                        stream.send(sidecar_pb2.AppendRequest(batch=batch), timeout_s=5)
+                        stream.send(sidecar_pb2.AppendRequest(batch=batch))
                         sent = cut.last_seq
                 self.spool.release(self.durable)
                 if self.closing and not self.unacked and self.sealer.sealed_seq == self.spool.seq:

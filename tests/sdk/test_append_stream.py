@@ -94,3 +94,39 @@ def test_a_run_has_no_more_under_way_than_its_window_and_a_large_record_travels_
     assert journaled(other) == [1, 2, 3]
     for run in (busy, other):
         run.finish()
+
+
+def test_after_a_journal_was_lost_with_its_daemon_a_run_with_more_than_a_window_goes_on(
+    online, monkeypatch
+) -> None:
+    monkeypatch.setattr("kelt.sender.RESEND_AFTER_S", 0.5)
+    (run,) = started(1)
+    while run._session.spool.segments[0].number < 2:  # until something was released
+        run.log({"i": 0, **{f"m{k}": 0.5 for k in range(20)}})
+    wait_until(lambda: is_durable(run))
+    os.kill(daemon_pid(online), signal.SIGKILL)
+    for path in run.dir.glob("journal-*"):
+        path.unlink()
+    for i in range(40_000):
+        run.log({"i": i, **{f"m{k}": i + 0.5 for k in range(20)}})
+    wait_until(lambda: is_durable(run))
+    run.finish()
+
+
+def test_a_run_that_ends_while_the_daemon_stands_still_is_read_to_its_end_beside_others(
+    online,
+) -> None:
+    ending, other = started(2)
+    pid = daemon_pid(online)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for i in range(40_000):
+            other.log({"i": i, **{f"m{k}": i + 0.5 for k in range(20)}})
+        wait_until(lambda: not part_of(other)._stream.has_room or not part_of(other).has_room)
+        ending.log({"i": 1})
+        ending.finish()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: journaled(ending) == [1, 2, 3, 4])
+    wait_until(lambda: is_durable(other))
+    other.finish()

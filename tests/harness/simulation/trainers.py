@@ -402,6 +402,9 @@ class SimulatedLink:
             return False
         return True
 
+    def send_again(self) -> None:
+        """There is no window here."""
+
     def close(self) -> None:
         if self._trainer._stream is not None:
             self._trainer._stream.close()
