@@ -28,7 +28,7 @@ async def test_spools_of_many_dead_runs_are_not_all_read_at_once_while_the_disk_
             return await run_in_thread(work, *args)
 
         parts.committer._in_thread = slow
-        reading = parts.registry._reading
+        reading = parts.registry._minder._reading
         holders = (object(), object())
         for holder in holders:
             await reading.acquire_on_behalf_of(holder)
