@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check proto bench bench-docs torture mutants guarantees clean help
+.PHONY: demo test test-long check proto bench bench-docs torture mutants guarantees clean help
 
 help:
 	@echo "make demo    the main job: train, crash, fork, rewind, and compare every row"
 	@echo "make test    all tests"
+	@echo "make test-long  all tests, and more of what is drawn at random"
 	@echo "make check   formatting, lint, types, who imports whom, generated code, the wheel"
 	@echo "make proto   regenerate the protobuf modules"
 	@echo "make bench   measure, beside the peers: BENCH_ARGS='log_call finish --rounds 3', or --quick"
@@ -34,6 +35,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TEST_ARGS)
+
+test-long: export KELT_TEST_LONG := 1
+test-long: test
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -91,7 +95,7 @@ mutants: $(VENV)/.test
 
 guarantees: $(VENV)/.test
 	rm -f build/fault-counts.jsonl && mkdir -p build
-	KELT_FAULT_COUNTS=$(CURDIR)/build/fault-counts.jsonl \
+	KELT_FAULT_COUNTS=$(CURDIR)/build/fault-counts.jsonl KELT_TEST_LONG=1 \
 		$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TEST_ARGS)
 	$(BIN)/python scripts/write_guarantees.py \
 		--from build/fault-counts.jsonl $(wildcard build/torture/results.jsonl)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.stack import ServerProcess
+from harness.stack import Host, ServerProcess
 
 #: Nobody listens there: the port is reserved and never served.
 NOBODY = "http://127.0.0.1:1"
@@ -76,8 +76,7 @@ def kelt():
         for process in command_line.started:
             process.send_signal(signal.SIGKILL)
             process.communicate()
-        if state_dir.exists():
-            command_line("daemon", "stop")
+        Host(state_dir, NOBODY).stop_daemon()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx
 
+from harness.server_forker import can_be_forked, forker
+
 DEADLINE_S = 30.0
 
 
@@ -31,7 +33,7 @@ def eventually(check, *, deadline_s=DEADLINE_S, pause_s=0.05):
 
 
 class ServerProcess:
-    """`python -m kelt_server` that keeps its ports and folder over restarts."""
+    """A server's process that keeps its ports and folder over restarts."""
 
     def __init__(self, folder, *, options=(), environment=None):
         self.folder = Path(folder)
@@ -45,14 +47,20 @@ class ServerProcess:
         ready = self.folder / "ready.json"
         ready.unlink(missing_ok=True)
         ports = self.facts or {"http_port": 0, "grpc_port": 0}
-        command = [
-            sys.executable, "-m", "kelt_server", "--dir", str(self.folder), "--ready-file", str(ready),
-            "--port", str(ports["http_port"]), "--grpc-port", str(ports["grpc_port"]), *self.options,
+        arguments = [
+            "--dir", str(self.folder), "--ready-file", str(ready), "--port", str(ports["http_port"]),
+            "--grpc-port", str(ports["grpc_port"]), *map(str, self.options),
         ]  # fmt: skip
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stderr=log, stdout=log, env=clean_environment() | self.environment
-            )
+        environment = clean_environment() | self.environment
+        path = self.folder / "server.log"
+        if can_be_forked(self.environment):
+            self.process = forker().start(arguments, environment=environment, log=path)
+        else:
+            with path.open("ab") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "kelt_server", *arguments],
+                    stderr=log, stdout=log, env=environment,
+                )  # fmt: skip
 
         def is_ready():
             assert self.process.poll() is None, (self.folder / "server.log").read_text()[-3000:]

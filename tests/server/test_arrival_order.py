@@ -13,6 +13,8 @@ from server.model.naive import World
 from server.model.worlds import NAMES, arrivals, worlds
 from server.stand import Stand
 
+from harness.amounts import amount
+
 
 def written_out(value: Any) -> Any:
     """As the read API writes values; told here again."""
@@ -58,7 +60,7 @@ def check_branch(stand: Stand, world: World, branch_id: str) -> None:
     ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=amount(25, long=60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_any_interleaving_gives_what_the_naive_model_says(data: st.DataObject) -> None:
     world, streams = data.draw(worlds())

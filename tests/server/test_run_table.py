@@ -14,6 +14,7 @@ from server.model.worlds import arrivals, worlds
 from server.stand import NOW, Stand
 from server.streams import Stream, simple_run, writer_id
 
+from harness.amounts import amount
 from kelt_proto.v1 import record_pb2
 from kelt_server import liveness
 from kelt_server.branch_names import Name
@@ -42,7 +43,7 @@ def by_id(runs: Iterable[Any]) -> list[dict[str, Any]]:
     return sorted((dict(run) for run in runs), key=lambda run: str(run["immutable_id"]))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=amount(25, long=60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_after_any_commits_the_table_is_what_a_fresh_reader_sees(data: st.DataObject) -> None:
     _, streams = data.draw(worlds())
