@@ -8,32 +8,24 @@ with what had gathered.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kelt.console import Console
-from kelt.errors import (
-    DaemonError,
-    DaemonRefusedError,
-    DaemonUnavailableError,
-    WriterEndedError,
-)
-from kelt.launcher import RespawnDelay, ensure_daemon
+from kelt.errors import DaemonError, DaemonRefusedError, WriterEndedError
+from kelt.launcher import RespawnDelay
 from kelt.notices import Notices
+from kelt.reaching import Attempt, Opened, is_broken, reach
 from kelt.settings import Settings
-from kelt.shared_clients import SharedClients, shared_clients
 
 if TYPE_CHECKING:
-    from kelt.append_stream import WriterStream
     from kelt.journal.batches import CutBatch
-    from kelt.sidecar_client import SidecarClient
     from kelt_proto.v1 import sidecar_pb2
 
-OPEN_TIMEOUT_S = 5.0
 _TOPIC = "daemon"
 #: Losses of the upstream within this time after one that was told are not told.
 _UPSTREAM_QUIET_S = 60.0
@@ -64,76 +56,6 @@ class LinkState:
     default_entity: str = ""
 
 
-@dataclass(frozen=True)
-class _Open:
-    """A writer's part of a stream that the daemon has greeted, with what it said."""
-
-    clients: SharedClients
-    client: SidecarClient
-    stream: WriterStream
-    hello: sidecar_pb2.SidecarHelloReply
-    first: sidecar_pb2.AppendReply
-
-    def lose(self, *, is_broken: bool) -> None:
-        """Leaves at once, and says whether the connection failed."""
-        self.stream.cancel()
-        self.clients.give_back(self.client, is_broken=is_broken)
-
-    def close(self) -> None:
-        """Takes leave of the daemon, which may take seconds, and gives the connection back."""
-        self.stream.close()
-        self.clients.give_back(self.client, is_broken=False)
-
-
-class _Attempt:
-    """One attempt to reach the daemon, in a thread of its own."""
-
-    def __init__(self, connect: Callable[[], _Open], on_done: Callable[[], None]) -> None:
-        self._connect = connect
-        self._on_done = on_done
-        self._lock = threading.Lock()
-        self._is_given_up = False
-        self._found: _Open | DaemonError | OSError | None = None
-        try:
-            threading.Thread(target=self._run, name="kelt-connect", daemon=True).start()
-        except RuntimeError as error:  # the interpreter ends, or the process has its fill of them
-            raise DaemonUnavailableError(f"no thread can be started ({error})") from error
-
-    def _run(self) -> None:
-        found: _Open | DaemonError | OSError
-        try:
-            found = self._connect()
-        except (DaemonError, OSError) as error:  # OSError: the state folder or the disk
-            found = error
-        except Exception as error:  # noqa: BLE001 # nothing here may end without an answer
-            found = DaemonUnavailableError(f"{type(error).__name__}: {error}")
-        with self._lock:
-            self._found = found
-            is_given_up = self._is_given_up
-        if is_given_up and isinstance(found, _Open):
-            found.close()
-        self._on_done()
-
-    def result(self) -> _Open | None:
-        """What came of it, or None while that is not known.
-
-        Raises:
-            DaemonError: it failed.
-            OSError: the same, because of the state folder.
-        """
-        if isinstance(self._found, Exception):
-            raise self._found
-        return self._found
-
-    def give_up(self) -> None:
-        """What it still finds is closed."""
-        with self._lock:
-            self._is_given_up = True
-            found = self._found
-        if isinstance(found, _Open):
-            found.close()
-
-
 class DaemonLink:
     """The way from one writer to the daemon.
 
@@ -157,14 +79,13 @@ class DaemonLink:
         on_news: Callable[[], None],
     ) -> None:
         self.state = LinkState()
-        self._settings = settings
         self._writer_id = writer_id
-        self._folder = folder
         self._console = console
         self._backlog = backlog
         self._on_news = on_news
-        self._attempt: _Attempt | None = None
-        self._open: _Open | None = None
+        self._reach = partial(reach, settings, writer_id=writer_id, folder=folder)
+        self._attempt: Attempt | None = None
+        self._open: Opened | None = None
         self._delay = RespawnDelay()
         self._next_try = 0.0
         self._was_lost = False
@@ -191,7 +112,7 @@ class DaemonLink:
         """Goes on with reaching the daemon; whether it is reached."""
         if self._attempt is None:
             if time.monotonic() >= self._next_try:
-                self._attempt = _Attempt(self._connect, self._on_news)
+                self._attempt = Attempt(self._reach, self._on_news)
             return False
         if (found := self._attempt.result()) is None:
             return False
@@ -240,35 +161,7 @@ class DaemonLink:
         self._attempt = self._open = None
         self.state.is_connected = False
 
-    def _connect(self) -> _Open:
-        """In the attempt's thread: touches nothing of the link.
-
-        Raises:
-            DaemonError: it cannot be reached, or refuses.
-            OSError: the state folder cannot be used.
-        """
-        place = ensure_daemon(self._settings)
-        clients = shared_clients()
-        client = clients.take(place.socket)
-        try:
-            hello = client.hello(
-                upstream=self._settings.upstream,
-                api_key=self._settings.api_key,
-                ca_file=self._settings.ca_file,
-                proxy=self._settings.proxy,
-            )
-            stream = client.append(
-                writer_id=self._writer_id,
-                run_folder=self._folder,
-                writers_max=hello.writers_per_stream or 1,
-            )
-            first = _first_reply(stream, is_shared=hello.writers_per_stream > 1)
-        except BaseException as error:
-            clients.give_back(client, is_broken=_is_broken(error))
-            raise
-        return _Open(clients=clients, client=client, stream=stream, hello=hello, first=first)
-
-    def _begin(self, found: _Open) -> None:
+    def _begin(self, found: Opened) -> None:
         self.state.default_entity = found.hello.default_entity
         self._take_upstream(found.hello.upstream_state)
         self.state.is_connected = True
@@ -340,30 +233,6 @@ class DaemonLink:
         self._console.warn_once(_TOPIC, text)
         self._attempt = None
         if self._open is not None:
-            self._open.lose(is_broken=_is_broken(error))
+            self._open.lose(is_broken=is_broken(error))
             self._open = None
         self.state.is_connected = False
-
-
-def _is_broken(error: BaseException) -> bool:
-    """Whether the connection is to be given to nobody else."""
-    return not isinstance(error, (DaemonRefusedError, WriterEndedError))
-
-
-def _first_reply(stream: WriterStream, *, is_shared: bool) -> sidecar_pb2.AppendReply:
-    """Says from where to send.
-
-    Raises:
-        DaemonError: there is none.
-    """
-    deadline = time.monotonic() + OPEN_TIMEOUT_S
-    try:
-        while (first := stream.latest(timeout_s=0.05)) is None:
-            if time.monotonic() > deadline:
-                # A shared stream is well where Hello was answered: reading the folder takes longer.
-                kind = WriterEndedError if is_shared else DaemonUnavailableError
-                raise kind("The daemon does not answer.")  # noqa: TRY301
-    except BaseException:
-        stream.cancel()
-        raise
-    return first

@@ -163,10 +163,10 @@ def test_no_round_waits_while_the_daemon_is_being_reached(online, monkeypatch) -
         reached.wait(30)
         return ensure(settings)
 
-    from kelt import daemon_link
+    from kelt import reaching
 
-    ensure = daemon_link.ensure_daemon
-    monkeypatch.setattr(daemon_link, "ensure_daemon", slow)
+    ensure = reaching.ensure_daemon
+    monkeypatch.setattr(reaching, "ensure_daemon", slow)
     runs = [kelt.init("p", reinit="create_new") for _ in range(3)]
     for run in runs:
         run.log({"i": 0})
