@@ -145,9 +145,10 @@ class Daemon:
                     partial(serve_door, door_of(socket), tokens=tokens, uid=os.getuid())
                 )
             gate = TokenGate(tokens=tokens, folder=socket.parent)
-            server = await start_server(service, socket=socket, gate=gate, config=config)
             instance.sweep(self._state_dir)
+            # Before anybody is answered: whoever finds the socket wants to know whose it is.
             instance.write_record(self._state_dir, started_at=self._started_at)
+            server = await start_server(service, socket=socket, gate=gate, config=config)
             instance.say_ready(ready_fd)
             log.info("daemon_started", pid=os.getpid(), version=__version__)
             tasks.start_soon(discovery.run)

@@ -97,7 +97,7 @@ class RespawnDelay:
 
 def find_daemon(state_dir: StateDir) -> DaemonPlace | None:
     """The daemon of a state folder, if one lives and answers on its socket."""
-    if not _is_lock_held(state_dir.daemon_lock):
+    if not is_lock_held(state_dir.daemon_lock):
         return None
     record = _record(state_dir)
     # Elsewhere where it was started with another XDG_RUNTIME_DIR, or by kelt 0.1.
@@ -154,8 +154,8 @@ def _hand_over(state_dir: StateDir, older: DaemonPlace) -> bool:
         with SidecarClient(socket=older.socket) as client:
             client.stop(successor_version=__version__)
     except DaemonError:
-        return not _is_lock_held(state_dir.daemon_lock)
-    while _is_lock_held(state_dir.daemon_lock):
+        return not is_lock_held(state_dir.daemon_lock)
+    while is_lock_held(state_dir.daemon_lock):
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_S)
@@ -165,7 +165,7 @@ def _hand_over(state_dir: StateDir, older: DaemonPlace) -> bool:
 def _await_daemon(state_dir: StateDir, deadline: float) -> DaemonPlace | None:
     """The daemon, waiting for its socket as long as somebody holds its lock."""
     while (found := find_daemon(state_dir)) is None:
-        if not _is_lock_held(state_dir.daemon_lock) or time.monotonic() > deadline:
+        if not is_lock_held(state_dir.daemon_lock) or time.monotonic() > deadline:
             return None
         time.sleep(_POLL_S)
     return found
@@ -251,7 +251,8 @@ def _environment() -> dict[str, str]:
     return environ
 
 
-def _is_lock_held(path: Path) -> bool:
+def is_lock_held(path: Path) -> bool:
+    """Whether a daemon lives that has this lock: one that is ending answers no more, but has it."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

@@ -7,9 +7,14 @@ import os
 import signal
 
 import pytest
+from cli.conftest import NOBODY
 
+from harness.in_process import make_folder
 from harness.stack import eventually
 from kelt.cli.exit_codes import ExitCode
+from kelt.launcher import is_lock_held
+from kelt.sidecar_client import SidecarClient
+from kelt.state_dir import StateDir
 
 
 def pid_of(kelt):
@@ -41,6 +46,18 @@ def test_stop_waits_until_it_has_ended_and_is_no_error_without_one(kelt):
     assert eventually(lambda: True if not is_alive(pid) else None)
     again = kelt("daemon", "stop")
     assert (again.returncode, "No daemon runs" in again.stdout) == (0, True)
+
+
+def test_after_stop_a_successor_can_start_at_once_though_somebody_still_listened(kelt):
+    kelt("daemon", "start")
+    state_dir = StateDir(kelt.state_dir)
+    spool = make_folder(state_dir.runs / "r", NOBODY, 10, ended=False)
+    with SidecarClient(socket=state_dir.socket) as client:
+        reports = client.sync(paths=[spool.folder], live=True)
+        next(reports)
+        assert kelt("daemon", "stop").stdout == "The daemon has ended.\n"
+        assert not is_lock_held(state_dir.daemon_lock)
+    spool.close()
 
 
 def test_status_says_who_it_is_and_without_one_exits_with_3(kelt):

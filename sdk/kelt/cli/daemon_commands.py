@@ -65,7 +65,7 @@ def stop_daemon(
     ] = STOP_TIMEOUT_S,
 ) -> None:
     """Have the daemon write down what it has accepted, and end it. No row is lost by it."""
-    from kelt.launcher import find_daemon  # noqa: PLC0415 # only here
+    from kelt.launcher import find_daemon, is_lock_held  # noqa: PLC0415 # only here
     from kelt.sidecar_client import SidecarClient  # noqa: PLC0415 # loads gRPC
 
     state_dir = settings().state_dir
@@ -83,7 +83,8 @@ def stop_daemon(
             code=ExitCode.UNREACHABLE,
         ) from error
     deadline = time.monotonic() + timeout_s
-    while find_daemon(state_dir) is not None:
+    # Not whether it answers: while it ends, its successor cannot start.
+    while is_lock_held(state_dir.daemon_lock):
         if time.monotonic() > deadline:
             raise CliError(
                 f"The daemon (pid {place.pid}) has not ended within {timeout_s:g} s. "
