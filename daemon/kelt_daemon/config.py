@@ -42,7 +42,7 @@ class DaemonConfig:
     writers_max: int = 4096
     writers_per_stream_max: int = 256
     linger_s_min: float = 0.05
-    linger_s_max: float = 1.0
+    linger_s_max: float = 0.25
     linger_s_per_writer: float = 0.001
     #: How long word of a commit upstream may wait for word of something durable to go with.
     committed_reply_s: float = 0.5
