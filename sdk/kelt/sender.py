@@ -240,7 +240,8 @@ class Sender:
         link = self._link
         is_connected = link is not None and link.poll()
         if is_connected and not self._was_connected:
-            self._sent_seq = self.state.durable_through
+            # As if just sent: the daemon may have read all there was from the spool.
+            self._sent_seq, self._sent_at = self.state.durable_through, time.monotonic()
             self._catching_up = self._unsent = None
         self._round_bytes, self._has_more = 0, False
         if is_connected:
