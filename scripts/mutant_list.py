@@ -204,8 +204,8 @@ MUTANTS = (
         (
             Edit(
                 DAEMON,
-                "committed_through=min(self._cursor.committed, self._cursor.durable)",
-                "committed_through=self._cursor.durable",
+                "committed_through=min(self.cursor.committed, self.cursor.durable)",
+                "committed_through=self.cursor.durable",
             ),
         ),
         (
@@ -388,7 +388,12 @@ MUTANTS = (
         "a stop waits for no sync",
         "G12",
         (
-            Edit(DAEMON, "self._committer.drain(self._folder)", "anyio.sleep(0)"),
+            Edit(
+                DAEMON,
+                "for writer in self._writers.values():\n                        "
+                "await self._committer.drain(writer.folder)",
+                "await anyio.sleep(0)",
+            ),
             Edit(DAEMON, "await _drain(committer)", "await anyio.sleep(0)"),
         ),
         ("tests/kill_points/test_stops.py",),
