@@ -1,7 +1,8 @@
-"""Makes the kelt run folder of a `.wandb` file, in the state folder's runs.
+"""Makes the kelt run folder of a `.wandb` file, in the state folder's `imports`.
 
 It is made aside, complete, and moved into its place under a lock. Where it is there already and the
-file has grown, its segments are replaced in their order: each holds what it held, and more. The
+file has grown, its segments are replaced in their order: each holds what it held, and more. It is
+not put among the runs: whoever asks the daemon to send it has the daemon put a link there. The
 daemon takes the folder for a copy from another machine, which it is: it reads it at once and
 writes nothing into it.
 """
@@ -42,13 +43,14 @@ from kelt_proto.v1.record_pb2 import Assertion, Loss
 #: Names no machine: nobody here judges whether the run's process lives.
 _MACHINE = "wandb"
 _SOURCE_NAME = "wandb-source.json"
-_STAGING_NAME = "imports"
+_IMPORTS_NAME = "imports"
+_STAGED_PREFIX = ".staged-"
 
 
 def folder_of(run: WandbRun, state_dir: StateDir) -> Path:
     """Where the run folder of a W&B run lies."""
     name = folder_name(_file_name(run.run_id), run.writer_id, run.started_at, "online")
-    return state_dir.runs / f"wandb-{name}"
+    return state_dir.root / _IMPORTS_NAME / f"wandb-{name}"
 
 
 def _file_name(run_id: str) -> str:
@@ -76,7 +78,7 @@ def bring_in(path: Path, *, state_dir: StateDir, upstream: str) -> Path:
         if isinstance(error, StorageError):
             raise
         raise StorageError(
-            f"{path} cannot be taken over into {state_dir.runs} ({error.strerror or error}); free "
+            f"{path} cannot be taken over into {state_dir.root} ({error.strerror or error}); free "
             "some disk, or point KELT_DIR at a folder that can be written."
         ) from error
 
@@ -84,15 +86,14 @@ def bring_in(path: Path, *, state_dir: StateDir, upstream: str) -> Path:
 @contextlib.contextmanager
 def _staging(state_dir: StateDir) -> Iterator[Path]:
     """A new folder for one at a time; what others left who were killed is swept."""
-    parent = state_dir.root / _STAGING_NAME
+    parent = state_dir.root / _IMPORTS_NAME
     parent.mkdir(mode=0o700, exist_ok=True)
     fd = os.open(parent / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        for left in parent.iterdir():
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-        staged = Path(tempfile.mkdtemp(dir=parent))
+        for left in parent.glob(f"{_STAGED_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        staged = Path(tempfile.mkdtemp(prefix=_STAGED_PREFIX, dir=parent))
         try:
             yield staged
         finally:
