@@ -35,6 +35,7 @@ _OWN = (STEP_KEY, TIMESTAMP_KEY, RUNTIME_KEY)
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _EXACT_MAX = 2**53
 _DEPTH_MAX = 64
+_GUESSES_MAX = 1024
 _KINDS: Mapping[type, ColumnKind] = {
     float: ColumnKind.FLOAT,
     int: ColumnKind.INT,
@@ -89,6 +90,11 @@ class RowBuilder:
         self._fractions: set[str] = set()
         self._names: set[str] = set()
         self._shapes: dict[tuple[tuple[str, ...], tuple[int, ...]], _Shape] = {}
+        #: By the names and Python types: the shape, how many metrics were fractions then, and
+        #: which columns are whole numbers.
+        self._guesses: dict[
+            tuple[tuple[str, ...], tuple[type, ...]], tuple[_Shape, int, tuple[int, ...]]
+        ] = {}
         self._interned = 0
 
     def build(self, history: History, *, timestamp: float) -> BuiltRow:
@@ -127,14 +133,32 @@ class RowBuilder:
         flags = self._flags | (FLAG_STEP_WENT_DOWN if step < self.highest_step else 0)
         names = tuple(sorted(values))
         row = [values[name] for name in names]
-        kinds = tuple(self._kind(name, value) for name, value in zip(names, row, strict=True))
-        shape = self._shapes.get((names, kinds)) or self._new_shape(names, kinds)
+        shape = self._shape(names, row)
         if shape.pack is not None:
             packed = shape.pack(shape.schema.schema_id, flags, step, timestamp, runtime, *row)
             return packed, shape.schema
         schema_id = INLINE_SCHEMA_ID if shape.is_inline else shape.schema.schema_id
         header = RowHeader(schema_id, flags, step, timestamp, runtime)
         return encode_row(shape.schema, header, row), None if shape.is_inline else shape.schema
+
+    def _shape(self, names: tuple[str, ...], row: list[Any]) -> _Shape:
+        types = tuple(map(type, row))
+        guess = self._guesses.get((names, types))
+        # What whole numbers become depends on what their metrics were before, and on their size.
+        if guess is not None and guess[1] == len(self._fractions):
+            for column in guess[2]:
+                if not -_EXACT_MAX <= row[column] <= _EXACT_MAX:
+                    break
+            else:
+                return guess[0]
+        kinds = tuple(self._kind(name, value) for name, value in zip(names, row, strict=True))
+        shape = self._shapes.get((names, kinds)) or self._new_shape(names, kinds)
+        if not shape.is_inline and ColumnKind.JSON not in kinds:
+            whole = tuple(column for column, kind in enumerate(types) if kind is int)
+            if len(self._guesses) >= _GUESSES_MAX:
+                self._guesses.clear()
+            self._guesses[names, types] = (shape, len(self._fractions), whole)
+        return shape
 
     def _kind(self, name: str, value: Any) -> int:
         kind = type(value)
@@ -165,7 +189,11 @@ class RowBuilder:
             path = item.nested_key
             name = (path[0] if len(path) == 1 else ".".join(path)) if path else item.key
             text = item.value_json
-            value = decode_value(text) if text else _typed(item)
+            value: Any
+            try:  # most values are numbers
+                value = float(text) if "." in text else int(text)
+            except ValueError:
+                value = decode_value(text) if text else _typed(item)
             if type(value) is dict:
                 self.media += "_type" in value
                 for inner, plain in flattened(name, value):

@@ -1,7 +1,8 @@
 """What of W&B's summary was set by hand. Pure.
 
-W&B writes every summary value, those included that follow from the history: right before a row, by
-`nested_key`; in 0.16 once, at the end. Such a value is recognised by the row's, and waits for it.
+W&B writes every summary value, those included that follow from the history. In newer versions a
+record of them stands before each row and has the row's `_step` in it: it is passed over. In 0.16
+one record at the end has all. Elsewhere a value by `nested_key` waits for a row that has it too.
 What was set by hand comes by `key`; it is carried at once, and taken back when the history
 overwrites it, because in kelt what was set by hand holds.
 """
@@ -17,6 +18,8 @@ from kelt_proto.wandb.wandb_record_pb2 import Item, Summary
 #: Names that define_metric gives its results in W&B's summary.
 _DERIVED = frozenset(("min", "max", "mean", "best", "last", "first"))
 _MISSING = object()
+#: `nested_key: "_step"` on the wire; in no JSON, where the first of these is escaped.
+_OF_A_ROW = b"\x12\x05_step"
 
 
 class SummaryChanges:
@@ -88,6 +91,11 @@ class SummaryChanges:
         found = self._sets, list(self._removals)
         self._sets, self._removals = {}, {}
         return found
+
+
+def is_of_a_row(raw: bytes) -> bool:
+    """Whether a summary record only says again what a row says."""
+    return _OF_A_ROW in raw
 
 
 def name_of(item: Item) -> str:

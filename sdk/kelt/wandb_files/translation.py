@@ -15,7 +15,7 @@ from kelt.wandb_files.log_blocks import Damage
 from kelt.wandb_files.numbering import Numbering
 from kelt.wandb_files.row_building import BuiltRow, RowBuilder, UnfitRowError
 from kelt.wandb_files.run_facts import ConfigState, WandbRun, wandb_run
-from kelt.wandb_files.summary_changes import SummaryChanges
+from kelt.wandb_files.summary_changes import SummaryChanges, is_of_a_row
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import PAYLOAD_BYTES_MAX, Kind
 from kelt_proto.wandb.wandb_record_pb2 import Config, Exit, History, Metric, Record
@@ -107,7 +107,7 @@ class Translator:
         if record is None:
             yield self._loss(place.seq, place.seq, rows=1, reason=_UNREADABLE)
         else:
-            yield self._translated(record, place.seq)
+            yield self._translated(record, item, place.seq)
 
     def _begin(self, raw: bytes, record: Record | None) -> Iterator[Control]:
         self._beginning.update(len(raw).to_bytes(8, "little") + raw)
@@ -124,29 +124,33 @@ class Translator:
         yield Control(Kind.RUN_OPENED, run_facts.opened(run))
         yield self._config_change(said.config) or _NOTHING
 
-    def _translated(self, record: Record, seq: int) -> Control | BuiltRow:
+    def _translated(self, record: Record, raw: bytes, seq: int) -> Control | BuiltRow:
         kind = record.WhichOneof("kind")
         if kind == "history":
             return self._row(record.history, seq)
-        found: Control | None = None
-        if kind == "summary":
+        if kind == "summary" and not is_of_a_row(raw):
             self._summary.take(record.summary)
-        elif kind == "config":
-            found = self._config_change(record.config)
-        elif kind == "metric":
-            found = self._definition(record.metric)
-        elif kind == "run":
-            payload = run_facts.info(record.run).SerializeToString(deterministic=True)
-            found = Control(Kind.RUN_INFO, payload)
-            if (change := self._config_change(record.run.config)) is not None:
-                self._waiting.append(change)
-        elif kind == "exit":
-            found = self._exit(record.exit)
         elif kind in _NOT_CARRIED:
             self.not_carried[_NOT_CARRIED[kind]] += 1
+        found = self._control(record, kind)
         if found is not None and len(found.payload) > PAYLOAD_BYTES_MAX:
             return self._loss(seq, seq, rows=0, reason="a record that is larger than kelt's may be")
         return found or self._next_waiting()
+
+    def _control(self, record: Record, kind: str | None) -> Control | None:
+        """What a record comes to that is neither a row nor of the summary; None for nothing."""
+        if kind == "config":
+            return self._config_change(record.config)
+        if kind == "metric":
+            return self._definition(record.metric)
+        if kind == "exit":
+            return self._exit(record.exit)
+        if kind != "run":
+            return None
+        if (change := self._config_change(record.run.config)) is not None:
+            self._waiting.append(change)
+        payload = run_facts.info(record.run).SerializeToString(deterministic=True)
+        return Control(Kind.RUN_INFO, payload)
 
     def _row(self, history: History, seq: int) -> Control | BuiltRow:
         media = self._rows.media
