@@ -70,12 +70,14 @@ def test_typed_values_come_back(file):
         "json": {"json": '{"a": [1]}'},
     }  # fmt: skip
     items = [{"nested_key": [name], **value} for name, value in typed.items()]
+    items.append({"nested_key": ["untyped"], "value_json": "[1]"})
     file.add(history={"item": items, "step": {"num": 9}})
     ((step, row),) = rows_of(file.translated()[1])
     assert step == 9
     assert math.isnan(row.pop("nan"))
     assert row == {
         "none": None, "yes": False, "int": -5, "number": 2.0, "text": "NaN", "json.a": [1],
+        "untyped": [1],
     }  # fmt: skip
 
 

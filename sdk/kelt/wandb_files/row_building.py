@@ -185,10 +185,12 @@ class RowBuilder:
     def _values(self, history: History) -> dict[str, Any]:
         values: dict[str, Any] = {}
         known = self._names
+        # All values of a row are written in the same forms. A typed one knows 1.0 from 1.
+        is_typed = bool(history.item) and history.item[0].WhichOneof("value") is not None
         for item in history.item:
             path = item.nested_key
             name = (path[0] if len(path) == 1 else ".".join(path)) if path else item.key
-            text = item.value_json
+            text = "" if is_typed else item.value_json
             value: Any
             try:  # most values are numbers
                 value = float(text) if "." in text else int(text)
@@ -241,7 +243,7 @@ def flattened(name: str, value: Mapping[str, Any], depth: int = 0) -> Iterator[t
 def _typed(item: HistoryItem) -> Any:
     kind = item.WhichOneof("value")
     if kind is None or kind == "none":
-        return None
+        return decode_value(item.value_json) if kind is None and item.value_json else None
     if kind == "json":
         return decode_value(item.json)
     return getattr(item, kind)
