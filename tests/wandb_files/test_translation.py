@@ -46,6 +46,7 @@ def test_values_of_every_kind_come_back(file):
     items = [item(text, name) for name, text in values.items()]
     items += [item("5", "n", "est", "ed"), {"key": "old", "value_json": '{"a": {"b": 1}, "c": {}}'}]
     items += [item(json.dumps(media), "picture"), item("4", "_step")]
+    items += [item(json.dumps(text), "apart", key) for key, text in media.items()]
     file.add(history={"item": items})
     content, found = file.translated()
     ((step, row),) = rows_of(found)
@@ -57,9 +58,9 @@ def test_values_of_every_kind_come_back(file):
     assert row == {
         "a.float": 0.1, "int": 3, "big": 10**30, "inf": math.inf, "low": -math.inf, "yes": True,
         "none": None, "text": "\u00e9\ud800", "e": 1.795e9, "minus": -7, "not json": "{oops",
-        "n.est.ed": 5, "old.a.b": 1, "old.c": {}, "picture": media,
+        "n.est.ed": 5, "old.a.b": 1, "old.c": {}, "picture": media, "apart": media,
     }  # fmt: skip
-    assert "1 media file" in content.not_carried
+    assert "2 media files" in content.not_carried
 
 
 def test_typed_values_come_back(file):

@@ -36,6 +36,8 @@ _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _EXACT_MAX = 2**53
 _DEPTH_MAX = 64
 _GUESSES_MAX = 1024
+#: The key by which W&B tells a description of a file from a user's dict.
+_MEDIA_TYPE = "._type"
 _KINDS: Mapping[type, ColumnKind] = {
     float: ColumnKind.FLOAT,
     int: ColumnKind.INT,
@@ -89,6 +91,7 @@ class RowBuilder:
         self._flags: int | None = None
         self._fractions: set[str] = set()
         self._names: set[str] = set()
+        self._media_types: set[str] = set()
         self._shapes: dict[tuple[tuple[str, ...], tuple[int, ...]], _Shape] = {}
         #: By the names and Python types: the shape, how many metrics were fractions then, and
         #: which columns are whole numbers.
@@ -204,7 +207,17 @@ class RowBuilder:
                 values[name] = value
             else:
                 self._put(values, name, value)
+        for name in sorted(self._media_types.intersection(values), reverse=True):
+            self._gather_media(values, name.removesuffix(_MEDIA_TYPE))
         return values
+
+    def _gather_media(self, values: dict[str, Any], name: str) -> None:
+        """What describes a file or a table, and was taken apart by W&B, becomes one value."""
+        prefix = f"{name}."
+        parts = sorted(key for key in values if key.startswith(prefix))
+        if name not in values:
+            values[name] = {part.removeprefix(prefix): values.pop(part) for part in parts}
+            self.media += 1
 
     def _put(self, values: dict[str, Any], name: str, value: Any) -> None:
         if name not in self._names:
@@ -213,6 +226,8 @@ class RowBuilder:
             if len(name.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
                 raise UnfitRowError(f"the name {name[:40]!r}… takes over {NAME_BYTES_MAX} bytes")
             self._names.add(name)
+            if name.endswith(_MEDIA_TYPE) and name != _MEDIA_TYPE:
+                self._media_types.add(name)
         while name in values:  # once written with a dot and once nested: both are kept
             name += "'"
         values[name] = value
