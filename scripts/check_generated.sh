@@ -6,9 +6,10 @@ fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 scripts/generate_proto.sh "$fresh" 2>/dev/null
 status=0
-for file in "$fresh"/kelt_proto/v1/*; do
-  if ! diff -q "$file" "proto/kelt_proto/v1/$(basename "$file")" >/dev/null; then
-    echo "proto/kelt_proto/v1/$(basename "$file") is out of date: run 'make proto'" >&2
+for file in "$fresh"/kelt_proto/*/*; do
+  name=${file#"$fresh"/}
+  if ! diff -q "$file" "proto/$name" >/dev/null; then
+    echo "proto/$name is out of date: run 'make proto'" >&2
     status=1
   fi
 done

@@ -42,7 +42,8 @@ def sync(  # the options
         list[Path] | None,
         typer.Argument(
             metavar="[PATH]...",
-            help="Run folders, or folders of them; without any, all that wait on this host.",
+            help="Run folders or W&B's .wandb files, or folders of them; without any, all runs "
+            "that wait on this host.",
         ),
     ] = None,
     *,
@@ -132,9 +133,9 @@ def _settings(upstream: str | None) -> Settings:
 
 
 def _folder(path: Path) -> Path:
-    if not path.is_dir():
+    if not (path.is_dir() or (path.suffix == ".wandb" and path.is_file())):
         raise CliError(
-            f"{path} is no folder. Name run folders, or a folder that holds some.",
+            f"{path} is no folder. Name run folders, a folder that holds some, or a .wandb file.",
             code=ExitCode.USAGE,
         )
     return path.absolute()
@@ -149,7 +150,10 @@ def _list(plan: SyncPlan, chosen: Settings) -> None:
         status = fetch_status(chosen.state_dir)
     print_table(*table(plan, status=status, now=time.time()))
     for path in plan.missing:
-        say(plain(f"{path}: holds no run folder (a folder with run.json)."))
+        say(plain(f"{path}: holds no run folder (a folder with run.json) and no .wandb file."))
+    for run in plan.runs:
+        if run.note:
+            say(plain(f"{run.name}: {run.note}"))
     say(waiting_totals(plan))
 
 

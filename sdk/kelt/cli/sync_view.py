@@ -56,6 +56,8 @@ def _rows(plan: SyncPlan, *, status: Mapping[str, Any] | None, now: float) -> li
 
 def _reason(run: RunOnDisk, status: Mapping[str, Any] | None, *, target: str) -> str:
     lost = f"{count(run.waiting.lost_rows, 'row')} lost; " if run.waiting.lost_rows else ""
+    if run.wandb_file is not None and run.is_waiting and not run.problem:
+        return f"{lost}a W&B file"
     return lost + (run.problem or _waits_for(run, status, target=target))
 
 
@@ -140,6 +142,7 @@ def run_dict(run: SyncedRun) -> dict[str, Any]:
         "rows": run.rows,
         "lost_rows": run.lost_rows,
         "error": run.error,
+        "note": run.note,
     }
 
 

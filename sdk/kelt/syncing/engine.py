@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 from kelt.errors import DaemonUnavailableError, KeltError, UsageError
 from kelt.settings import Settings, load_settings
 from kelt.syncing.outcome import SyncedRun, SyncResult
-from kelt.syncing.survey import RunOnDisk, count, find_run_folders, survey, survey_all
+from kelt.syncing.row_counts import RowCounts
+from kelt.syncing.survey import RunOnDisk, find_run_folders, survey, survey_all
+from kelt.syncing.wandb_runs import brought_in, survey_wandb
 from kelt.syncing.watch import SyncWatch
+from kelt.wandb_files.finding import find_wandb_files, is_wandb_file
 
 if TYPE_CHECKING:
     from kelt.sidecar_client import SidecarClient
@@ -34,6 +37,7 @@ class SyncPlan:
     """What is to be sent, and how.
 
     Attributes:
+        refused: W&B's files of which no run folder could be made.
         upstream: where to, whatever the folders name; empty: as they say.
         live: follow runs that are still being written, until they end.
         wait_s: how long an upstream may stay out of reach without any progress.
@@ -41,6 +45,7 @@ class SyncPlan:
 
     runs: tuple[RunOnDisk, ...]
     missing: tuple[Path, ...] = ()
+    refused: tuple[RunOnDisk, ...] = ()
     upstream: str = ""
     live: bool = False
     wait_s: float = UPSTREAM_WAIT_S
@@ -61,6 +66,7 @@ class SyncPlan:
                 rows=run.waiting.rows,
                 lost_rows=run.waiting.lost_rows,
                 error=run.problem,
+                note=run.note,
             )
             for run in self.runs
         ]
@@ -92,9 +98,10 @@ def sync_paths(
         paths = [paths]
     folders = None if paths is None else [Path(path).expanduser().absolute() for path in paths]
     for folder in folders or ():
-        if not folder.is_dir():
+        if not (folder.is_dir() or is_wandb_file(folder)):
             raise UsageError(
-                f"kelt.sync: {folder} is no folder; name run folders, or a folder that holds some."
+                f"kelt.sync: {folder} is no folder; name run folders, a folder that holds some, "
+                "or a .wandb file."
             )
     plan = plan_sync(
         folders,
@@ -128,16 +135,22 @@ def plan_sync(
         wait_s: see `SyncPlan`.
     """
     missing: list[Path] = []
+    files: dict[Path, None] = {}
     if paths is None:
         found = survey_all(settings.state_dir, upstream=upstream)
     else:
         folders: dict[Path, None] = {}
         for path in paths:
-            inside = find_run_folders(path)
+            inside, wandb_files = find_run_folders(path), find_wandb_files(path)
             folders |= dict.fromkeys(inside)
-            if not inside:
+            files |= dict.fromkeys(wandb_files)
+            if not inside and not wandb_files:
                 missing.append(path)
         found = [survey(path, state_dir=settings.state_dir, upstream=upstream) for path in folders]
+        target = upstream or settings.upstream.rstrip("/")
+        found += [
+            survey_wandb(path, state_dir=settings.state_dir, upstream=target) for path in files
+        ]
     takes_all = paths is not None if include_synced is None else include_synced
     # Another upstream than the one that is known to have them may have none of them.
     runs = [
@@ -162,14 +175,15 @@ def run_sync(
     Raises:
         KeltError: no daemon can be started, or it refuses.
     """
+    plan = _with_folders(plan, settings)
     if not plan.runs:
-        lost = [_nothing_in(path) for path in plan.missing]
+        lost = _left_out(plan)
         return SyncResult(runs=tuple(lost), error=_failed_sentence(lost))
     from kelt.launcher import ensure_daemon  # noqa: PLC0415 # starts processes
     from kelt.sidecar_client import SidecarClient  # noqa: PLC0415 # loads gRPC
 
     watch = SyncWatch(wait_s=plan.wait_s, now=time.monotonic())
-    counted = _RowCounts(plan)
+    counted = RowCounts(plan.runs)
     is_interrupted = False
     broken: KeltError | None = None
     for _ in range(_DAEMONS_MAX):
@@ -295,43 +309,32 @@ def _runs_of(plan: SyncPlan, watch: SyncWatch) -> list[SyncedRun]:
         )
         for folder in watch.folders
     ]
-    return [*runs, *map(_nothing_in, plan.missing)]
+    return [*runs, *_left_out(plan)]
 
 
-class _RowCounts:
-    """How many rows there are among what was sent, as the files tell.
+def _left_out(plan: SyncPlan) -> list[SyncedRun]:
+    refused = [SyncedRun(path=run.path, error=run.problem) for run in plan.refused]
+    return [*refused, *map(_nothing_in, plan.missing)]
 
-    Counted where it was not known before it was sent, and once a run is through or given up.
-    """
 
-    def __init__(self, plan: SyncPlan) -> None:
-        self._surveyed = {run.path: run for run in plan.runs}
-        self._counted: dict[tuple[Path, int, int], int] = {}
-
-    def __call__(self, run: SyncedRun, *, is_last: bool = False) -> SyncedRun:
-        """The run with its rows."""
-        known = self._surveyed.get(run.path)
-        if not run.sent or known is None:
-            return run
-        through = known.committed + known.waiting.records
-        if (known.committed, through) == (run.skipped, run.committed):
-            return replace(run, rows=known.waiting.rows)
-        is_through = is_last or run.is_synced or run.error
-        return replace(run, rows=self._count(run)) if is_through else run
-
-    def _count(self, run: SyncedRun) -> int:
-        key = (run.path, run.skipped, run.committed)
-        if key not in self._counted:
-            try:
-                found = count(run.path, after_seq=run.skipped, through_seq=run.committed)
-            except (KeltError, OSError, ValueError):
-                return 0
-            self._counted[key] = found.rows
-        return self._counted[key]
+def _with_folders(plan: SyncPlan, settings: Settings) -> SyncPlan:
+    """The plan with run folders in the place of W&B's files."""
+    runs = [brought_in(run, settings=settings, upstream=plan.upstream) for run in plan.runs]
+    is_refused = [run.wandb_file is not None and bool(run.problem) for run in runs]
+    return replace(
+        plan,
+        runs=tuple(run for run, is_out in zip(runs, is_refused, strict=True) if not is_out),
+        refused=tuple(run for run, is_out in zip(runs, is_refused, strict=True) if is_out),
+    )
 
 
 def _nothing_in(path: Path) -> SyncedRun:
-    return SyncedRun(path=path, error=f"{path} holds no run folder (a folder with run.json).")
+    return SyncedRun(path=path, error=nothing_in(path))
+
+
+def nothing_in(path: Path) -> str:
+    """What is wrong with a path that names nothing to send."""
+    return f"{path} holds no run folder (a folder with run.json) and no .wandb file."
 
 
 def _failed_sentence(runs: Sequence[SyncedRun]) -> str:

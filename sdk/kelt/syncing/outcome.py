@@ -19,6 +19,7 @@ class SyncedRun:
         rows: rows of the history among what was sent.
         lost_rows: rows that were lost on the way and are shown so on the run.
         error: why it could not be sent, with the remedy; empty where nothing stands against it.
+        note: what of a W&B file was not carried over.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class SyncedRun:
     rows: int = 0
     lost_rows: int = 0
     error: str = ""
+    note: str = ""
 
     @property
     def name(self) -> str:

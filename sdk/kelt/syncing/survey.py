@@ -63,6 +63,8 @@ class RunOnDisk:
         is_waiting: whether there is anything to send.
         is_held: whether it waits for somebody to ask for it.
         problem: why it cannot be sent.
+        wandb_file: W&B's file that it is to be made of (`kelt.wandb_files`); None for a run folder.
+        note: what else there is to say of it.
     """
 
     path: Path
@@ -80,6 +82,8 @@ class RunOnDisk:
     is_waiting: bool = True
     is_held: bool = False
     problem: str = ""
+    wandb_file: Path | None = None
+    note: str = ""
 
     @property
     def name(self) -> str:
@@ -129,15 +133,7 @@ def survey(path: Path, *, state_dir: StateDir, upstream: str = "") -> RunOnDisk:
     """
     try:
         manifest = read_manifest(path)
-        writer_id = str(manifest.writer_id)
-        machine = machine_id()
-        replays = state_dir.root / REPLAYS_NAME
-        home = home_of(path, manifest, machine_id=machine, replays=replays)
-        hint = _hint(home)
-        destination = (read_destination(home) or manifest.upstream).rstrip("/")
-        # What one upstream has says nothing of another.
-        is_moved = upstream not in {"", destination}
-        committed = 0 if is_moved else _number(hint.get("committed"), writer_id)
+        home, hint, destination, committed = _sent(path, manifest, state_dir, upstream)
         waiting, goodbye = _read(path, committed)
     except (RunFolderError, KeltError, OSError, ValueError) as error:
         return RunOnDisk(path=path, problem=f"{error}. Mend or remove it.")
@@ -160,6 +156,30 @@ def survey(path: Path, *, state_dir: StateDir, upstream: str = "") -> RunOnDisk:
         is_waiting=bool(waiting.records) or is_held or not hint or _has_words(hint),
         is_held=is_held,
     )
+
+
+def sent_so_far(path: Path, *, state_dir: StateDir, upstream: str) -> tuple[str, int]:
+    """Where a folder goes, and how far that upstream is known to be, without a look at its records.
+
+    Raises:
+        RunFolderError: it is no run folder.
+    """
+    _, _, destination, committed = _sent(path, read_manifest(path), state_dir, upstream)
+    return destination, committed
+
+
+def _sent(
+    path: Path, manifest: RunManifest, state_dir: StateDir, upstream: str
+) -> tuple[Path, dict[str, Any], str, int]:
+    """The daemon's folder and hint, where the records go, and how far that upstream is."""
+    replays = state_dir.root / REPLAYS_NAME
+    home = home_of(path, manifest, machine_id=machine_id(), replays=replays)
+    hint = _hint(home)
+    destination = (read_destination(home) or manifest.upstream).rstrip("/")
+    # What one upstream has says nothing of another.
+    is_moved = upstream not in {"", destination}
+    committed = 0 if is_moved else _number(hint.get("committed"), str(manifest.writer_id))
+    return home, hint, destination, committed
 
 
 def count(path: Path, *, after_seq: int, through_seq: int) -> Counts:

@@ -1,0 +1,247 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Record(_message.Message):
+    __slots__ = ("num", "history", "summary", "output", "config", "files", "stats", "artifact", "tbrecord", "alert", "telemetry", "metric", "output_raw", "run", "exit", "final", "header", "footer", "preempting", "link_artifact", "use_artifact", "environment", "output_logger", "request")
+    NUM_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    TBRECORD_FIELD_NUMBER: _ClassVar[int]
+    ALERT_FIELD_NUMBER: _ClassVar[int]
+    TELEMETRY_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_RAW_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    EXIT_FIELD_NUMBER: _ClassVar[int]
+    FINAL_FIELD_NUMBER: _ClassVar[int]
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    FOOTER_FIELD_NUMBER: _ClassVar[int]
+    PREEMPTING_FIELD_NUMBER: _ClassVar[int]
+    LINK_ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    USE_ARTIFACT_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_LOGGER_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    num: int
+    history: History
+    summary: Summary
+    output: bytes
+    config: Config
+    files: bytes
+    stats: bytes
+    artifact: bytes
+    tbrecord: bytes
+    alert: bytes
+    telemetry: bytes
+    metric: Metric
+    output_raw: bytes
+    run: Run
+    exit: Exit
+    final: bytes
+    header: Header
+    footer: bytes
+    preempting: bytes
+    link_artifact: bytes
+    use_artifact: bytes
+    environment: bytes
+    output_logger: bytes
+    request: bytes
+    def __init__(self, num: _Optional[int] = ..., history: _Optional[_Union[History, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., output: _Optional[bytes] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., files: _Optional[bytes] = ..., stats: _Optional[bytes] = ..., artifact: _Optional[bytes] = ..., tbrecord: _Optional[bytes] = ..., alert: _Optional[bytes] = ..., telemetry: _Optional[bytes] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ..., output_raw: _Optional[bytes] = ..., run: _Optional[_Union[Run, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., final: _Optional[bytes] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., footer: _Optional[bytes] = ..., preempting: _Optional[bytes] = ..., link_artifact: _Optional[bytes] = ..., use_artifact: _Optional[bytes] = ..., environment: _Optional[bytes] = ..., output_logger: _Optional[bytes] = ..., request: _Optional[bytes] = ...) -> None: ...
+
+class Header(_message.Message):
+    __slots__ = ("version_info",)
+    VERSION_INFO_FIELD_NUMBER: _ClassVar[int]
+    version_info: VersionInfo
+    def __init__(self, version_info: _Optional[_Union[VersionInfo, _Mapping]] = ...) -> None: ...
+
+class VersionInfo(_message.Message):
+    __slots__ = ("producer",)
+    PRODUCER_FIELD_NUMBER: _ClassVar[int]
+    producer: str
+    def __init__(self, producer: _Optional[str] = ...) -> None: ...
+
+class Timestamp(_message.Message):
+    __slots__ = ("seconds", "nanos")
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    NANOS_FIELD_NUMBER: _ClassVar[int]
+    seconds: int
+    nanos: int
+    def __init__(self, seconds: _Optional[int] = ..., nanos: _Optional[int] = ...) -> None: ...
+
+class Run(_message.Message):
+    __slots__ = ("run_id", "entity", "project", "config", "summary", "run_group", "job_type", "display_name", "notes", "tags", "sweep_id", "host", "starting_step", "start_time", "resumed", "branch_point", "resume")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    RUN_GROUP_FIELD_NUMBER: _ClassVar[int]
+    JOB_TYPE_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    SWEEP_ID_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    STARTING_STEP_FIELD_NUMBER: _ClassVar[int]
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_POINT_FIELD_NUMBER: _ClassVar[int]
+    RESUME_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    entity: str
+    project: str
+    config: Config
+    summary: Summary
+    run_group: str
+    job_type: str
+    display_name: str
+    notes: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    sweep_id: str
+    host: str
+    starting_step: int
+    start_time: Timestamp
+    resumed: bool
+    branch_point: BranchPoint
+    resume: bool
+    def __init__(self, run_id: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., run_group: _Optional[str] = ..., job_type: _Optional[str] = ..., display_name: _Optional[str] = ..., notes: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., sweep_id: _Optional[str] = ..., host: _Optional[str] = ..., starting_step: _Optional[int] = ..., start_time: _Optional[_Union[Timestamp, _Mapping]] = ..., resumed: bool = ..., branch_point: _Optional[_Union[BranchPoint, _Mapping]] = ..., resume: bool = ...) -> None: ...
+
+class BranchPoint(_message.Message):
+    __slots__ = ("run", "value", "metric")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    value: float
+    metric: str
+    def __init__(self, run: _Optional[str] = ..., value: _Optional[float] = ..., metric: _Optional[str] = ...) -> None: ...
+
+class Item(_message.Message):
+    __slots__ = ("key", "nested_key", "value_json")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NESTED_KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_JSON_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    nested_key: _containers.RepeatedScalarFieldContainer[str]
+    value_json: str
+    def __init__(self, key: _Optional[str] = ..., nested_key: _Optional[_Iterable[str]] = ..., value_json: _Optional[str] = ...) -> None: ...
+
+class Config(_message.Message):
+    __slots__ = ("update", "remove")
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    update: _containers.RepeatedCompositeFieldContainer[Item]
+    remove: _containers.RepeatedCompositeFieldContainer[Item]
+    def __init__(self, update: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., remove: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
+
+class Summary(_message.Message):
+    __slots__ = ("update", "remove")
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    update: _containers.RepeatedCompositeFieldContainer[Item]
+    remove: _containers.RepeatedCompositeFieldContainer[Item]
+    def __init__(self, update: _Optional[_Iterable[_Union[Item, _Mapping]]] = ..., remove: _Optional[_Iterable[_Union[Item, _Mapping]]] = ...) -> None: ...
+
+class History(_message.Message):
+    __slots__ = ("item", "step")
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    item: _containers.RepeatedCompositeFieldContainer[HistoryItem]
+    step: HistoryStep
+    def __init__(self, item: _Optional[_Iterable[_Union[HistoryItem, _Mapping]]] = ..., step: _Optional[_Union[HistoryStep, _Mapping]] = ...) -> None: ...
+
+class HistoryItem(_message.Message):
+    __slots__ = ("key", "nested_key", "none", "boolean", "integer", "number", "text", "json", "value_json")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    NESTED_KEY_FIELD_NUMBER: _ClassVar[int]
+    NONE_FIELD_NUMBER: _ClassVar[int]
+    BOOLEAN_FIELD_NUMBER: _ClassVar[int]
+    INTEGER_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    VALUE_JSON_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    nested_key: _containers.RepeatedScalarFieldContainer[str]
+    none: int
+    boolean: bool
+    integer: int
+    number: float
+    text: str
+    json: str
+    value_json: str
+    def __init__(self, key: _Optional[str] = ..., nested_key: _Optional[_Iterable[str]] = ..., none: _Optional[int] = ..., boolean: bool = ..., integer: _Optional[int] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., json: _Optional[str] = ..., value_json: _Optional[str] = ...) -> None: ...
+
+class HistoryStep(_message.Message):
+    __slots__ = ("num",)
+    NUM_FIELD_NUMBER: _ClassVar[int]
+    num: int
+    def __init__(self, num: _Optional[int] = ...) -> None: ...
+
+class Metric(_message.Message):
+    __slots__ = ("name", "glob_name", "step_metric", "step_metric_index", "options", "summary", "goal", "expanded_from_glob")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GLOB_NAME_FIELD_NUMBER: _ClassVar[int]
+    STEP_METRIC_FIELD_NUMBER: _ClassVar[int]
+    STEP_METRIC_INDEX_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    EXPANDED_FROM_GLOB_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    glob_name: str
+    step_metric: str
+    step_metric_index: int
+    options: MetricOptions
+    summary: MetricSummary
+    goal: int
+    expanded_from_glob: bool
+    def __init__(self, name: _Optional[str] = ..., glob_name: _Optional[str] = ..., step_metric: _Optional[str] = ..., step_metric_index: _Optional[int] = ..., options: _Optional[_Union[MetricOptions, _Mapping]] = ..., summary: _Optional[_Union[MetricSummary, _Mapping]] = ..., goal: _Optional[int] = ..., expanded_from_glob: bool = ...) -> None: ...
+
+class MetricOptions(_message.Message):
+    __slots__ = ("step_sync", "hidden", "defined")
+    STEP_SYNC_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_FIELD_NUMBER: _ClassVar[int]
+    DEFINED_FIELD_NUMBER: _ClassVar[int]
+    step_sync: bool
+    hidden: bool
+    defined: bool
+    def __init__(self, step_sync: bool = ..., hidden: bool = ..., defined: bool = ...) -> None: ...
+
+class MetricSummary(_message.Message):
+    __slots__ = ("min", "max", "mean", "best", "last", "none", "copy", "first")
+    MIN_FIELD_NUMBER: _ClassVar[int]
+    MAX_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    NONE_FIELD_NUMBER: _ClassVar[int]
+    COPY_FIELD_NUMBER: _ClassVar[int]
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    min: bool
+    max: bool
+    mean: bool
+    best: bool
+    last: bool
+    none: bool
+    copy: bool
+    first: bool
+    def __init__(self, min: bool = ..., max: bool = ..., mean: bool = ..., best: bool = ..., last: bool = ..., none: bool = ..., copy: bool = ..., first: bool = ...) -> None: ...
+
+class Exit(_message.Message):
+    __slots__ = ("exit_code", "runtime")
+    EXIT_CODE_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    exit_code: int
+    runtime: int
+    def __init__(self, exit_code: _Optional[int] = ..., runtime: _Optional[int] = ...) -> None: ...

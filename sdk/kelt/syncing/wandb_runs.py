@@ -1,0 +1,87 @@
+"""W&B's files among what is to be synced: surveyed, and brought in when it is sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from kelt.errors import KeltError
+from kelt.run_folder import RunFolderError
+from kelt.settings import Settings
+from kelt.state_dir import StateDir
+from kelt.syncing.survey import Counts, RunOnDisk, sent_so_far
+from kelt.wandb_files.importing import bring_in, folder_of
+from kelt.wandb_files.reading import WandbContent, WandbFileError, read_wandb_file
+from kelt.wandb_files.row_building import BuiltRow
+from kelt.wandb_files.run_facts import WandbRun
+from kelt.wandb_files.translation import Control
+
+
+def survey_wandb(path: Path, *, state_dir: StateDir, upstream: str) -> RunOnDisk:
+    """What a `.wandb` file holds and what of it waits. Reads only.
+
+    Args:
+        path: the file.
+        state_dir: whose daemon has sent, or will send it.
+        upstream: where it is to go.
+    """
+    sent: list[tuple[str, int]] = []
+    seen = rows = 0
+
+    def count(run: WandbRun, record: Control | BuiltRow) -> None:
+        nonlocal seen, rows
+        if not sent:
+            sent.append(_sent(run, state_dir, upstream))
+        seen += 1
+        rows += isinstance(record, BuiltRow) and seen > sent[0][1]
+
+    try:
+        content = read_wandb_file(path, count)
+    except WandbFileError as error:
+        return RunOnDisk(path=path, problem=str(error), wandb_file=path)
+    target, committed = sent[0]
+    committed = min(committed, content.records)
+    return _run(path, content, committed=committed, rows=rows, upstream=target)
+
+
+def _sent(run: WandbRun, state_dir: StateDir, upstream: str) -> tuple[str, int]:
+    try:
+        return sent_so_far(folder_of(run, state_dir), state_dir=state_dir, upstream=upstream)
+    except RunFolderError:
+        return upstream, 0
+
+
+def _run(
+    path: Path, content: WandbContent, *, committed: int, rows: int, upstream: str
+) -> RunOnDisk:
+    run = content.run
+    records = content.records - committed
+    return RunOnDisk(
+        path=path,
+        entity=run.entity,
+        project=run.project,
+        run_id=run.run_id,
+        upstream=upstream,
+        mode="offline",
+        hostname=run.host,
+        started_at=run.started_at,
+        state=content.state,
+        waiting=Counts(records=records, rows=rows, lost_rows=content.lost_rows if records else 0),
+        committed=committed,
+        size_bytes=content.size_bytes,
+        is_waiting=bool(records),
+        wandb_file=path,
+        note=content.not_carried,
+    )
+
+
+def brought_in(run: RunOnDisk, *, settings: Settings, upstream: str) -> RunOnDisk:
+    """The run with the folder that was made of its file, or with what kept that from being made."""
+    if run.wandb_file is None or run.problem:
+        return run
+    target = upstream or settings.upstream.rstrip("/")
+    try:
+        folder = bring_in(run.wandb_file, state_dir=settings.state_dir, upstream=target)
+    except KeltError as error:
+        return replace(run, problem=str(error))
+    return replace(run, path=folder.resolve())

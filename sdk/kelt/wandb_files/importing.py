@@ -1,0 +1,224 @@
+"""Makes the kelt run folder of a `.wandb` file, in the state folder's `imports`.
+
+It is made aside, complete, and moved into its place under a lock. Where it is there already and the
+file has grown, its segments are replaced in their order: each holds what it held, and more. It is
+not put among the runs: whoever asks the daemon to send it has the daemon put a link there. The
+daemon takes the folder for a copy from another machine, which it is: it reads it at once and
+writes nothing into it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kelt.checked_json import decode_checked, encode_checked
+from kelt.errors import StorageError
+from kelt.journal.entries import encode_entry
+from kelt.journal.segments import (
+    JournalHeader,
+    encode_journal_header,
+    segment_numbers,
+    segment_path,
+)
+from kelt.journal.spool_files import SpoolFiles
+from kelt.private_files import replace_private
+from kelt.run_folder import MANIFEST_NAME, RunManifest, folder_name
+from kelt.state_dir import StateDir
+from kelt.wandb_files.reading import WandbContent, read_wandb_file, read_wandb_run
+from kelt.wandb_files.row_building import BuiltRow
+from kelt.wandb_files.run_facts import WandbRun
+from kelt.wandb_files.translation import Control
+from kelt_proto.v1.frames import Kind, crc_seed, encode_frame
+from kelt_proto.v1.record_pb2 import Assertion, Loss
+
+#: Names no machine: nobody here judges whether the run's process lives.
+_MACHINE = "wandb"
+_SOURCE_NAME = "wandb-source.json"
+_IMPORTS_NAME = "imports"
+_STAGED_PREFIX = ".staged-"
+
+
+def folder_of(run: WandbRun, state_dir: StateDir) -> Path:
+    """Where the run folder of a W&B run lies."""
+    name = folder_name(_file_name(run.run_id), run.writer_id, run.started_at, "online")
+    return state_dir.root / _IMPORTS_NAME / f"wandb-{name}"
+
+
+def _file_name(run_id: str) -> str:
+    kept = "".join(c if c.isalnum() or c in "._-" else "_" for c in run_id)
+    return kept if len(kept) <= 64 else kept[:64]  # noqa: PLR2004 # for people; the digest tells them apart
+
+
+def bring_in(path: Path, *, state_dir: StateDir, upstream: str) -> Path:
+    """Makes or completes the run folder of a file; returns it.
+
+    Args:
+        path: the `.wandb` file.
+        state_dir: whose daemon is to send it.
+        upstream: where to, if the folder is not there yet.
+
+    Raises:
+        WandbFileError: as `read_wandb_file`.
+        StorageError: the folder cannot be made.
+    """
+    state_dir.create()
+    try:
+        with _staging(state_dir) as staged:
+            return _bring_in(path, staged, state_dir=state_dir, upstream=upstream)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            f"{path} cannot be taken over into {state_dir.root} ({error.strerror or error}); free "
+            "some disk, or point KELT_DIR at a folder that can be written."
+        ) from error
+
+
+@contextlib.contextmanager
+def _staging(state_dir: StateDir) -> Iterator[Path]:
+    """A new folder for one at a time; what others left who were killed is swept."""
+    parent = state_dir.root / _IMPORTS_NAME
+    parent.mkdir(mode=0o700, exist_ok=True)
+    fd = os.open(parent / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        for left in parent.glob(f"{_STAGED_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        staged = Path(tempfile.mkdtemp(prefix=_STAGED_PREFIX, dir=parent))
+        try:
+            yield staged
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+    finally:
+        os.close(fd)
+
+
+def _bring_in(path: Path, staged: Path, *, state_dir: StateDir, upstream: str) -> Path:
+    folder = folder_of(read_wandb_run(path), state_dir)
+    version = _version(path)
+    known = _source(folder)
+    if (folder / MANIFEST_NAME).exists() and version.items() <= known.items():
+        return folder
+    content = _write_spool(path, staged)
+    if content.exit_code is None and not content.is_going_on:
+        _write_witness(staged, content)
+    said = {"records": content.records, "lost_rows": content.lost_rows, **version}
+    if content.is_going_on:
+        said["mtime_ns"] = 0  # a map may change without that
+    replace_private(staged / _SOURCE_NAME, encode_checked(said))
+    if not (folder / MANIFEST_NAME).exists():
+        manifest = _manifest(content.run, upstream)
+        replace_private(staged / MANIFEST_NAME, encode_checked(asdict(manifest)))
+        shutil.rmtree(folder, ignore_errors=True)
+        staged.rename(folder)
+        staged.mkdir(mode=0o700)
+    elif _is_more(said, known):
+        _replace(staged, folder)
+    return folder
+
+
+def _write_spool(path: Path, staged: Path) -> WandbContent:
+    spool: SpoolFiles | None = None
+
+    def write(run: WandbRun, record: Control | BuiltRow) -> None:
+        nonlocal spool
+        if spool is None:
+            spool = SpoolFiles(folder=staged, writer_id=run.writer_id)
+        if isinstance(record, Control):
+            spool.add(record.kind, record.payload)
+        else:
+            spool.add_row(record.payload, record.schema, record.step)
+
+    content = read_wandb_file(path, write)
+    if spool is not None:
+        spool.close()
+    return content
+
+
+def _is_more(said: dict[str, Any], known: dict[str, Any]) -> bool:
+    """Whether what was read now holds more than what was read before: files may be older copies."""
+    order = ("records", "lost_rows")
+    records, lost = (known.get(name, 0) for name in order)
+    return bool(
+        said["records"] > records or (said["records"] == records and said["lost_rows"] <= lost)
+    )
+
+
+def _replace(staged: Path, folder: Path) -> None:
+    for number in segment_numbers(staged, "spool"):
+        name = segment_path(staged, "spool", number).name
+        (staged / name).replace(folder / name)
+    witness = segment_path(staged, "journal", 1)
+    if witness.exists():
+        witness.replace(folder / witness.name)
+    else:
+        (folder / witness.name).unlink(missing_ok=True)
+    (staged / _SOURCE_NAME).replace(folder / _SOURCE_NAME)
+
+
+def _version(path: Path) -> dict[str, Any]:
+    status = path.stat()
+    return {
+        "path": os.fsencode(path).hex(),
+        "size_bytes": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+    }
+
+
+def _source(folder: Path) -> dict[str, Any]:
+    try:
+        return decode_checked((folder / _SOURCE_NAME).read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
+def _manifest(run: WandbRun, upstream: str) -> RunManifest:
+    return RunManifest(
+        writer_id=run.writer_id.hex(),
+        entity=run.entity,
+        project=run.project,
+        run_id=run.run_id,
+        branch_id=run.branch_id,
+        mode="offline",
+        upstream=upstream,
+        started_at=run.started_at,
+        hostname=run.host,
+        machine_id=_MACHINE,
+        boot_id="",
+        pid=0,
+        pid_start_ticks=0,
+    )
+
+
+def _write_witness(staged: Path, content: WandbContent) -> None:
+    """A journal with what nobody else says: that the run ended without a word, and its damage."""
+    run, tail = content.run, content.tail
+    seen = f"{content.records} {content.size_bytes} {content.is_tail_damaged}"
+    digest = hashlib.sha256(run.writer_id + seen.encode()).digest()
+    witness, journal_id = digest[:16], digest[16:]
+    reason = "W&B's file ends without an exit: the process was killed, or its end is missing"
+    said = Assertion(
+        writer_id=run.writer_id, state=Assertion.CRASHED, reason=reason, at=content.ended_at
+    )
+    seed = crc_seed(witness)
+    frames = encode_frame(seed, Kind.ASSERTION, 1, said.SerializeToString(deterministic=True))
+    last_seq = 1
+    if tail is not None and content.is_tail_damaged:
+        lost = Loss(
+            writer_id=run.writer_id,
+            reason=f"{tail.size_bytes} bytes at the end of W&B's file are damaged: {tail.reason}",
+        )
+        frames += encode_frame(seed, Kind.LOSS, 2, lost.SerializeToString(deterministic=True))
+        last_seq = 2
+    header = JournalHeader(journal_id, 1, 0, 0)
+    entry, _ = encode_entry(header.crc_seed, witness, 1, last_seq, frames)
+    replace_private(segment_path(staged, "journal", 1), encode_journal_header(header) + entry)

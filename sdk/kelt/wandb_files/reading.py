@@ -1,0 +1,159 @@
+"""One `.wandb` file from beginning to end: what it holds, told or handed on record by record."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelt.errors import KeltError
+from kelt.journal.files import open_regular
+from kelt.wandb_files.finding import is_being_written
+from kelt.wandb_files.log_blocks import (
+    FILE_HEADER_BYTES,
+    Damage,
+    LogReader,
+    NotAWandbFileError,
+    check_file_header,
+)
+from kelt.wandb_files.row_building import BuiltRow
+from kelt.wandb_files.run_facts import WandbRun
+from kelt.wandb_files.translation import Control, Translator
+
+
+class WandbFileError(KeltError, ValueError):
+    """A file that cannot be taken over; the message names it, the reason and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WandbContent:
+    """What a file holds.
+
+    Attributes:
+        records: kelt's, and W&B's less one or two.
+        lost_rows: about how many rows damage has taken.
+        exit_code: None where nothing was said at the end.
+        tail: what could not be read at the end.
+        is_tail_damaged: whether that is more than a record cut short.
+        is_going_on: somebody still writes the file.
+        not_carried: a sentence about what kelt does not carry; empty where that is nothing.
+        state: running, finished, failed or crashed.
+    """
+
+    run: WandbRun
+    records: int
+    rows: int
+    lost_rows: int
+    exit_code: int | None
+    ended_at: float
+    tail: Damage | None
+    is_tail_damaged: bool
+    is_going_on: bool
+    not_carried: str
+    size_bytes: int
+
+    @property
+    def state(self) -> str:
+        """How the run stands."""
+        if self.exit_code is not None:
+            return "failed" if self.exit_code else "finished"
+        return "running" if self.is_going_on else "crashed"
+
+
+Sink = Callable[[WandbRun, Control | BuiltRow], None]
+
+
+def read_wandb_run(path: Path) -> WandbRun:
+    """The run that a file is of, from its beginning alone.
+
+    Raises:
+        WandbFileError: as `read_wandb_file`.
+    """
+    translator = Translator()
+    reader: LogReader | None = None
+    with _errors_named(path), open_regular(path) as file:
+        check_file_header(file.read(FILE_HEADER_BYTES))
+        reader = LogReader(file)
+        for item in reader:
+            for _ in translator.take(item):
+                pass
+            if translator.run is not None:
+                break
+    return _checked_run(path, translator, reader)
+
+
+def read_wandb_file(path: Path, sink: Sink | None = None) -> WandbContent:
+    """Reads a file, and hands each record on.
+
+    Raises:
+        WandbFileError: it is no such file, or its run is not known.
+    """
+    translator = Translator()
+    reader: LogReader | None = None
+    is_going_on = False
+    with _errors_named(path), open_regular(path) as file:
+        is_going_on = is_being_written(path)
+        check_file_header(file.read(FILE_HEADER_BYTES))
+        reader = LogReader(file)
+        for item in reader:
+            for record in translator.take(item):
+                if sink is not None and translator.run is not None:
+                    sink(translator.run, record)
+    run = _checked_run(path, translator, reader)
+    return WandbContent(
+        run=run,
+        records=translator.last_seq,
+        rows=translator.rows,
+        lost_rows=translator.lost_rows,
+        exit_code=translator.exit_code,
+        ended_at=translator.ended_at,
+        tail=None if reader is None else reader.tail,
+        is_tail_damaged=reader is not None and reader.is_tail_damaged,
+        is_going_on=is_going_on,
+        not_carried=_not_carried(translator),
+        size_bytes=path.stat().st_size,
+    )
+
+
+@contextlib.contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except NotAWandbFileError as error:
+        raise WandbFileError(
+            f"{path} cannot be taken over: {error}. Name a .wandb file that W&B wrote, or copy "
+            "it again."
+        ) from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise WandbFileError(f"{path} cannot be read ({reason}); mend that.") from error
+
+
+def _checked_run(path: Path, translator: Translator, reader: LogReader | None) -> WandbRun:
+    run = translator.run
+    if reader is None or run is None or not run.run_id:
+        raise WandbFileError(
+            f"{path} does not say which run it is of: {_why_no_run(reader)}. Sync it once there "
+            "is more in it, or copy it again."
+        )
+    return run
+
+
+def _why_no_run(reader: LogReader | None) -> str:
+    if reader is None:
+        return "it cannot be read"
+    if reader.tail is not None and reader.is_tail_damaged:
+        return f"its beginning is damaged ({reader.tail.reason})"
+    if reader.end_bytes <= FILE_HEADER_BYTES:
+        return "nothing but its header was written before its process was killed"
+    return "no record of it does"
+
+
+def _not_carried(translator: Translator) -> str:
+    counts = [
+        f"{number:,} {kind}{'' if number == 1 else 's'}"
+        for kind, number in sorted(translator.not_carried.items())
+        if number
+    ]
+    return f"not carried over: {', '.join(counts)}" if counts else ""

@@ -1,0 +1,210 @@
+"""W&B's records into kelt's, one for one (the package's description says why). Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from kelt import records
+from kelt.wandb_files import run_facts
+from kelt.wandb_files.log_blocks import Damage
+from kelt.wandb_files.numbering import Numbering
+from kelt.wandb_files.row_building import BuiltRow, RowBuilder, UnfitRowError
+from kelt.wandb_files.run_facts import ConfigState, WandbRun, wandb_run
+from kelt.wandb_files.summary_changes import SummaryChanges, is_of_a_row
+from kelt_proto.v1 import record_pb2
+from kelt_proto.v1.frames import PAYLOAD_BYTES_MAX, Kind
+from kelt_proto.wandb.wandb_record_pb2 import Config, Exit, History, Metric, Record
+
+#: Kinds that kelt does not carry, as people call them. What is not named is W&B's own business.
+_NOT_CARRIED = {
+    "output": "console line",
+    "output_raw": "console line",
+    "output_logger": "console line",
+    "stats": "system metric sample",
+    "files": "file",
+    "artifact": "artifact",
+    "use_artifact": "artifact",
+    "link_artifact": "artifact",
+    "alert": "alert",
+    "tbrecord": "TensorBoard log",
+}
+_UNREADABLE = "a record of the W&B file that is no message"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control record to write."""
+
+    kind: Kind
+    payload: bytes
+
+
+#: Says nothing and keeps a number.
+_NOTHING = Control(Kind.CONFIG, b"")
+
+
+class Translator:
+    """Translates one file from its beginning.
+
+    Attributes:
+        run: known from the first `run` record on.
+        not_carried: what was left out, by what people call it.
+        rows: translated.
+        lost_rows: about how many rows damage has taken.
+        exit_code: said at the end; None while nothing was.
+    """
+
+    def __init__(self) -> None:
+        self.run: WandbRun | None = None
+        self.not_carried: Counter[str] = Counter()
+        self.rows = 0
+        self.lost_rows = 0
+        self.exit_code: int | None = None
+        self._beginning = hashlib.sha256()
+        self._producer = ""
+        self._numbering = Numbering()
+        self._rows = RowBuilder(may_be_relative=False)
+        self._config = ConfigState()
+        self._summary = SummaryChanges()
+        self._records = 0
+        self._at = 0.0
+        #: Records that wait for the place of one that says nothing.
+        self._waiting: deque[Control] = deque()
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last record."""
+        return self._numbering.last_seq
+
+    @property
+    def ended_at(self) -> float:
+        """When something was logged last, Unix seconds."""
+        return self._at
+
+    def take(self, item: bytes | Damage) -> Iterator[Control | BuiltRow]:
+        """What comes of the next piece of the file."""
+        if isinstance(item, Damage):
+            self._numbering.damage(item.size_bytes)
+            return
+        try:
+            record = Record.FromString(item)
+        except DecodeError:
+            record = None
+        if self.run is None:
+            yield from self._begin(item, record)
+            return
+        # A record that cannot be read counts itself, as far as the order tells.
+        num = self._numbering.next_num if record is None else record.num
+        place = self._numbering.place(num)
+        if place.missing:
+            yield from self._lost(place.seq - place.missing, place.missing)
+        self._records += 1
+        if record is None:
+            yield self._loss(place.seq, place.seq, rows=1, reason=_UNREADABLE)
+        else:
+            yield self._translated(record, item, place.seq)
+
+    def _begin(self, raw: bytes, record: Record | None) -> Iterator[Control]:
+        self._beginning.update(len(raw).to_bytes(8, "little") + raw)
+        kind = None if record is None else record.WhichOneof("kind")
+        if record is None or kind != "run":
+            if record is not None and kind == "header":
+                self._producer = record.header.version_info.producer.split("+")[0]
+            return
+        said = record.run
+        run = wandb_run(said, beginning=self._beginning.digest(), producer=self._producer)
+        self.run, self._at = run, run.started_at
+        self._numbering.start(record.num)
+        self._rows = RowBuilder(may_be_relative=run.may_go_on)
+        yield Control(Kind.RUN_OPENED, run_facts.opened(run))
+        yield self._config_change(said.config) or _NOTHING
+
+    def _translated(self, record: Record, raw: bytes, seq: int) -> Control | BuiltRow:
+        kind = record.WhichOneof("kind")
+        if kind == "history":
+            return self._row(record.history, seq)
+        if kind == "summary" and not is_of_a_row(raw):
+            self._summary.take(record.summary)
+        elif kind in _NOT_CARRIED:
+            self.not_carried[_NOT_CARRIED[kind]] += 1
+        found = self._control(record, kind)
+        if found is not None and len(found.payload) > PAYLOAD_BYTES_MAX:
+            return self._loss(seq, seq, rows=0, reason="a record that is larger than kelt's may be")
+        return found or self._next_waiting()
+
+    def _control(self, record: Record, kind: str | None) -> Control | None:
+        """What a record comes to that is neither a row nor of the summary; None for nothing."""
+        if kind == "config":
+            return self._config_change(record.config)
+        if kind == "metric":
+            return self._definition(record.metric)
+        if kind == "exit":
+            return self._exit(record.exit)
+        if kind != "run":
+            return None
+        if (change := self._config_change(record.run.config)) is not None:
+            self._waiting.append(change)
+        payload = run_facts.info(record.run).SerializeToString(deterministic=True)
+        return Control(Kind.RUN_INFO, payload)
+
+    def _row(self, history: History, seq: int) -> Control | BuiltRow:
+        media = self._rows.media
+        try:
+            row = self._rows.build(history, timestamp=self._at)
+        except UnfitRowError as error:
+            return self._loss(seq, seq, rows=1, reason=f"a row that kelt cannot hold: {error}")
+        self.not_carried["media file"] += self._rows.media - media
+        self._at = max(self._at, row.timestamp)
+        self.rows += 1
+        self._summary.row(row.values)
+        return row
+
+    def _next_waiting(self) -> Control:
+        if (changes := self._summary.changes()) is not None:
+            values, removed = changes
+            payload = records.summary(values, removed, self._rows.highest_step)
+            self._waiting.append(Control(Kind.SUMMARY, payload))
+        return self._waiting.popleft() if self._waiting else _NOTHING
+
+    def _config_change(self, config: Config) -> Control | None:
+        changes = self._config.take(config)
+        if changes is None:
+            return None
+        return Control(Kind.CONFIG, records.config(*changes, self._at))
+
+    def _definition(self, metric: Metric) -> Control | None:
+        self.not_carried["further summary of a metric"] += run_facts.summaries_left_out(metric)
+        payload = run_facts.definition(metric, step=self._rows.highest_step)
+        return None if payload is None else Control(Kind.METRIC_DEFINITION, payload)
+
+    def _exit(self, said: Exit) -> Control:
+        self.exit_code = said.exit_code
+        payload = records.exited(exit_code=said.exit_code, reason="", signal=0, at=self._at)
+        return Control(Kind.EXIT, payload)
+
+    def _lost(self, first_seq: int, missing: int) -> Iterator[Control]:
+        """The places of records that damage has taken: rows among them as often as elsewhere."""
+        rows = min(missing, max(1, round(missing * self.rows / max(1, self._records))))
+        reason = f"{missing} records of the W&B file were damaged, about {rows} of them rows"
+        for _ in range(missing - 1):
+            yield _NOTHING
+        last_seq = first_seq + missing - 1
+        yield self._loss(first_seq, last_seq, rows=rows, reason=reason)
+
+    def _loss(self, first_seq: int, last_seq: int, *, rows: int, reason: str) -> Control:
+        if self.run is None:
+            raise AssertionError
+        self.lost_rows += rows
+        loss = record_pb2.Loss(
+            writer_id=self.run.writer_id,
+            first_seq=first_seq,
+            last_seq=last_seq,
+            rows=rows,
+            reason=reason,
+        )
+        return Control(Kind.LOSS, loss.SerializeToString(deterministic=True))

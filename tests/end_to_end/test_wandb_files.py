@@ -1,0 +1,248 @@
+"""Runs logged offline with the real wandb, and sent to kelt's server by `kelt sync`."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from harness.stack import eventually
+from harness.wandb_writer import WandbWriter
+from kelt import Api
+
+pytest.importorskip("wandb")
+
+PLAIN = """
+    import wandb
+    with wandb.init(project="p", id=ARGS[0], config={"lr": 0.1, "net": {"depth": 3}}) as run:
+        wandb.define_metric("acc", summary="max")
+        wandb.define_metric("val/*", step_metric="epoch")
+        for i in range(int(ARGS[1])):
+            run.log({"loss": 1 / (i + 1), "acc": i % 7, "nan": float("nan"), "text": f"row {i}",
+                     "val/x": {"y": i}, "epoch": i // 10})
+        run.summary["by_hand"] = 42
+        run.config.update({"late": True})
+"""
+GOES_ON = """
+    import wandb
+    with wandb.init(project="p", **eval(ARGS[0])) as run:
+        for i in range(int(ARGS[1])):
+            run.log({"again": i})
+"""
+KILLED = """
+    import os, signal, time, wandb
+    run = wandb.init(project="p", id="killed",
+                     settings=wandb.Settings(x_transaction_log_flush_interval=0.2))
+    for i in range(5000):
+        run.log({"i": i})
+    time.sleep(3)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+class WandbHome:
+    """A folder in which wandb runs offline."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+
+    def run(self, script, *arguments, code=0):
+        text = f"ARGS = {list(map(str, arguments))!r}\n" + textwrap_dedent(script)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+        environment = kept | {
+            "HOME": str(self.folder), "WANDB_DIR": str(self.folder), "WANDB_MODE": "offline",
+            "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false",
+        }  # fmt: skip
+        process = subprocess.run(
+            [sys.executable, "-c", text], env=environment, cwd=self.folder,
+            capture_output=True, text=True, timeout=90, check=False,
+        )  # fmt: skip
+        assert process.returncode == code, process.stderr[-3000:]
+
+    @property
+    def root(self):
+        return self.folder / "wandb"
+
+    def file(self, run_id):
+        (path,) = self.root.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb")
+        return path
+
+
+def textwrap_dedent(script):
+    import textwrap
+
+    return textwrap.dedent(script)
+
+
+@pytest.fixture
+def wandb_home(tmp_path):
+    return WandbHome(tmp_path / "wandb-home")
+
+
+def logged(number):
+    for i in range(number):
+        row = {"loss": 1 / (i + 1), "acc": i % 7, "nan": math.nan, "text": f"row {i}"}
+        yield row | {"val/x.y": i, "epoch": i // 10}
+
+
+def history(server, name):
+    run = Api(server.url).run(f"p/{name}")
+    own = ("_step", "_timestamp", "_runtime")
+    return [
+        (row["_step"], {key: value for key, value in row.items() if key not in own})
+        for row in run.scan_history()
+    ]
+
+
+def assert_same(found, wanted):
+    wanted = list(enumerate(wanted))
+    assert [step for step, _ in found] == [step for step, _ in wanted]
+    for (_, values), (_, row) in zip(found, wanted, strict=True):
+        assert {k: v for k, v in values.items() if k != "nan"} == {
+            k: v for k, v in row.items() if k != "nan"
+        }
+        assert math.isnan(values["nan"])
+
+
+def test_every_row_of_an_offline_run_arrives_once_however_often_it_is_synced(
+    wandb_home, host, other_host, server, reader
+):
+    wandb_home.run(PLAIN, "plain", 2000)
+    before = {p: p.read_bytes() for p in wandb_home.root.rglob("*") if p.is_file()}
+    out, _ = host.kelt("sync", "--dry-run", wandb_home.root)
+    assert "(2,000 rows), 0 skipped" in out
+    assert "not carried over:" in out
+    out, _ = host.kelt("sync", wandb_home.root)
+    assert "Synced 1 run: sent" in out
+    assert "(2,000 rows)" in out
+    assert_same(history(server, "plain"), logged(2000))
+    run = reader.run("plain")
+    assert run["state"] == "finished"
+    assert run["config"] == {"lr": 0.1, "net": {"depth": 3}, "late": True}
+    assert run["summary"]["by_hand"] == 42
+    assert run["summary"]["acc"] == 6
+    assert run["losses"] == []
+    # Again, by the file's own name, and from another machine.
+    out, _ = host.kelt("sync", wandb_home.file("plain"))
+    assert "sent 0 records" in out
+    shutil.copytree(wandb_home.root, other_host.state_dir.parent / "copied", symlinks=True)
+    other_host.kelt("sync", other_host.state_dir.parent / "copied")
+    assert_same(history(server, "plain"), logged(2000))
+    assert len(reader.run("plain")["sessions"]) == 1
+    assert before == {p: p.read_bytes() for p in wandb_home.root.rglob("*") if p.is_file()}
+
+
+def test_forks_rewinds_and_resumed_segments_hang_together(wandb_home, host, server, reader):
+    wandb_home.run(PLAIN, "base", 10)
+    wandb_home.run(GOES_ON, {"id": "fork", "fork_from": "base?_step=3"}, 4)
+    wandb_home.run(GOES_ON, {"id": "base", "resume": "allow"}, 5)
+    wandb_home.run(GOES_ON, {"resume_from": "base?_step=11"}, 3)
+    host.kelt("sync", wandb_home.root)
+    fork = history(server, "fork")
+    assert_same(fork[:4], list(logged(10))[:4])
+    assert fork[4:] == [(4 + i, {"again": i}) for i in range(4)]
+    base = history(server, "base")
+    assert_same(base[:10], logged(10))
+    # The resumed segment was written from 0 and goes on behind; the rewind leaves it at 11.
+    assert base[10:12] == [(10, {"again": 0}), (11, {"again": 1})]
+    assert base[12:] == [(12 + i, {"again": i}) for i in range(3)]
+    assert reader.run("base")["kind"] == "rewound"
+
+
+def test_a_killed_run_keeps_what_reached_the_disk_and_says_how_it_ended(
+    wandb_home, host, server, reader
+):
+    wandb_home.run(KILLED, code=-9)
+    path = wandb_home.file("killed")
+    eventually(lambda: None if _is_open(path) else True)
+    host.kelt("sync", path)
+    rows = history(server, "killed")
+    assert rows == [(i, {"i": i}) for i in range(len(rows))]
+    assert len(rows) > 1000
+    run = reader.run("killed")
+    assert run["state"] == "crashed"
+    assert "without an exit" in run["reason"]
+    assert run["losses"] == []
+
+
+def _is_open(path):
+    from kelt.wandb_files.finding import is_being_written
+
+    return is_being_written(path)
+
+
+def test_a_file_that_grows_continues_and_says_in_the_end_how_it_ended(
+    tmp_path, host, server, reader
+):
+    path = tmp_path / "run-r1.wandb"
+    with path.open("wb") as out:
+        writer = WandbWriter(out)
+        writer.begin()
+        ends = [writer.row(step, {"x": step})[1] for step in range(500)]
+        writer.end()
+    whole = path.read_bytes()
+    for rows, cut in ((200, ends[199] + 9), (350, ends[349]), (500, len(whole))):
+        path.write_bytes(whole[:cut])
+        host.kelt("sync", path)
+        assert history(server, "r1") == [(step, {"x": step}) for step in range(rows)]
+        run = reader.run("r1")
+        assert run["state"] == ("finished" if rows == 500 else "crashed")
+        assert len(run["sessions"]) == 1
+        assert run["losses"] == []
+
+
+def test_a_damaged_file_costs_what_was_damaged_and_the_run_shows_it(
+    tmp_path, host, other_host, server, reader
+):
+    path = tmp_path / "run-r1.wandb"
+    with path.open("wb") as out:
+        writer = WandbWriter(out)
+        writer.begin()
+        places = [writer.row(step, {"x": step}) for step in range(500)]
+        writer.end()
+    whole = path.read_bytes()
+    harmed = bytearray(whole)
+    harmed[places[250][0] + 12] ^= 0xFF
+    path.write_bytes(harmed)
+    out, _ = host.kelt("sync", path)
+    assert "1 row lost" in out
+    wanted = [(step, {"x": step}) for step in range(500) if step != 250]
+    assert history(server, "r1") == wanted
+    run = reader.run("r1")
+    assert run["lost_rows"] == 1
+    assert "of the W&B file were damaged" in run["losses"][0]["reason"]
+    # What an intact copy has is known by its numbers, and comes no second time.
+    path.write_bytes(whole)
+    other_host.kelt("sync", path)
+    assert history(server, "r1") == wanted
+    assert len(reader.run("r1")["sessions"]) == 1
+
+
+def test_two_syncs_at_once_send_it_once(wandb_home, host, server):
+    wandb_home.run(PLAIN, "twice", 300)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: host.kelt("sync", wandb_home.root), range(2)))
+    assert_same(history(server, "twice"), logged(300))
+
+
+def test_what_is_no_wandb_file_fails_by_name_and_the_others_are_sent(tmp_path, host, server):
+    good, bad = tmp_path / "w" / "run-r1.wandb", tmp_path / "w" / "run-bad.wandb"
+    good.parent.mkdir()
+    with good.open("wb") as out:
+        writer = WandbWriter(out)
+        writer.begin()
+        writer.row(0, {"x": 1})
+        writer.end()
+    bad.write_bytes(b"PK\x03\x04 not theirs")
+    out, _ = host.kelt("sync", "--json", tmp_path / "w", code=1)
+    lines = [json.loads(line) for line in out.splitlines()]
+    errors = {line["path"]: line["error"] for line in lines[:-1]}
+    assert "does not begin as a .wandb file" in errors[str(bad)]
+    assert errors[str(good)] == ""
+    assert history(server, "r1") == [(0, {"x": 1})]
+    host.kelt("sync", bad, code=1)
