@@ -256,6 +256,6 @@ except kelt.UsageError as error:
         "True 50 53 0 ",
         "True 0 53 True",
         "()",
-        "kelt.sync: /does/not/exist is no folder; name run folders, or a folder that holds some.",
+        "kelt.sync: /does/not/exist is no folder; name run folders, a folder that holds some, or a .wandb file.",
     ]
     assert steps(upstream, "wanted") == list(range(50))

@@ -46,12 +46,12 @@ class WandbWriter:
     """Records as the real one writes them."""
 
     def __init__(self, file):
-        self._log = LogWriter(file)
+        self.log = LogWriter(file)
         self._num = 0
 
     def add(self, **kinds):
         self._num += 1
-        return self._log.add(Record(num=self._num, **kinds).SerializeToString())
+        return self.log.add(Record(num=self._num, **kinds).SerializeToString())
 
     def begin(self, run_id="r1", project="p", config=None, **facts):
         self.add(header={})

@@ -54,7 +54,7 @@ def file(tmp_path):
 
 
 def brought(file, state_dir):
-    return bring_in(file.path, state_dir=state_dir, upstream=UPSTREAM)
+    return bring_in(file.path, state_dir=state_dir, upstream=UPSTREAM)[0]
 
 
 def contents(folder):
@@ -94,7 +94,7 @@ def test_the_same_file_gives_the_same_bytes_anywhere(file, state_dir, elsewhere,
     first = brought(file, state_dir)
     copy = tmp_path / "copied.wandb"
     shutil.copy(file.path, copy)
-    second = bring_in(copy, state_dir=elsewhere, upstream=UPSTREAM)
+    second, _ = bring_in(copy, state_dir=elsewhere, upstream=UPSTREAM)
     assert first.name == second.name
     assert contents(first) == contents(second)
 

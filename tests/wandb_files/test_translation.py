@@ -5,7 +5,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.wandb_reading import items_of, of_kind, rows_of, translated
@@ -249,6 +249,61 @@ def test_a_record_is_one_record_whatever_it_is(file):
     assert items_of(found, Kind.CONFIG) == {"c": "1"}
     assert content.state == "failed"
     assert content.not_carried == "not carried over: 1 console line, 1 file, 1 system metric sample"
+
+
+TEXTS = st.text(max_size=5) | st.sampled_from(["_step", "_wandb", "a.b", "_type", "n" * 2000])
+JSON = (
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | DOUBLES | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+        max_leaves=8,
+    ).map(json.dumps)
+    | st.text(max_size=8)
+    | st.sampled_from(
+        ["[" * 900 + "]" * 900, "[" * 5000, '{"\\ud800": 1}', "1" * 5000, "-0", "1e999"]
+    )
+)
+ITEMS = st.lists(
+    st.fixed_dictionaries(
+        {}, optional={"key": TEXTS, "nested_key": st.lists(TEXTS, max_size=3), "value_json": JSON}
+    ),
+    max_size=4,
+)
+ENTRIES = st.one_of(
+    ITEMS.map(lambda items: {"history": {"item": items}}),
+    ITEMS.map(lambda items: {"summary": {"update": items}}),
+    ITEMS.map(lambda items: {"summary": {"remove": items}}),
+    ITEMS.map(lambda items: {"config": {"update": items}}),
+    ITEMS.map(lambda items: {"config": {"remove": items}}),
+    TEXTS.map(lambda name: {"metric": {"name": name, "step_metric": name}}),
+    st.just({"output_raw": b""}),
+    st.integers(-5, 5).map(lambda code: {"exit": {"exit_code": code}}),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(ENTRIES, max_size=6), DOUBLES, st.integers(-(2**62), 2**62))
+def test_whatever_records_say_there_is_one_of_kelts_for_each_and_no_error(
+    tmp_path_factory, entries, point, seconds
+):
+    file = WrittenFile(tmp_path_factory.mktemp("w") / "run-r1.wandb")
+    file.begin(branch_point={"run": "r0", "value": point}, start_time={"seconds": seconds})
+    for entry in entries:
+        file.add(**entry)
+    file.row(5, {"x": 1})
+    content, found = file.translated()
+    assert content.records == len(found) == len(entries) + 3
+    assert rows_of(found)[-1] == (5, {"x": 1})
+
+
+@given(st.lists(st.binary(max_size=60), max_size=6))
+def test_records_that_are_no_messages_are_losses(tmp_path_factory, payloads):
+    file = WrittenFile(tmp_path_factory.mktemp("w") / "run-r1.wandb")
+    file.begin()
+    for payload in payloads:
+        file.log.add(payload)
+    content, _ = file.translated()
+    assert content.records == len(payloads) + 2
 
 
 def test_damage_costs_its_records_and_the_numbers_after_it_stay_what_they_were(file):

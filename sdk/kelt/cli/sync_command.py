@@ -100,6 +100,7 @@ def sync(  # the options
         live=live,
         include_synced=include_synced,
         wait_s=wait_s,
+        keeps=not dry_run,
     )
     if not plan.runs and not plan.missing:
         if as_json:

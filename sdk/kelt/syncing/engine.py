@@ -106,6 +106,7 @@ def sync_paths(
     plan = plan_sync(
         folders,
         settings=chosen,
+        keeps=not dry_run,
         upstream=chosen.upstream.rstrip("/") if upstream else "",
         live=live,
         include_synced=include_synced,
@@ -122,8 +123,9 @@ def plan_sync(
     live: bool = False,
     include_synced: bool | None = None,
     wait_s: float = UPSTREAM_WAIT_S,
+    keeps: bool = False,
 ) -> SyncPlan:
-    """Looks at what lies there. Reads only.
+    """Looks at what lies there. Writes nothing but what `keeps` allows.
 
     Args:
         paths: run folders, or folders of them; None: all that wait on this host.
@@ -133,6 +135,7 @@ def plan_sync(
         include_synced: whether runs are asked for that the upstream is known to have; by default
             those that are named.
         wait_s: see `SyncPlan`.
+        keeps: whether run folders may be made of W&B's files already (`survey_wandb`).
     """
     missing: list[Path] = []
     files: dict[Path, None] = {}
@@ -149,7 +152,8 @@ def plan_sync(
         found = [survey(path, state_dir=settings.state_dir, upstream=upstream) for path in folders]
         target = upstream or settings.upstream.rstrip("/")
         found += [
-            survey_wandb(path, state_dir=settings.state_dir, upstream=target) for path in files
+            survey_wandb(path, state_dir=settings.state_dir, upstream=target, keeps=keeps)
+            for path in files
         ]
     takes_all = paths is not None if include_synced is None else include_synced
     # Another upstream than the one that is known to have them may have none of them.

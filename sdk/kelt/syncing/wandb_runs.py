@@ -11,19 +11,21 @@ from kelt.settings import Settings
 from kelt.state_dir import StateDir
 from kelt.syncing.survey import Counts, RunOnDisk, sent_so_far
 from kelt.wandb_files.importing import bring_in, folder_of
-from kelt.wandb_files.reading import WandbContent, WandbFileError, read_wandb_file
+from kelt.wandb_files.reading import WandbContent, read_wandb_file
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
 from kelt.wandb_files.translation import Control
 
 
-def survey_wandb(path: Path, *, state_dir: StateDir, upstream: str) -> RunOnDisk:
-    """What a `.wandb` file holds and what of it waits. Reads only.
+def survey_wandb(path: Path, *, state_dir: StateDir, upstream: str, keeps: bool) -> RunOnDisk:
+    """What a `.wandb` file holds and what of it waits.
 
     Args:
         path: the file.
         state_dir: whose daemon has sent, or will send it.
         upstream: where it is to go.
+        keeps: whether the run folder is made of what is read, so that a long file is read once; it
+            is not yet among the runs. Else nothing is written.
     """
     sent: list[tuple[str, int]] = []
     seen = rows = 0
@@ -36,8 +38,12 @@ def survey_wandb(path: Path, *, state_dir: StateDir, upstream: str) -> RunOnDisk
         rows += isinstance(record, BuiltRow) and seen > sent[0][1]
 
     try:
-        content = read_wandb_file(path, count)
-    except WandbFileError as error:
+        content = None
+        if keeps:
+            _, content = bring_in(path, state_dir=state_dir, upstream=upstream, observe=count)
+        if content is None:
+            content = read_wandb_file(path, count)
+    except KeltError as error:
         return RunOnDisk(path=path, problem=str(error), wandb_file=path)
     target, committed = sent[0]
     committed = min(committed, content.records)
@@ -81,7 +87,7 @@ def brought_in(run: RunOnDisk, *, settings: Settings, upstream: str) -> RunOnDis
         return run
     target = upstream or settings.upstream.rstrip("/")
     try:
-        folder = bring_in(run.wandb_file, state_dir=settings.state_dir, upstream=target)
+        folder, _ = bring_in(run.wandb_file, state_dir=settings.state_dir, upstream=target)
     except KeltError as error:
         return replace(run, problem=str(error))
     return replace(run, path=folder.resolve())

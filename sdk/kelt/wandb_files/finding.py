@@ -35,9 +35,10 @@ def _walk(path: Path, depth: int) -> Iterator[Path]:
     except OSError:
         return
     for child in children:
-        # W&B's `latest-run` is a link to a folder that is there too.
         if is_wandb_file(child) or (child.is_dir() and not child.is_symlink()):
             yield from _walk(child, depth - 1)
+        elif child.is_dir():  # a link: followed to a run folder, and no further
+            yield from (found.resolve() for found in sorted(child.glob(f"*{SUFFIX}")))
 
 
 def is_being_written(path: Path) -> bool:

@@ -33,7 +33,7 @@ from kelt.journal.spool_files import SpoolFiles
 from kelt.private_files import replace_private
 from kelt.run_folder import MANIFEST_NAME, RunManifest, folder_name
 from kelt.state_dir import StateDir
-from kelt.wandb_files.reading import WandbContent, read_wandb_file, read_wandb_run
+from kelt.wandb_files.reading import Sink, WandbContent, read_wandb_file, read_wandb_run
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
 from kelt.wandb_files.translation import Control
@@ -58,13 +58,19 @@ def _file_name(run_id: str) -> str:
     return kept if len(kept) <= 64 else kept[:64]  # noqa: PLR2004 # for people; the digest tells them apart
 
 
-def bring_in(path: Path, *, state_dir: StateDir, upstream: str) -> Path:
-    """Makes or completes the run folder of a file; returns it.
+def bring_in(
+    path: Path, *, state_dir: StateDir, upstream: str, observe: Sink | None = None
+) -> tuple[Path, WandbContent | None]:
+    """Makes or completes the run folder of a file.
 
     Args:
         path: the `.wandb` file.
         state_dir: whose daemon is to send it.
         upstream: where to, if the folder is not there yet.
+        observe: is handed what is written, too.
+
+    Returns:
+        The folder, and what the file holds; None where the file has not changed since it was read.
 
     Raises:
         WandbFileError: as `read_wandb_file`.
@@ -73,7 +79,7 @@ def bring_in(path: Path, *, state_dir: StateDir, upstream: str) -> Path:
     state_dir.create()
     try:
         with _staging(state_dir) as staged:
-            return _bring_in(path, staged, state_dir=state_dir, upstream=upstream)
+            return _bring_in(path, staged, state_dir, upstream, observe)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
@@ -102,13 +108,15 @@ def _staging(state_dir: StateDir) -> Iterator[Path]:
         os.close(fd)
 
 
-def _bring_in(path: Path, staged: Path, *, state_dir: StateDir, upstream: str) -> Path:
+def _bring_in(
+    path: Path, staged: Path, state_dir: StateDir, upstream: str, observe: Sink | None
+) -> tuple[Path, WandbContent | None]:
     folder = folder_of(read_wandb_run(path), state_dir)
     version = _version(path)
     known = _source(folder)
     if (folder / MANIFEST_NAME).exists() and version.items() <= known.items():
-        return folder
-    content = _write_spool(path, staged)
+        return folder, None
+    content = _write_spool(path, staged, observe)
     if content.exit_code is None and not content.is_going_on:
         _write_witness(staged, content)
     said = {"records": content.records, "lost_rows": content.lost_rows, **version}
@@ -123,16 +131,18 @@ def _bring_in(path: Path, staged: Path, *, state_dir: StateDir, upstream: str) -
         staged.mkdir(mode=0o700)
     elif _is_more(said, known):
         _replace(staged, folder)
-    return folder
+    return folder, content
 
 
-def _write_spool(path: Path, staged: Path) -> WandbContent:
+def _write_spool(path: Path, staged: Path, observe: Sink | None) -> WandbContent:
     spool: SpoolFiles | None = None
 
     def write(run: WandbRun, record: Control | BuiltRow) -> None:
         nonlocal spool
         if spool is None:
             spool = SpoolFiles(folder=staged, writer_id=run.writer_id)
+        if observe is not None:
+            observe(run, record)
         if isinstance(record, Control):
             spool.add(record.kind, record.payload)
         else:

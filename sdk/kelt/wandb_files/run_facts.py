@@ -12,12 +12,14 @@ from kelt.names import BRANCH_ID_CHARS
 from kelt.wandb_files.row_building import decode_value
 from kelt.wandb_files.summary_changes import names_of
 from kelt_proto.v1 import record_pb2
+from kelt_proto.v1.rows import STEP_MAX
 from kelt_proto.wandb.wandb_record_pb2 import Config, Metric, Run
 
 _DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _WRITER_ID_BYTES = 16
 #: Of several summaries of a metric kelt has one; the first of these that was asked for.
 _SUMMARIES = ("best", "min", "max", "mean", "first", "last", "none")
+_TIME_END_S = 2**36
 _GOALS = {1: "minimize", 2: "maximize"}
 
 
@@ -49,7 +51,7 @@ class WandbRun:
         if not self.record.HasField("branch_point"):
             return None
         point = self.record.branch_point
-        step = int(point.value) if math.isfinite(point.value) else 0
+        step = int(min(max(point.value, 0.0), STEP_MAX)) if math.isfinite(point.value) else 0
         return record_pb2.BranchPoint(
             entity=self.entity, project=self.project, run_id=point.run, step=step
         )
@@ -64,6 +66,8 @@ def wandb_run(record: Run, *, beginning: bytes, producer: str) -> WandbRun:
         producer: the version in the header.
     """
     started_at = record.start_time.seconds + record.start_time.nanos / 1e9
+    if not 0 <= started_at < _TIME_END_S:
+        started_at = 0.0
     digest = hashlib.sha256(b"kelt wandb file\n" + beginning).digest()
     return WandbRun(
         writer_id=digest[:_WRITER_ID_BYTES],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from kelt import records
 from kelt.wandb_files import run_facts
 from kelt.wandb_files.log_blocks import Damage
 from kelt.wandb_files.numbering import Numbering
-from kelt.wandb_files.row_building import BuiltRow, RowBuilder, UnfitRowError
+from kelt.wandb_files.row_building import BuiltRow, RowBuilder
 from kelt.wandb_files.run_facts import ConfigState, WandbRun, wandb_run
 from kelt.wandb_files.summary_changes import SummaryChanges, is_of_a_row
 from kelt_proto.v1 import record_pb2
@@ -106,8 +107,14 @@ class Translator:
         self._records += 1
         if record is None:
             yield self._loss(place.seq, place.seq, rows=1, reason=_UNREADABLE)
-        else:
-            yield self._translated(record, item, place.seq)
+            return
+        try:
+            made = self._translated(record, item, place.seq)
+        except (ValueError, OverflowError, RecursionError, struct.error) as error:
+            rows = int(record.HasField("history"))
+            reason = f"{'a row' if rows else 'a record'} that kelt cannot hold: {error}"
+            made = self._loss(place.seq, place.seq, rows=rows, reason=reason)
+        yield made
 
     def _begin(self, raw: bytes, record: Record | None) -> Iterator[Control]:
         self._beginning.update(len(raw).to_bytes(8, "little") + raw)
@@ -127,7 +134,7 @@ class Translator:
     def _translated(self, record: Record, raw: bytes, seq: int) -> Control | BuiltRow:
         kind = record.WhichOneof("kind")
         if kind == "history":
-            return self._row(record.history, seq)
+            return self._row(record.history)
         if kind == "summary" and not is_of_a_row(raw):
             self._summary.take(record.summary)
         elif kind in _NOT_CARRIED:
@@ -152,12 +159,9 @@ class Translator:
         payload = run_facts.info(record.run).SerializeToString(deterministic=True)
         return Control(Kind.RUN_INFO, payload)
 
-    def _row(self, history: History, seq: int) -> Control | BuiltRow:
+    def _row(self, history: History) -> BuiltRow:
         media = self._rows.media
-        try:
-            row = self._rows.build(history, timestamp=self._at)
-        except UnfitRowError as error:
-            return self._loss(seq, seq, rows=1, reason=f"a row that kelt cannot hold: {error}")
+        row = self._rows.build(history, timestamp=self._at)
         self.not_carried["media file"] += self._rows.media - media
         self._at = max(self._at, row.timestamp)
         self.rows += 1
@@ -205,6 +209,6 @@ class Translator:
             first_seq=first_seq,
             last_seq=last_seq,
             rows=rows,
-            reason=reason,
+            reason=reason.encode("ascii", "backslashreplace").decode(),  # may quote any text
         )
         return Control(Kind.LOSS, loss.SerializeToString(deterministic=True))
