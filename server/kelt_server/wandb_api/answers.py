@@ -144,7 +144,6 @@ class Answers:
     def _run(self, run: Mapping[str, Any]) -> dict[str, Any]:
         name = run["entity"], run["project"], run["run_id"]
         rows = HistoryAnswers(self._reader, name)
-        last_step = run["last_step"]
 
         def lines(_info: object, **given: Any) -> list[str]:
             said = _given(given)
@@ -169,7 +168,7 @@ class Answers:
             "sampledHistory": sampled,
             "parquetHistory": lambda _info, **_given: {
                 "parquetUrls": [],
-                "liveData": [{"_step": last_step}] if last_step >= 0 else [],
+                "liveData": [{"_step": step} for step in rows.ends(run["last_step"])],
             },
             "historyKeys": lambda _info: run_answers.history_keys(
                 self._reader.rows.keys(*name), run

@@ -38,6 +38,11 @@ class HistoryAnswers:
             )
         ]
 
+    def ends(self, last_step: int) -> list[int]:
+        """The first and the last step: clients ask for no page before the first that they see."""
+        first = next(self._rows(None, step_min=None, step_max=None, limit=1, samples=None), None)
+        return [] if first is None else [first["_step"], last_step]
+
     def sampled(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Rows that have all of some keys, as strict JSON; both ends are among them."""
         keys = [key for key in spec.get("keys") or () if isinstance(key, str)]
