@@ -76,7 +76,7 @@ class Answers:
             **run_answers.project_fields(entity, project),
             "internalId": str(_number_of(entity, project)),
             "createdAt": run_answers.iso(0.0),
-            "bucket": self._one_run(entity, project),
+            "bucket": self._one_run(entity, project, is_to_resume=True),
             "run": self._one_run(entity, project),
             "runCount": self._run_count(entity, project),
             "runs": self._runs(entity, project),
@@ -101,13 +101,15 @@ class Answers:
         page_info = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
         return {"edges": [{"node": node, "cursor": ""} for node in found], "pageInfo": page_info}
 
-    def _one_run(self, entity: str, project: str) -> _Resolver:
+    def _one_run(self, entity: str, project: str, *, is_to_resume: bool = False) -> _Resolver:
         def resolve(_info: object, **given: Any) -> dict[str, Any] | None:
             name = entity, project, _text(_given(given).get("name"))
             try:
                 run = self._reader.run(*name).as_json()
             except NotFoundError:
                 return None
+            if is_to_resume:
+                self._door.expect_resume(name)
             return self._run(run)
 
         return resolve
@@ -222,6 +224,7 @@ class Answers:
         entity, project, _ = name
         return {
             "inserted": not upsert.storage_id,
+            "serverSettings": {"serverMessages": []},
             "bucket": {
                 "id": run_answers.storage_id(name),
                 "name": run_id,

@@ -79,8 +79,18 @@ class Door:
         self._clock = clock
         self._turns: dict[Name, _Turn] = {}
         self._known: OrderedDict[Name, _Known] = OrderedDict()
+        self._resuming: OrderedDict[Name, None] = OrderedDict()
         #: Lines of the console and of system events, for which there is no place.
         self.lines_elsewhere = 0
+
+    def expect_resume(self, name: Name) -> None:
+        """Somebody asked how a run stands, to go on with it.
+
+        Clients before 0.17 do not say so again when they begin. Kept in memory alone.
+        """
+        self._resuming[name] = None
+        while len(self._resuming) > _REMEMBERED_MAX:
+            self._resuming.popitem(last=False)
 
     async def upsert(self, name: Name, said: Upsert) -> int:
         """A session begins or says more of its run; returns the index of the line to begin with.
@@ -147,6 +157,9 @@ class Door:
     # -- beginnings -----------------------------------------------------------------------------
 
     async def _begin(self, name: Name, said: Upsert, before: Session | None) -> int:
+        is_resuming = self._resuming.pop(name, said) is None
+        if is_resuming and not said.storage_id and said.point is None:
+            said = replace(said, storage_id="asked before")
         if before is not None and announcing.is_asked_again(before, said):
             await self._change(before, said)
             return before.lines
