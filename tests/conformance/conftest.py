@@ -51,7 +51,8 @@ class Kelt:
             self.process = subprocess.Popen(command, stderr=log)
         deadline = time.monotonic() + _START_S
         while not ready.exists():
-            assert self.process.poll() is None and time.monotonic() < deadline
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.02)
 
     def kill(self) -> None:

@@ -49,7 +49,8 @@ def test_resume_goes_on_after_the_last_step(client: Client, kelt: Kelt) -> None:
     assert run["config"] == {"lr": 0.1, "more": 2}
     assert (run["state"], run["tags"], run["archived"]) == ("finished", ["t"], [])
     assert (run["summary"]["i"], run["summary"]["old"]) == (7, 1)
-    assert len(run["sessions"]) == 2 and not run["losses"]
+    assert len(run["sessions"]) == 2
+    assert not run["losses"]
 
 
 def test_resume_must_without_a_run_fails_at_the_client(client: Client, kelt: Kelt) -> None:

@@ -46,7 +46,9 @@ def test_a_run_arrives_whole(client: Client, kelt: Kelt) -> None:
     definitions = {said["name"]: said for said in run["definitions"]}
     assert definitions["loss"]["summary"] == "min"
     assert definitions["val/*"]["step_metric"] == "epoch"
-    assert not run["losses"] and not run["problems"] and not run["archived"]
+    assert not run["losses"]
+    assert not run["problems"]
+    assert not run["archived"]
     assert all(math.isfinite(row["timestamp"]) and row["runtime"] >= 0 for row in rows)
 
 
@@ -127,7 +129,8 @@ def test_a_server_killed_in_mid_run_loses_and_doubles_nothing(client: Client, ke
     run = kelt.run("r1")
     assert (run["state"], run["rows"], run["lost_rows"]) == ("finished", 400, 0)
     assert run["summary"]["best"] == 9
-    assert not run["archived"] and not run["problems"]
+    assert not run["archived"]
+    assert not run["problems"]
     assert streams_of(kelt, "r1") == 1
 
 

@@ -71,11 +71,14 @@ print(json.dumps({
     )
     everything = ["r0", "r1", "r2", "r3"]
     assert found["all"] == found["pages"] == everything
-    assert found["newest"] == everything[::-1] and found["number"] == 4
-    assert sorted(found["lr"]) == ["r2", "r3"] and found["lr_value"] == ["r3"]
+    assert found["newest"] == everything[::-1]
+    assert found["number"] == 4
+    assert sorted(found["lr"]) == ["r2", "r3"]
+    assert found["lr_value"] == ["r3"]
     assert found["best"] == everything[::-1]
     assert (found["name"], found["shown"]) == (["r2"], ["r3"])
-    assert sorted(found["group"]) == ["r1", "r3"] and found["none"] == []
+    assert sorted(found["group"]) == ["r1", "r3"]
+    assert found["none"] == []
     assert found["projects"] == ["p"]
 
 
