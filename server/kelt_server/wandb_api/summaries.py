@@ -44,7 +44,7 @@ def differing(said: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str,
 
 
 def is_same(one: object, other: object) -> bool:
-    """Whether two values out of JSON are one; 1 is 1.0, and NaN is NaN, which some write as null."""
+    """Whether two values out of JSON are one. 1 is 1.0; NaN is NaN, which some write as null."""
     if one is None and isinstance(other, float):
         return math.isnan(other)
     if isinstance(one, bool) != isinstance(other, bool):
