@@ -146,6 +146,7 @@ async def _serve(
         committer=committer,
         reader=reader,
         clock=clock,
+        counters=counters,
     )
     wandb_api = WandbApi(
         door=door,

@@ -291,7 +291,7 @@ class Answers:
             "uploadHeaders": [],
             "files": [
                 {"name": file, "uploadUrl": self._uploads.address(self._base, "PUT", name, file)}
-                for file in map(str, names[:_FILES_MAX])
+                for file in map(str, names)
             ],
         }
 

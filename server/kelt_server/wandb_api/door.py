@@ -8,62 +8,37 @@ commit that fails half way is sent again exactly as it was, by whoever comes nex
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
-import anyio
-import anyio.to_thread
-
-from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import Kind
 from kelt_server import facts
 from kelt_server.branch_names import Name
-from kelt_server.errors import BadRequestError, BusyError, NotFoundError
-from kelt_server.facts import LifeSign
+from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.histories import Standing
 from kelt_server.ingest.committer import Committer
+from kelt_server.ingest.group import Counters
 from kelt_server.liveness import CRASHED, RUNNING
 from kelt_server.reader import RunReader
 from kelt_server.run_view import RunView
 from kelt_server.wandb_api import announcing, deciding, summaries
 from kelt_server.wandb_api.batches import BatchBuilder
 from kelt_server.wandb_api.history_lines import HistoryLine, RowLine
+from kelt_server.wandb_api.keeping import SessionKeeper, builder_for
 from kelt_server.wandb_api.posts import Post
 from kelt_server.wandb_api.session_table import SessionTable
 from kelt_server.wandb_api.sessions import Phase, Session
 from kelt_server.wandb_api.upserts import Upsert, definitions, info_of
 
-_Result = TypeVar("_Result")
-
-#: Names that are worked on at a time; who comes beyond is told to come later.
-_NAMES_MAX = 2000
-#: Of how many names it is remembered what was committed, and what has rows.
-_REMEMBERED_MAX = 2000
-#: A batch that is committed is not kept for longer if it is larger.
-_KEPT_BYTES_MAX = 64 * 1024
+#: Names of which it is remembered that somebody is about to resume them.
+_RESUMING_MAX = 2000
 _FAULTS_MAX = 100
 _SDK_VERSION = "wandb"
 
 
-@dataclass(slots=True)
-class _Turn:
-    lock: anyio.Lock = field(default_factory=anyio.Lock)
-    waiting: int = 0
-
-
-@dataclass(slots=True)
-class _Known:
-    """What need not be looked up again of a session."""
-
-    writer_id: str
-    committed_through: int = 0
-    metrics: set[str] = field(default_factory=set)
-
-
 class Door:
-    """Mutable state: turns by name, and what is remembered of sessions."""
+    """Mutable state: who is about to resume."""
 
     def __init__(
         self,
@@ -72,16 +47,13 @@ class Door:
         committer: Committer,
         reader: RunReader,
         clock: Callable[[], float],
+        counters: Counters,
     ) -> None:
-        self._table = table
-        self._committer = committer
+        self._kept = SessionKeeper(table=table, committer=committer, clock=clock)
         self._reader = reader
         self._clock = clock
-        self._turns: dict[Name, _Turn] = {}
-        self._known: OrderedDict[Name, _Known] = OrderedDict()
         self._resuming: OrderedDict[Name, None] = OrderedDict()
-        #: Lines of the console and of system events, for which there is no place.
-        self.lines_elsewhere = 0
+        self._counters = counters
 
     def expect_resume(self, name: Name) -> None:
         """Somebody asked how a run stands, to go on with it.
@@ -89,7 +61,7 @@ class Door:
         Clients before 0.17 do not say so again when they begin. Kept in memory alone.
         """
         self._resuming[name] = None
-        while len(self._resuming) > _REMEMBERED_MAX:
+        while len(self._resuming) > _RESUMING_MAX:
             self._resuming.popitem(last=False)
 
     async def upsert(self, name: Name, said: Upsert) -> int:
@@ -98,8 +70,8 @@ class Door:
         Raises:
             StoreError, BusyError: it is to be said again later.
         """
-        async with self._turn(name):
-            session = await self._load(name)
+        async with self._kept.turn(name):
+            session = await self._kept.load(name)
             if said.is_beginning or session is None:
                 return await self._begin(name, said, session)
             return await self._change(session, said)
@@ -110,13 +82,13 @@ class Door:
         Raises:
             BadRequestError: the run did not come through this door.
         """
-        async with self._turn(name):
-            session = await self._load(name)
+        async with self._kept.turn(name):
+            session = await self._kept.load(name)
             if session is None or not session.has_writer:
                 raise BadRequestError(
                     f"{name[2]} was not written by a wandb client, so none can change it"
                 )
-            builder = self._builder(session)
+            builder = builder_for(session)
             self._add_info(builder, said)
             session = deciding.add_config(builder, session, said.config, self._clock())
             if by_hand is not None:
@@ -125,7 +97,7 @@ class Door:
                 resolved = {} if view is None else view.summary
                 new = summaries.differing(values, resolved)
                 session = deciding.add_by_hand(builder, session, new)
-            await self._commit(session, builder)
+            await self._kept.commit(session, builder)
 
     async def take(self, name: Name, post: Post) -> None:
         """Takes a post; when this returns it is committed.
@@ -133,9 +105,9 @@ class Door:
         Raises:
             StoreError, BusyError: it is to be posted again later.
         """
-        self.lines_elsewhere += post.lines_elsewhere
-        async with self._turn(name):
-            session = await self._load(name) or await self._unannounced(name, post)
+        self._counters.wandb_lines_dropped += post.lines_elsewhere
+        async with self._kept.turn(name):
+            session = await self._kept.load(name) or await self._unannounced(name, post)
             there = await self._there(session, post)
             lines, repeated = deciding.new_lines(session, post, there)
             if session.phase is Phase.ENDED:
@@ -152,7 +124,7 @@ class Door:
                 return
             await self._take(session, post, lines)
             if repeated and not lines:
-                self._beat(session)
+                self._kept.beat(session)
 
     # -- beginnings -----------------------------------------------------------------------------
 
@@ -165,11 +137,11 @@ class Door:
             return before.lines
         session, is_new = await self._announced(name, said, before)
         if is_new:
-            builder = self._builder(session)
+            builder = builder_for(session)
             session = await self._opened(session, builder)
-            await self._commit(session, builder)
+            await self._kept.commit(session, builder)
         else:
-            await self._save(session, b"")
+            await self._kept.save(session, b"")
         return session.lines
 
     async def _announced(
@@ -187,7 +159,7 @@ class Door:
                 rows = self._reader.run(*name).rows
             return standing, parent, rows
 
-        standing, parent, rows = await self._read(look)
+        standing, parent, rows = await self._kept.read(look)
         session = announcing.announced(
             name,
             said,
@@ -216,6 +188,8 @@ class Door:
                 session = announcing.knowing_config(session, view.config)
             session = replace(session, origin=facts.RESUMED)
         deciding.add_opening(builder, session, _SDK_VERSION)
+        if session.said.get("lost"):
+            builder.lose("what a damaged file of the server held", rows=session.said["lost"])
         session = deciding.add_config(builder, session, session.said.get("config"), self._clock())
         defined = list(definitions({"m": session.said.get("m")}, session.last_step))
         session = deciding.add_definitions(builder, session, defined)
@@ -224,14 +198,14 @@ class Door:
     async def _change(self, session: Session, said: Upsert) -> int:
         if session.phase in (Phase.ANNOUNCED, Phase.REPEATING):
             session = replace(session, said=deciding.merged_said(session.said, said))
-            await self._save(session, b"")
+            await self._kept.save(session, b"")
             return session.lines
-        builder = self._builder(session)
+        builder = builder_for(session)
         self._add_info(builder, said)
         session = deciding.add_config(builder, session, said.config, self._clock())
         defined = list(definitions(said.internal, session.last_step))
         session = deciding.add_definitions(builder, session, defined)
-        await self._commit(session, builder)
+        await self._kept.commit(session, builder)
         return session.lines
 
     @staticmethod
@@ -243,7 +217,7 @@ class Door:
     # -- posts ----------------------------------------------------------------------------------
 
     async def _take(self, session: Session, post: Post, lines: list[HistoryLine]) -> None:
-        builder = self._builder(session)
+        builder = builder_for(session)
         if session.phase is not Phase.OPEN:
             session = await self._opened(session, builder)
         missing = deciding.missing_lines(session, post)
@@ -251,15 +225,15 @@ class Door:
             builder.lose("lines that the client counted, and that never came", rows=missing)
         session = deciding.add_lines(builder, session, lines, self._clock())
         session = deciding.after_lines(session, post)
-        self._remember(session).metrics.update(
+        self._kept.remember(session).metrics.update(
             name for line in lines if isinstance(line, RowLine) for name in line.names
         )
         session = self._add_faults(builder, session, post.faults)
         session = await self._add_summary(builder, session, post)
         if builder.last_seq > session.last_seq or post.lines or post.summary is not None:
-            session = await self._commit(session, builder)
+            session = await self._kept.commit(session, builder)
         else:
-            self._beat(session)
+            self._kept.beat(session)
         if post.exit_code is not None:
             await self._end(session, post.exit_code)
 
@@ -274,7 +248,7 @@ class Door:
             for key, value in values.items()
             if session.by_hand.get(key) != summaries.digest(value)
         }
-        logged = self._remember(session).metrics
+        logged = self._kept.remember(session).metrics
         resolved: Mapping[str, Any] = {}
         if any(key not in logged for key in changed) and session.has_writer:
             view = await self._view(session.branch_id)
@@ -298,13 +272,13 @@ class Door:
         return replace(session, said={**session.said, "faults": told}) if new else session
 
     async def _end(self, session: Session, exit_code: int) -> None:
-        builder = self._builder(session)
+        builder = builder_for(session)
         view = await self._view(session.branch_id)
         resolved = {} if view is None else view.summary
         by_hand = summaries.differing(session.waiting, resolved)
         session = deciding.add_by_hand(builder, session, by_hand)
         session = deciding.add_exit(builder, session, exit_code, self._clock())
-        await self._commit(replace(session, waiting={}), builder)
+        await self._kept.commit(replace(session, waiting={}), builder)
 
     async def _repeat(self, session: Session, post: Post) -> None:
         """Nothing new came; at the end it is compared what the run lacks."""
@@ -312,15 +286,15 @@ class Door:
             values, _ = summaries.values_of(post.summary)
             session = replace(session, waiting=values)
         if post.exit_code is None:
-            await self._save(session, b"")
+            await self._kept.save(session, b"")
             return
         view = await self._view(session.branch_id)
         if view is None or self._lacks_something(session, view):
-            builder = self._builder(session)
+            builder = builder_for(session)
             session = await self._opened(session, builder)
-            await self._end(await self._commit(session, builder), post.exit_code)
+            await self._end(await self._kept.commit(session, builder), post.exit_code)
         else:
-            await self._save(replace(session, phase=Phase.ENDED), b"")
+            await self._kept.save(replace(session, phase=Phase.ENDED), b"")
 
     @staticmethod
     def _lacks_something(session: Session, view: RunView) -> bool:
@@ -335,7 +309,7 @@ class Door:
         """One that ends without a row repeats a run that has none either."""
         if session.phase is not Phase.ANNOUNCED or session.origin != facts.CREATED:
             return session
-        standing = await self._read(lambda: self._reader.rows.standing(*session.name))
+        standing = await self._kept.read(lambda: self._reader.rows.standing(*session.name))
         if standing.branch_id and standing.highest_step < 0:
             return replace(session, phase=Phase.REPEATING, branch_id=standing.branch_id)
         return session
@@ -345,53 +319,9 @@ class Door:
         if asked is None:
             return {}
         first, last = asked
-        return await self._read(
+        return await self._kept.read(
             lambda: self._reader.rows.stamps(*session.name, step_min=first, step_max=last)
         )
-
-    # -- committing -----------------------------------------------------------------------------
-
-    def _builder(self, session: Session) -> BatchBuilder:
-        return BatchBuilder(writer_id=bytes.fromhex(session.writer_id), last_seq=session.last_seq)
-
-    async def _load(self, name: Name) -> Session | None:
-        """The session of a name, with all that it had written down committed."""
-        found = await self._read(lambda: self._table.load(name))
-        if found is None:
-            return None
-        session, raw = found
-        if raw and self._remember(session).committed_through < session.last_seq:
-            await self._push(session, record_pb2.Batch.FromString(raw))
-        return session
-
-    async def _commit(self, session: Session, builder: BatchBuilder) -> Session:
-        batch = builder.batch()
-        session = replace(session, last_seq=builder.last_seq)
-        raw = b"" if batch is None else batch.SerializeToString()
-        await self._save(session, raw)
-        if batch is not None:
-            await self._push(session, batch)
-            if len(raw) > _KEPT_BYTES_MAX:
-                await self._save(session, b"")
-        return session
-
-    async def _push(self, session: Session, batch: record_pb2.Batch) -> None:
-        (ack,) = await self._committer.push([batch])
-        if ack.gap:
-            # A store was set aside as damaged, and this writer's beginning with it.
-            await self._save(announcing.succeeding(session, self._clock()), b"")
-            raise BusyError("what this session wrote before is not here any more; post it again")
-        self._remember(session).committed_through = session.last_seq
-
-    async def _save(self, session: Session, raw: bytes) -> None:
-        await self._read(lambda: self._table.save(session, raw))
-
-    def _beat(self, session: Session) -> None:
-        if session.has_writer and session.phase is Phase.OPEN:
-            writer_id = bytes.fromhex(session.writer_id)
-            self._committer.beat([LifeSign(writer_id, self._clock(), stalled=False)])
-
-    # -- what surrounds it ----------------------------------------------------------------------
 
     async def _view(self, branch_id: str) -> RunView | None:
         def look() -> RunView | None:
@@ -400,36 +330,7 @@ class Door:
             except NotFoundError:
                 return None
 
-        return await self._read(look)
-
-    async def _read(self, ask: Callable[[], _Result]) -> _Result:
-        return await anyio.to_thread.run_sync(ask)
-
-    def _remember(self, session: Session) -> _Known:
-        known = self._known.get(session.name)
-        if known is None or known.writer_id != session.writer_id:
-            known = self._known[session.name] = _Known(session.writer_id)
-        self._known.move_to_end(session.name)
-        while len(self._known) > _REMEMBERED_MAX:
-            self._known.popitem(last=False)
-        return known
-
-    @asynccontextmanager
-    async def _turn(self, name: Name) -> AsyncIterator[None]:
-        turn = self._turns.get(name)
-        if turn is None:
-            if len(self._turns) >= _NAMES_MAX:
-                raise BusyError(f"{_NAMES_MAX} runs are written at this moment; come again later")
-            turn = self._turns[name] = _Turn()
-        turn.waiting += 1
-        try:
-            async with turn.lock:
-                with anyio.CancelScope(shield=True):
-                    yield
-        finally:
-            turn.waiting -= 1
-            if not turn.waiting:
-                self._turns.pop(name, None)
+        return await self._kept.read(look)
 
 
 def _says_something(post: Post) -> bool:

@@ -7,11 +7,11 @@ answer that says "never again" ends the client's stream for the rest of the run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kelt_server.wandb_api.history_lines import BadLine, HistoryLine, read_line
+from kelt_server.wandb_api.history_lines import HistoryLine, read_line
 
 HISTORY, SUMMARY = "wandb-history.jsonl", "wandb-summary.json"
 
@@ -59,12 +59,6 @@ def read_post(body: bytes) -> Post:
 def with_bad_line(reason: str) -> Post:
     """A post of which nothing can be had but that it came."""
     return Post(faults=(reason,))
-
-
-def rows_and_faults(lines: Iterable[HistoryLine]) -> tuple[int, int]:
-    """How many lines are rows, and how many are not."""
-    found = [isinstance(line, BadLine) for line in lines]
-    return len(found) - sum(found), sum(found)
 
 
 def _chunk(part: object) -> tuple[int, list[Any]]:

@@ -10,8 +10,8 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import anyio.to_thread
-import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -37,6 +37,7 @@ from kelt_server.wandb_api.uploads import UploadFolder
 _POST_BYTES_MAX = 64 * 2**20
 _DOCUMENT_BYTES_MAX = 32 * 2**20
 _RETRY_AFTER_S = "2"
+_QUESTIONS_MAX = 16
 _SPILL_BYTES = 2**40
 
 
@@ -50,7 +51,8 @@ class WandbApi:
         self._reader = reader
         self._uploads = uploads
         self._default_entity = default_entity
-        self._log = structlog.get_logger("kelt_server.wandb_api")
+        # Of their own: each may wait for the door, which needs threads too.
+        self._questions = anyio.CapacityLimiter(_QUESTIONS_MAX)
 
     def routes(self) -> list[Route]:
         """Every route."""
@@ -77,7 +79,7 @@ class WandbApi:
             base=base,
         )
         try:
-            return await anyio.to_thread.run_sync(_execute, body, answers)
+            return await anyio.to_thread.run_sync(_execute, body, answers, limiter=self._questions)
         except (StoreError, BusyError) as error:
             return _later(error)
         except BadRequestError as error:

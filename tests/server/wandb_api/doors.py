@@ -73,6 +73,7 @@ class DoorStand:
             committer=self.commits,  # type: ignore[arg-type]
             reader=self.stand.reader,
             clock=lambda: self.now,
+            counters=self.stand.counters,
         )
 
     def begin(self, name: tuple[str, str, str] = NAME, **said: Any) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from server.wandb_api.doors import DONE, DoorStand, line, summary
 
-from kelt_server.errors import BadRequestError, StoreError
+from kelt_server.errors import BadRequestError, BusyError, StoreError
 from kelt_server.wandb_api.upserts import read_upsert
 
 
@@ -216,3 +216,25 @@ def test_what_no_client_of_wandb_wrote_is_not_changed_by_one(door: DoorStand) ->
 
     with pytest.raises(BadRequestError):
         asyncio.run(door.door.edit(("local", "proj", "run"), read_upsert({"id": "x"}), None))
+
+
+def test_lines_of_the_console_are_counted(door: DoorStand) -> None:
+    door.begin()
+    door.post({"files": {"output.log": {"offset": 0, "content": ["a", "b"]}}})
+    assert door.stand.counters.wandb_lines_dropped == 2
+
+
+def test_a_session_outlives_a_damaged_store(tmp_path: Path) -> None:
+    with DoorStand.opened(tmp_path) as door:
+        door.begin()
+        door.post(door.lines(0, line(0, a=0), line(1, a=1)))
+        door.post(door.lines(2, line(2, a=2)))
+    (tmp_path / "metrics.duckdb").unlink()
+    with DoorStand.opened(tmp_path) as door:
+        post = door.lines(3, line(3, a=3))
+        with pytest.raises(BusyError):
+            door.post(post)
+        door.post(post)
+        assert door.values() == [(3, {"a": 3})]
+        run = door.run()
+        assert (run["lost_rows"], run["archived"]) == (3, [])
