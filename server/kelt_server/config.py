@@ -33,11 +33,18 @@ class ServerConfig:
     #: Calls and questions at a time; who comes beyond is told to come later.
     calls_max: int = 1000
     metric_names_max: int = 10_000
+    #: A file that a wandb client puts.
+    file_bytes_max: int = 4096 * MEBIBYTE
 
     @property
     def catalog_path(self) -> Path:
         """Facts, cursors and signs of life."""
         return self.folder / "catalog.sqlite"
+
+    @property
+    def files_path(self) -> Path:
+        """Files that wandb clients put."""
+        return self.folder / "files"
 
     @property
     def metrics_path(self) -> Path:

@@ -52,3 +52,10 @@ class Finder:
                 "`archived` name those that are there"
             )
         return branch_id, Scope(self._catalog.family([name], [branch_id]), self._metrics)
+
+    def branches_of(self, entity: str, project: str, run_id: str) -> list[str]:
+        """The immutable ids of every branch that a name was given; none where it is unknown."""
+        name = (self.entity(entity), project, run_id)
+        branches = self._catalog.family([name]).branches
+        holder = branches.holder(name)
+        return [] if holder is None else [holder, *branches.archived(name, [holder])]

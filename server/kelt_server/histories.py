@@ -23,6 +23,19 @@ class Bucketed:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a name stands: what holds it, its last step, and the highest one of any branch.
+
+    The branch is empty where there is none; steps are then -1. `made_at` is of the latest branch.
+    """
+
+    branch_id: str = ""
+    last_step: int = -1
+    highest_step: int = -1
+    made_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Writers:
     """The writers of a history, in the order of their rows at one step; shared ones have labels."""
 
@@ -91,6 +104,30 @@ class Histories:
         branch_id, scope = self._finder.run(entity, project, run)
         own = [span for span in scope.lineage.spans(branch_id) if span.branch_id == branch_id]
         return self._metrics.rows_at(own, step)
+
+    def stamps(
+        self, entity: str, project: str, run_id: str, *, step_min: int, step_max: int
+    ) -> dict[tuple[int, float], str]:
+        """Step and time of the rows on any branch of a name, and the branch that has them."""
+        branch_ids = self._finder.branches_of(entity, project, run_id)
+        if not branch_ids:
+            return {}
+        found = self._metrics.stamps(branch_ids, step_min=step_min, step_max=step_max)
+        return {(step, at): branch_id for branch_id, step, at in found}
+
+    def standing(self, entity: str, project: str, run_id: str) -> Standing:
+        """What holds a name, and the highest step on any of its branches."""
+        branch_ids = self._finder.branches_of(entity, project, run_id)
+        if not branch_ids:
+            return Standing()
+        holder, scope = self._finder.run(entity, project, run_id)
+        known = scope.family.branches.by_id
+        return Standing(
+            holder,
+            scope.lineage.end(holder),
+            max(scope.lineage.end(branch_id) for branch_id in branch_ids),
+            max(known[branch_id].made_at for branch_id in branch_ids),
+        )
 
     def keys(self, entity: str, project: str, run: str, *, label: str = "") -> list[str]:
         """Every key of a run's history."""

@@ -36,6 +36,7 @@ from kelt_server.packing import Packer
 from kelt_server.pages.pages import Pages
 from kelt_server.reader import RunReader
 from kelt_server.stores import FolderLock, Stores, open_stores
+from kelt_server.wandb_api import Door, SessionTable, UploadFolder, WandbApi
 
 _START_S = 30.0
 _BACKLOG = 256
@@ -140,7 +141,20 @@ async def _serve(
         auth_required=bool(config.api_key),
         damaged_files=tuple(asdict(damaged) for damaged in stores.damaged),
     )
-    http = _http_server(config, reader, about, counters)
+    door = Door(
+        table=SessionTable(stores.catalog.engine),
+        committer=committer,
+        reader=reader,
+        clock=clock,
+        counters=counters,
+    )
+    wandb_api = WandbApi(
+        door=door,
+        reader=reader,
+        uploads=UploadFolder(config.files_path, file_bytes_max=config.file_bytes_max),
+        default_entity=config.default_entity,
+    )
+    http = _http_server(config, reader, about, counters, wandb_api)
     http_port = http_socket.getsockname()[1]
     scheme = "http" if config.tls_cert is None else "https"
     url = f"{scheme}://{_shown_host(config.host)}:{http_port}"
@@ -246,11 +260,18 @@ def _grpc_server(config: ServerConfig, service: UpstreamService) -> tuple[grpc.a
 
 
 def _http_server(
-    config: ServerConfig, reader: RunReader, about: ServerFacts, counters: Counters
+    config: ServerConfig,
+    reader: RunReader,
+    about: ServerFacts,
+    counters: Counters,
+    wandb_api: WandbApi,
 ) -> uvicorn.Server:
     api = ReadApi(reader=reader, about=about, counters=counters)
     app = build_app(
-        api_routes=api.routes(), page_routes=Pages(reader).routes(), api_key=config.api_key
+        api_routes=api.routes(),
+        page_routes=Pages(reader).routes(),
+        wandb_routes=wandb_api.routes(),
+        api_key=config.api_key,
     )
     settings = uvicorn.Config(
         app,

@@ -18,6 +18,7 @@ from kelt_server.api.routes import PREFIX
 from kelt_server.errors import BadRequestError, NotFoundError, StoreError
 from kelt_server.ingest.service import key_matches
 from kelt_server.values import to_json
+from kelt_server.wandb_api.uploads import PREFIX as FILES_PREFIX
 
 _OPEN_PATHS = (f"{PREFIX}/info",)
 _STATUS: dict[type[Exception], int] = {
@@ -28,7 +29,11 @@ _STATUS: dict[type[Exception], int] = {
 
 
 def build_app(
-    *, api_routes: Sequence[Route], page_routes: Sequence[Route], api_key: str
+    *,
+    api_routes: Sequence[Route],
+    page_routes: Sequence[Route],
+    wandb_routes: Sequence[Route] = (),
+    api_key: str,
 ) -> Starlette:
     """The application. With a key, everything but `/api/v1/info` wants it."""
     described = Response(to_json(document()), media_type="application/json")
@@ -37,7 +42,7 @@ def build_app(
         return described
 
     return Starlette(
-        routes=[*api_routes, Route("/openapi.json", openapi), *page_routes],
+        routes=[*api_routes, Route("/openapi.json", openapi), *wandb_routes, *page_routes],
         middleware=[Middleware(KeyMiddleware, api_key=api_key)] if api_key else [],
         exception_handlers={
             **dict.fromkeys(_STATUS, _explain),
@@ -57,7 +62,7 @@ class KeyMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI calls it."""
-        if scope["type"] != "http" or scope["path"] in _OPEN_PATHS:
+        if scope["type"] != "http" or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         given = Request(scope).headers.get("authorization", "")
@@ -76,6 +81,11 @@ class KeyMiddleware:
             headers={"WWW-Authenticate": 'Basic realm="kelt"'},  # browsers ask for this alone
         )
         await response(scope, receive, send)
+
+
+def _is_open(path: str) -> bool:
+    """Whether it wants no key; addresses of files carry their own."""
+    return path in _OPEN_PATHS or path.startswith(f"{FILES_PREFIX}/")
 
 
 def _as_bearer(given: str) -> str:

@@ -63,6 +63,11 @@ class SqlCatalog:
             return made
 
     @property
+    def engine(self) -> Engine:
+        """For tables beside the facts."""
+        return self._engine
+
+    @property
     def server_id(self) -> str:
         """See Catalog."""
         return self._server_id

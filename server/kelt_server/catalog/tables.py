@@ -88,3 +88,14 @@ IDENTITY = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+#: What the wandb door knows of the session of each name (`kelt_server.wandb_api`).
+WANDB_SESSIONS = Table(
+    "wandb_sessions",
+    METADATA,
+    Column("entity", Text, primary_key=True),
+    Column("project", Text, primary_key=True),
+    Column("run_id", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+    Column("batch", LargeBinary, nullable=False),
+)

@@ -68,6 +68,8 @@ class Counters:
     beats_dropped: int = 0
     points_packed: int = 0
     packs_failed: int = 0
+    #: Of wandb clients: console and system metrics, for which there is no place.
+    wandb_lines_dropped: int = 0
 
 
 @dataclass

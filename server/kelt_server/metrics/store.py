@@ -240,6 +240,11 @@ class MetricsStore(Protocol):
     def rows_at(self, spans: Sequence[Span], step: int) -> list[RowAt]:
         """Every row of a history at one of its steps, by writer and sequence number."""
 
+    def stamps(
+        self, branch_ids: Collection[str], *, step_min: int, step_max: int
+    ) -> list[tuple[str, int, float]]:
+        """Branch, step and time of every row with an absolute step in a range of steps."""
+
     def totals(self, spans: Sequence[Span]) -> list[RowTotals]:
         """The rows of each stream in a history."""
 

@@ -1,0 +1,350 @@
+"""What the schema's queries and mutations do. Called in a worker thread, as stores block."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio.from_thread
+from graphql import Undefined
+
+from kelt_server.branch_names import Name
+from kelt_server.errors import BadRequestError, NotFoundError
+from kelt_server.reader import RunReader
+from kelt_server.wandb_api import run_answers, run_filters
+from kelt_server.wandb_api.door import Door
+from kelt_server.wandb_api.histories import HistoryAnswers
+from kelt_server.wandb_api.uploads import UploadFolder
+from kelt_server.wandb_api.upserts import Upsert, read_upsert
+
+_RUNS_MAX = 1000
+_FILES_MAX = 10_000
+_CURSOR_CHARS_MAX = 16
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
+PROJECT_DEFAULT = "uncategorized"
+NAME_CHARS_MAX = 1024
+
+_Resolver = Callable[..., Any]
+
+
+class Answers:
+    """The root of one execution. Methods are named as the schema's fields."""
+
+    def __init__(
+        self,
+        *,
+        door: Door,
+        reader: RunReader,
+        uploads: UploadFolder,
+        default_entity: str,
+        base: str,
+    ) -> None:
+        self._door = door
+        self._reader = reader
+        self._uploads = uploads
+        self._default_entity = default_entity
+        self._base = base
+
+    # -- queries --------------------------------------------------------------------------------
+
+    def viewer(self, _info: object) -> dict[str, Any]:
+        """Who asks: there are no users, so it is the server's entity."""
+        entity = self._default_entity
+        return {
+            "id": entity, "name": entity, "entity": entity, "username": entity, "email": "",
+            "flags": "{}", "admin": False, "deletedAt": None, "apiKeys": None,
+            "teams": {"edges": [{"node": {"id": entity, "name": entity}}]},
+        }  # fmt: skip
+
+    def serverInfo(self, _info: object) -> dict[str, Any]:  # noqa: N802 # the schema's
+        """No feature is on."""
+        return {
+            "features": [],
+            "cliVersionInfo": {"max_cli_version": "99.0.0"},
+            "latestLocalVersionInfo": None,
+        }
+
+    def project(self, _info: object, **given: Any) -> dict[str, Any]:
+        """A project, whether there are runs in it or not."""
+        said = _given(given)
+        entity = self._entity(said.get("entityName"))
+        project = _text(said.get("name")) or PROJECT_DEFAULT
+        return {
+            **run_answers.project_fields(entity, project),
+            "internalId": str(_number_of(entity, project)),
+            "createdAt": run_answers.iso(0.0),
+            "bucket": self._one_run(entity, project, is_to_resume=True),
+            "run": self._one_run(entity, project),
+            "runCount": self._run_count(entity, project),
+            "runs": self._runs(entity, project),
+        }
+
+    model = project
+
+    def models(self, _info: object, **given: Any) -> dict[str, Any]:
+        """Every project of an entity."""
+        entity = self._entity(_given(given).get("entityName"))
+        found = [
+            {
+                "__typename": "Project",
+                **run_answers.project_fields(entity, item["project"]),
+                "createdAt": run_answers.iso(item["last_started_at"]),
+                "isBenchmark": False,
+                "user": None,
+            }
+            for item in self._reader.projects()
+            if item["entity"] == entity
+        ]
+        page_info = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"edges": [{"node": node, "cursor": ""} for node in found], "pageInfo": page_info}
+
+    def _one_run(self, entity: str, project: str, *, is_to_resume: bool = False) -> _Resolver:
+        def resolve(_info: object, **given: Any) -> dict[str, Any] | None:
+            name = entity, project, _text(_given(given).get("name"))
+            try:
+                run = self._reader.run(*name).as_json()
+            except NotFoundError:
+                return None
+            if is_to_resume:
+                self._door.expect_resume(name)
+            return self._run(run)
+
+        return resolve
+
+    def _run_count(self, entity: str, project: str) -> _Resolver:
+        def resolve(_info: object, **given: Any) -> int:
+            test = run_filters.parse_filters(_given(given).get("filters"))
+            return sum(1 for run in self._reader.runs(entity, project) if test(run))
+
+        return resolve
+
+    def _runs(self, entity: str, project: str) -> _Resolver:
+        def resolve(_info: object, **given: Any) -> dict[str, Any]:
+            said = _given(given)
+            test = run_filters.parse_filters(said.get("filters"))
+            order = run_filters.parse_order(said.get("order"))
+            found = order(run for run in self._reader.runs(entity, project) if test(run))
+            start = _cursor(said.get("after"))
+            stop = start + _limit(said.get("first"), 50, _RUNS_MAX)
+            edges = [
+                {"node": self._run(run), "cursor": str(index)}
+                for index, run in enumerate(found[start:stop], start + 1)
+            ]
+            has_next = stop < len(found)
+            end = edges[-1]["cursor"] if edges else None
+            return {
+                "totalCount": len(found),
+                "edges": edges,
+                "pageInfo": {"endCursor": end, "hasNextPage": has_next},
+            }
+
+        return resolve
+
+    def _run(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        name = run["entity"], run["project"], run["run_id"]
+        rows = HistoryAnswers(self._reader, name)
+
+        def lines(_info: object, **given: Any) -> list[str]:
+            said = _given(given)
+            first, end = said.get("minStep"), said.get("maxStep")
+            is_page = first is not None or end is not None
+            return rows.lines(
+                step_min=first,
+                step_end=end,
+                limit=_limit(said.get("samples"), 500, 50_000),
+                is_sample=not is_page,
+            )
+
+        def sampled(_info: object, **given: Any) -> list[list[dict[str, Any]]]:
+            specs = _given(given).get("specs")
+            read = [json.loads(spec) if isinstance(spec, str) else spec for spec in specs or ()]
+            return [rows.sampled(spec) for spec in read if isinstance(spec, dict)]
+
+        return {
+            **run_answers.run_fields(run, _number_of(run["entity"], run["project"])),
+            "history": lines,
+            "events": lambda _info, **_given: [],
+            "sampledHistory": sampled,
+            "parquetHistory": lambda _info, **_given: {
+                "parquetUrls": [],
+                "liveData": [{"_step": step} for step in rows.ends(run["last_step"])],
+            },
+            "historyKeys": lambda _info: run_answers.history_keys(
+                self._reader.rows.keys(*name), run
+            ),
+            "files": self._files(name),
+        }
+
+    def _files(self, name: Name) -> _Resolver:
+        def resolve(_info: object, **given: Any) -> dict[str, Any]:
+            said = _given(given)
+            wanted = said.get("names") or None
+            found = [
+                self._file(name, file, size)
+                for file, size in self._uploads.names(name)
+                if wanted is None or file in wanted
+            ]
+            start = _cursor(said.get("after"))
+            stop = start + _limit(said.get("first"), 50, _FILES_MAX)
+            edges = [
+                {"node": node, "cursor": str(index)}
+                for index, node in enumerate(found[start:stop], start + 1)
+            ]
+            end = edges[-1]["cursor"] if edges else None
+            return {
+                "totalCount": len(found),
+                "edges": edges,
+                "pageInfo": {"endCursor": end, "hasNextPage": stop < len(found)},
+            }
+
+        return resolve
+
+    def _file(self, name: Name, file: str, size: int) -> dict[str, Any]:
+        address = self._uploads.address(self._base, "GET", name, file)
+        return {
+            "id": run_answers.storage_id((*name[:2], f"{name[2]}/{file}")),
+            "name": file, "url": address, "directUrl": address, "sizeBytes": size,
+            "mimetype": "application/octet-stream", "updatedAt": None, "md5": None,
+        }  # fmt: skip
+
+    # -- mutations ------------------------------------------------------------------------------
+
+    def upsertBucket(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A run begins, or more is said of it."""
+        said = _input(given)
+        upsert = read_upsert(said)
+        if upsert.storage_id and not upsert.run_id:
+            return self._edit(upsert, said)
+        run_id = upsert.run_id or "".join(secrets.choice(_ALPHABET) for _ in range(8))
+        name = self._name(upsert.entity, upsert.project, run_id)
+        lines = anyio.from_thread.run(self._door.upsert, name, upsert)
+        entity, project, _ = name
+        return {
+            "inserted": not upsert.storage_id,
+            "serverSettings": {"serverMessages": []},
+            "bucket": {
+                "id": run_answers.storage_id(name),
+                "name": run_id,
+                "displayName": upsert.texts.get("name") or run_id,
+                "description": None,
+                "sweepName": None,
+                "config": None,
+                "historyLineCount": lines,
+                "project": run_answers.project_fields(entity, project),
+            },
+        }
+
+    def _edit(self, upsert: Upsert, said: Mapping[str, Any]) -> dict[str, Any]:
+        name = run_answers.named_by(upsert.storage_id)
+        by_hand = None
+        if isinstance(said.get("summaryMetrics"), str):
+            by_hand = json.loads(said["summaryMetrics"])
+        anyio.from_thread.run(self._door.edit, name, upsert, by_hand)
+        return {"inserted": False, "bucket": self._run(self._reader.run(*name).as_json())}
+
+    def rewindRun(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """Tells how a run stood at a step; it moves when its next session begins.
+
+        A run that is not known is rewound as well: it may come.
+        """
+        said = _input(given)
+        if said.get("metricName", "_step") != "_step":
+            raise BadRequestError("a run can be rewound to a _step only")
+        step, run_id = said.get("metricValue"), _text(said.get("runName"))
+        if isinstance(step, bool) or not isinstance(step, int | float):
+            raise BadRequestError("a run is rewound to a step, which is a number")
+        name = self._name(_text(said.get("entityName")), _text(said.get("projectName")), run_id)
+        try:
+            run = self._reader.run(*name).as_json()
+        except NotFoundError:
+            known: dict[str, Any] = {"config": "{}", "displayName": run_id}
+            rows = 0
+        else:
+            known, rows = self._run(run), run["rows"]
+        return {
+            "rewoundRun": {
+                "id": run_answers.storage_id(name),
+                "name": run_id,
+                "displayName": known["displayName"],
+                "description": None,
+                "config": known["config"],
+                "sweepName": None,
+                "historyLineCount": max(0, min(rows, int(step) + 1)),
+                "project": run_answers.project_fields(name[0], name[1]),
+            }
+        }
+
+    def createRunFiles(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """An address for each file."""
+        said = _input(given)
+        name = self._name(
+            _text(said.get("entityName")), _text(said.get("projectName")),
+            _text(said.get("runName")),
+        )  # fmt: skip
+        given_files = said.get("files")
+        names = given_files if isinstance(given_files, list) else []
+        return {
+            "runID": run_answers.storage_id(name),
+            "uploadHeaders": [],
+            "files": [
+                {"name": file, "uploadUrl": self._uploads.address(self._base, "PUT", name, file)}
+                for file in map(str, names)
+            ],
+        }
+
+    def markRunFilesUploaded(self, _info: object, **_given: Any) -> dict[str, Any]:  # noqa: N802
+        """Known from the files themselves."""
+        return {"success": True}
+
+    def upsertModel(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A project is there when a run is."""
+        said = _input(given)
+        found = run_answers.project_fields(
+            self._entity(said.get("entityName")), _text(said.get("name")) or PROJECT_DEFAULT
+        )
+        return {"model": found, "project": found, "inserted": False}
+
+    def _entity(self, said: object) -> str:
+        return _text(said) or self._default_entity
+
+    def _name(self, entity: str, project: str, run_id: str) -> Name:
+        name = self._entity(entity), project or PROJECT_DEFAULT, run_id
+        for part in name:
+            if not part or len(part) > NAME_CHARS_MAX or "\0" in part:
+                raise BadRequestError(f"{part[:100]!r} cannot be the name of anything")
+        return name
+
+
+def _given(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in said.items() if value is not Undefined}
+
+
+def _input(said: Mapping[str, Any]) -> dict[str, Any]:
+    found = said.get("input")
+    return _given(found) if isinstance(found, dict) else {}
+
+
+def _text(said: object) -> str:
+    return said if isinstance(said, str) else ""
+
+
+def _limit(said: object, default: int, most: int) -> int:
+    if isinstance(said, bool) or not isinstance(said, int):
+        return default
+    return max(1, min(said, most))
+
+
+def _cursor(said: object) -> int:
+    return (
+        int(said)
+        if isinstance(said, str) and said.isdecimal() and len(said) < _CURSOR_CHARS_MAX
+        else 0
+    )
+
+
+def _number_of(entity: str, project: str) -> int:
+    """A number for a project, which clients want; kelt's have none."""
+    return zlib.crc32(json.dumps([entity, project]).encode())

@@ -1,0 +1,193 @@
+"""Executes the documents that clients send, whatever version of them, against the schema.
+
+Clients of many versions ask for fields that this server does not have. So a document is not
+validated: a field that is not known is left out of the answer, and variables have no types but what
+they hold. Only the first operation, or the one that is named, is executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLScalarType,
+    NamedTypeNode,
+    NameNode,
+    OperationDefinitionNode,
+    ValueNode,
+    VariableDefinitionNode,
+    build_schema,
+    execute_sync,
+    parse,
+    value_from_ast_untyped,
+)
+from graphql.language import Visitor, visit
+
+from kelt_server.errors import BadRequestError, BusyError, KeltServerError, StoreError
+
+_TOKENS_MAX = 20_000
+
+_SDL = """
+scalar Any
+type Query {
+  viewer: Viewer
+  serverInfo: ServerInfo
+  model(name: Any, entityName: Any): Project
+  project(name: Any, entityName: Any): Project
+  models(entityName: Any, first: Any, after: Any): Any
+}
+type Mutation {
+  upsertBucket(input: Any): UpsertBucket
+  upsertModel(input: Any): UpsertModel
+  rewindRun(input: Any): RewindRun
+  createRunFiles(input: Any): CreateRunFiles
+  markRunFilesUploaded(input: Any): Success
+}
+type Viewer {
+  id: Any name: Any entity: Any username: Any email: Any flags: Any admin: Any deletedAt: Any
+  teams: Teams apiKeys: Any
+}
+type Teams { edges: [TeamEdge] }
+type TeamEdge { node: Team }
+type Team { id: Any name: Any }
+type ServerInfo {
+  features: [Feature] cliVersionInfo: Any latestLocalVersionInfo: LocalVersion
+  exposesExplicitRunQueueAckPath: Any
+}
+type Feature { name: Any isEnabled: Any }
+type LocalVersion { outOfDate: Any latestVersionString: Any versionOnThisInstanceString: Any }
+type Entity { id: Any name: Any }
+type Project {
+  id: Any internalId: Any name: Any entityName: Any createdAt: Any readOnly: Any description: Any
+  entity: Entity
+  bucket(name: Any, missingOk: Any): Run
+  run(name: Any): Run
+  runCount(filters: Any): Any
+  runs(filters: Any, order: Any, first: Any, after: Any): RunConnection
+}
+type RunConnection { totalCount: Any edges: [RunEdge] pageInfo: PageInfo }
+type RunEdge { node: Run cursor: Any }
+type PageInfo { endCursor: Any hasNextPage: Any }
+type User { id: Any name: Any username: Any email: Any }
+type Run {
+  id: Any name: Any projectId: Any displayName: Any description: Any sweepName: Any state: Any
+  config: Any group: Any jobType: Any commit: Any readOnly: Any createdAt: Any heartbeatAt: Any
+  updatedAt: Any notes: Any tags: Any systemMetrics: Any summaryMetrics: Any historyLineCount: Any
+  eventsLineCount: Any logLineCount: Any historyTail: Any eventsTail: Any historyKeys: Any
+  host: Any stopped: Any
+  user: User
+  project: Project
+  wandbConfig(keys: Any): Any
+  history(minStep: Any, maxStep: Any, samples: Any): Any
+  events(samples: Any): Any
+  sampledHistory(specs: Any): Any
+  parquetHistory(liveKeys: Any): ParquetHistory
+  files(names: Any, after: Any, first: Any, pattern: Any, upload: Any): FileConnection
+}
+type ParquetHistory { parquetUrls: Any liveData: Any }
+type FileConnection { edges: [FileEdge] pageInfo: PageInfo totalCount: Any }
+type FileEdge { node: File cursor: Any }
+type File {
+  id: Any name: Any url: Any directUrl: Any sizeBytes: Any mimetype: Any updatedAt: Any md5: Any
+}
+type UpsertBucket { bucket: Run inserted: Any serverSettings: ServerSettings }
+type ServerSettings { serverMessages: Any }
+type UpsertModel { model: Project project: Project inserted: Any }
+type RewindRun { rewoundRun: Run }
+type CreateRunFiles { runID: Any uploadHeaders: Any files: [UploadFile] }
+type UploadFile { name: Any uploadUrl: Any }
+type Success { success: Any }
+"""
+#: Older clients ask what these have, and do not expect that they are not there.
+_PROBED = """
+type Artifact { id: Any }
+type Organization { id: Any }
+type LaunchAgent { id: Any }
+input UseArtifactInput { artifactID: Any }
+input CreateArtifactInput { entityName: Any }
+input CreateRunQueueInput { entityName: Any }
+input PushToRunQueueInput { entityName: Any }
+input FailRunQueueItemInput { runQueueItemId: Any }
+input CreateLaunchAgentInput { entityName: Any }
+input CreateArtifactFileSpecInput { artifactID: Any }
+"""
+
+
+def _literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -> Any:
+    return value_from_ast_untyped(node, dict(variables or {}))
+
+
+def _schema() -> Any:
+    schema = build_schema(_SDL + _PROBED, assume_valid=True)
+    scalar = schema.type_map["Any"]
+    assert isinstance(scalar, GraphQLScalarType)  # noqa: S101 # as written above
+    untouched: Any = scalar  # its methods are attributes
+    untouched.serialize = untouched.parse_value = lambda value: value
+    untouched.parse_literal = _literal
+    return schema
+
+
+_SCHEMA = _schema()
+
+
+def execute_document(
+    query: str, variables: Mapping[str, Any], operation: str | None, root: object
+) -> dict[str, Any]:
+    """The answer, with `data` and perhaps `errors`.
+
+    Args:
+        query: the document.
+        variables: by name.
+        operation: which of the document's operations; empty if there is one.
+        root: has what the schema's Query and Mutation have.
+
+    Raises:
+        StoreError, BusyError: it is to be asked again later.
+    """
+    try:
+        document = parse(query, max_tokens=_TOKENS_MAX)
+    except GraphQLError as error:
+        return {"data": None, "errors": [{"message": error.message}]}
+    result = execute_sync(
+        _SCHEMA,
+        _without_types(document),
+        root_value=root,
+        variable_values=dict(variables),
+        operation_name=operation or _first_name(document),
+    )
+    answer: dict[str, Any] = {"data": result.data}
+    for found in result.errors or ():
+        cause = found.original_error
+        if isinstance(cause, StoreError | BusyError):
+            raise cause
+        if cause is not None and not isinstance(cause, KeltServerError | GraphQLError):
+            raise cause
+        answer.setdefault("errors", []).append({"message": found.message, "path": found.path})
+    return answer
+
+
+class _Untyped(Visitor):
+    """Makes every variable one of any type."""
+
+    def enter_variable_definition(self, node: Any, *_: Any) -> Any:
+        """As the visitor calls it."""
+        return VariableDefinitionNode(
+            variable=node.variable,
+            type=NamedTypeNode(name=NameNode(value="Any")),
+            default_value=node.default_value,
+        )
+
+
+def _without_types(document: DocumentNode) -> DocumentNode:
+    untyped: DocumentNode = visit(document, _Untyped())
+    return untyped
+
+
+def _first_name(document: DocumentNode) -> str | None:
+    for node in document.definitions:
+        if isinstance(node, OperationDefinitionNode):
+            return node.name.value if node.name else None
+    raise BadRequestError("the document has no operation")

@@ -1,0 +1,157 @@
+"""Lines of wandb's history into rows: what each logs, and what cannot be logged. Pure.
+
+A line is nearly JSON: bare NaN and Infinity occur. Nested dicts are flattened with dots, as `log()`
+does. What cannot be a row is a `BadLine`, what cannot be one of its values is left out of it, and
+both say why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kelt_proto.v1.rows import COLUMNS_MAX, NAME_BYTES_MAX, STEP_MAX, ColumnKind, Value
+
+_INT64 = range(-(2**63), 2**63)
+_DEPTH_MAX = 64
+_SHOWN_CHARS_MAX = 60
+ROW_KEYS = ("_step", "_timestamp", "_runtime")
+#: wandb's own, no values of the user's.
+INTERNAL_KEYS = ("_wandb",)
+
+
+@dataclass(frozen=True, slots=True)
+class RowLine:
+    """A line that is a row. `step` and `timestamp` are None where it does not say them."""
+
+    step: int | None
+    timestamp: float | None
+    runtime: float
+    names: tuple[str, ...]
+    kinds: tuple[int, ...]
+    values: tuple[Value, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def stamp(self) -> tuple[int, float] | None:
+        """By what the same row is known again."""
+        if self.step is None or self.timestamp is None:
+            return None
+        return self.step, self.timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that is no row, and why."""
+
+    reason: str
+
+
+HistoryLine = RowLine | BadLine
+
+
+@dataclass(slots=True)
+class _Columns:
+    names: list[str] = field(default_factory=list)
+    kinds: list[int] = field(default_factory=list)
+    values: list[Value] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+
+def read_line(text: object) -> HistoryLine:
+    """One line of the history file."""
+    if not isinstance(text, str):
+        return BadLine("a line of the history is no text")
+    try:
+        said = json.loads(text)
+        if not isinstance(said, dict):
+            return BadLine("a line of the history is no JSON object")
+        return _row(said)
+    except (ValueError, RecursionError, OverflowError) as error:
+        return BadLine(f"a line of the history cannot be read: {error}"[:200])
+
+
+def _row(said: dict[str, Any]) -> HistoryLine:
+    step = said.pop("_step", None)
+    if step is not None:
+        step = _whole(step)
+        if step is None or not 0 <= step <= STEP_MAX:
+            return BadLine("a line of the history has a step that is none")
+    timestamp, runtime = (
+        _seconds(said.pop("_timestamp", None)),
+        _seconds(said.pop("_runtime", None)),
+    )
+    for key in INTERNAL_KEYS:
+        said.pop(key, None)
+    columns = _Columns()
+    seen: set[str] = set()
+    for name, value in flatten(said):
+        fault = _fault(name, seen)
+        if fault:
+            columns.left_out.append(fault)
+            continue
+        seen.add(name)
+        columns.names.append(name)
+        columns.kinds.append(kind_of(value))
+        columns.values.append(value)
+    if len(columns.names) > COLUMNS_MAX:
+        return BadLine(f"a row of {len(columns.names)} values; {COLUMNS_MAX} is the most")
+    return RowLine(
+        step, timestamp, runtime or 0.0, tuple(columns.names), tuple(columns.kinds),
+        tuple(columns.values), tuple(columns.left_out),
+    )  # fmt: skip
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Nested dicts with dots between their keys; empty ones, and very deep ones, as values."""
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value and depth < _DEPTH_MAX:
+            yield from flatten(value, f"{prefix}{key}.", depth + 1)
+        else:
+            yield prefix + key, value
+
+
+def kind_of(value: object) -> int:
+    """The kind of column that holds a value out of JSON."""
+    if value is None:
+        return ColumnKind.NONE
+    if isinstance(value, bool):
+        return ColumnKind.BOOL
+    if isinstance(value, int):
+        return ColumnKind.INT if value in _INT64 else ColumnKind.JSON
+    if isinstance(value, float):
+        return ColumnKind.FLOAT
+    return ColumnKind.TEXT if isinstance(value, str) else ColumnKind.JSON
+
+
+def name_fault(name: str) -> str:
+    """Why a key cannot name a value; empty if it can."""
+    if not name:
+        return "a key is the empty string"
+    if len(name.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
+        return f"the key {name[:_SHOWN_CHARS_MAX]!r}… takes more than {NAME_BYTES_MAX} bytes"
+    return ""
+
+
+def _fault(name: str, seen: set[str]) -> str:
+    if name in seen:
+        return f"{name[:_SHOWN_CHARS_MAX]!r} comes twice, once with a dot and once nested"
+    return name_fault(name)
+
+
+def _whole(number: object) -> int | None:
+    if isinstance(number, bool):
+        return None
+    if isinstance(number, int):
+        return number
+    if isinstance(number, float) and number.is_integer():
+        return int(number)
+    return None
+
+
+def _seconds(number: object) -> float | None:
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        return None
+    return float(number)

@@ -1,0 +1,92 @@
+"""What a client posts to `file_stream`, read. Pure.
+
+Nothing here refuses a post for its content: what does not fit is told as a bad line, because an
+answer that says "never again" ends the client's stream for the rest of the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kelt_server.wandb_api.history_lines import HistoryLine, read_line
+
+HISTORY, SUMMARY = "wandb-history.jsonl", "wandb-summary.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """One post. `summary` is None where it says none; `exit_code` where the run goes on."""
+
+    offset: int = 0
+    lines: tuple[HistoryLine, ...] = ()
+    summary: Mapping[str, Any] | None = None
+    exit_code: int | None = None
+    faults: tuple[str, ...] = ()
+    #: Console lines and events, which kelt has no place for.
+    lines_elsewhere: int = 0
+    is_empty: bool = False
+
+
+def read_post(body: bytes) -> Post:
+    """The content of a post."""
+    try:
+        said = json.loads(body or b"{}")
+    except (ValueError, RecursionError) as error:
+        return Post(faults=(f"a post that cannot be read: {error}"[:200],))
+    if not isinstance(said, dict):
+        return Post(faults=("a post that is no JSON object",))
+    given = said.get("files")
+    files: Mapping[str, Any] = given if isinstance(given, dict) else {}
+    offset, lines = _chunk(files.get(HISTORY))
+    summary, faults = _summary(files.get(SUMMARY))
+    elsewhere = sum(
+        len(_chunk(part)[1]) for name, part in files.items() if name not in (HISTORY, SUMMARY)
+    )
+    return Post(
+        offset=offset,
+        lines=tuple(read_line(line) for line in lines),
+        summary=summary,
+        exit_code=_exit_code(said),
+        faults=faults,
+        lines_elsewhere=elsewhere,
+        is_empty=not said,
+    )
+
+
+def with_bad_line(reason: str) -> Post:
+    """A post of which nothing can be had but that it came."""
+    return Post(faults=(reason,))
+
+
+def _chunk(part: object) -> tuple[int, list[Any]]:
+    if not isinstance(part, dict):
+        return 0, []
+    content, offset = part.get("content"), part.get("offset")
+    if not isinstance(offset, int) or isinstance(offset, bool):
+        offset = 0
+    return offset, content if isinstance(content, list) else []
+
+
+def _summary(part: object) -> tuple[Mapping[str, Any] | None, tuple[str, ...]]:
+    _, content = _chunk(part)
+    if not content:
+        return None, ()
+    try:
+        said = json.loads(content[-1])
+    except (ValueError, TypeError, RecursionError) as error:
+        return None, (f"a summary that cannot be read: {error}"[:200],)
+    if not isinstance(said, dict):
+        return None, ("a summary that is no JSON object",)
+    return said, ()
+
+
+def _exit_code(said: Mapping[str, Any]) -> int | None:
+    if said.get("complete") is not True:
+        return None
+    code = said.get("exitcode")
+    if isinstance(code, bool) or not isinstance(code, int):
+        return 1
+    return code if -(2**31) <= code < 2**31 else 1

@@ -1,0 +1,143 @@
+"""A run as wandb's clients want it told, out of RUN of the read API. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from kelt_server.branch_names import Name
+from kelt_server.errors import BadRequestError
+from kelt_server.wandb_api.summaries import nested
+
+_FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+_ROW_FIELDS = ("_step", "_timestamp", "_runtime")
+
+
+def storage_id(name: Name) -> str:
+    """By what a client names a run when it changes one."""
+    return base64.urlsafe_b64encode(json.dumps(["run", *name]).encode()).decode()
+
+
+def named_by(said: str) -> Name:
+    """The name in a `storage_id`.
+
+    Raises:
+        BadRequestError: it is none of ours.
+    """
+    try:
+        kind, entity, project, run_id = json.loads(base64.urlsafe_b64decode(said))
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise BadRequestError(f"{said!r} names no run of this server") from error
+    if kind != "run" or not all(isinstance(part, str) for part in (entity, project, run_id)):
+        raise BadRequestError(f"{said!r} names no run of this server")
+    return entity, project, run_id
+
+
+def bare(value: Any) -> Any:
+    """The value with what the read API writes for not-a-number and infinities taken back."""
+    if isinstance(value, dict):
+        if value.keys() == {"$float"} and isinstance(value["$float"], str):
+            return _FLOATS.get(value["$float"], value)
+        return {key: bare(item) for key, item in value.items()}
+    return [bare(item) for item in value] if isinstance(value, list) else value
+
+
+def strict(value: Any) -> Any:
+    """The value as strict JSON has it: not-a-number and infinities as texts, as wandb does."""
+    if isinstance(value, dict):
+        if value.keys() == {"$float"}:
+            return value["$float"]
+        return {key: strict(item) for key, item in value.items()}
+    return [strict(item) for item in value] if isinstance(value, list) else value
+
+
+def run_fields(run: Mapping[str, Any], project_id: int) -> dict[str, Any]:
+    """What can be said of a run at once; what must be read is the resolvers'."""
+    name = run["entity"], run["project"], run["run_id"]
+    summary = bare(run["summary"])
+    last = {key: summary[key] for key in _ROW_FIELDS if key in summary}
+    return {
+        "id": storage_id(name),
+        "name": run["run_id"],
+        "projectId": str(project_id),
+        "displayName": run["name"],
+        "description": run["notes"] or None,
+        "notes": run["notes"] or None,
+        "sweepName": None,
+        "state": run["state"],
+        "group": run["group"] or None,
+        "jobType": run["job_type"] or None,
+        "commit": None,
+        "readOnly": False,
+        "stopped": False,
+        "host": run["host"],
+        "createdAt": iso(run["created_at"]),
+        "heartbeatAt": iso(run["heartbeat_at"] or run["created_at"]),
+        "updatedAt": iso(run["heartbeat_at"] or run["created_at"]),
+        "tags": list(run["tags"]),
+        "config": _config(run),
+        "wandbConfig": json.dumps({"t": {}}),
+        "summaryMetrics": json.dumps(nested(summary)),
+        "systemMetrics": "{}",
+        "historyLineCount": run["rows"],
+        "eventsLineCount": 0,
+        "logLineCount": 0,
+        "historyTail": json.dumps([json.dumps(last)] if run["rows"] else []),
+        "eventsTail": "[]",
+        "user": {"id": run["entity"], "name": run["entity"], "username": run["entity"]},
+        "project": project_fields(run["entity"], run["project"]),
+    }
+
+
+def project_fields(entity: str, project: str) -> dict[str, Any]:
+    """A project, as far as kelt knows of one."""
+    return {
+        "id": base64.urlsafe_b64encode(json.dumps(["project", entity, project]).encode()).decode(),
+        "name": project,
+        "entityName": entity,
+        "readOnly": False,
+        "entity": {"id": entity, "name": entity},
+    }
+
+
+def history_keys(keys: Sequence[str], run: Mapping[str, Any]) -> dict[str, Any]:
+    """What metrics a history has. Types are not kept by metric, so every one is a number."""
+    counts = {"typeCounts": [{"type": "number", "count": run["rows"]}], "monotonic": False}
+    return {
+        "sets": [],
+        "keys": dict.fromkeys((*keys, *_ROW_FIELDS), counts),
+        "lastStep": run["last_step"],
+    }
+
+
+def iso(seconds: float) -> str:
+    """A time as clients read it."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _config(run: Mapping[str, Any]) -> str:
+    said = {key: {"value": value, "desc": None} for key, value in bare(run["config"]).items()}
+    steps = [d for d in run["definitions"] if d["step_metric"] or d["summary"] or d["hidden"]]
+    if steps:
+        said["_wandb"] = {"value": {"m": _metrics(steps)}, "desc": None}
+    return json.dumps(said)
+
+
+_NUMBERS = {"min": 1, "max": 2, "mean": 3, "best": 4, "last": 5, "none": 6, "first": 8}
+
+
+def _metrics(definitions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for said in definitions:
+        key = "2" if any(sign in said["name"] for sign in "*?[") else "1"
+        metric: dict[str, Any] = {key: said["name"], "6": [2] if said["hidden"] else []}
+        if said["step_metric"]:
+            metric["4"] = said["step_metric"]
+        if said["summary"] in _NUMBERS:
+            metric["7"] = [_NUMBERS[said["summary"]]]
+        found.append(metric)
+    return found

@@ -1,0 +1,155 @@
+"""Files of runs: where they are put, and the signed addresses by which they are sent and fetched.
+
+Clients send files without a key, to the address that they were told. The address carries its own:
+an HMAC, with a secret of this server's folder, over the method, the run's name and the file's. So
+nobody can put a file where no client was told to, and no name leads out of the folder: each part of
+one is quoted, a part of dots alone too.
+
+    files/<entity>/<project>/<run id>/<name>      quoted; parts over 200 bytes by their digest
+    files/secret                                  32 random bytes, 0600
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import anyio
+import anyio.to_thread
+
+from kelt_server.branch_names import Name
+from kelt_server.errors import BadRequestError, NotFoundError, StoreError, TooLargeError
+
+PREFIX = "/wandb-files"
+_SECRET_BYTES = 32
+_PART_BYTES_MAX = 200
+_PARTS_MAX = 64
+
+
+class UploadFolder:
+    """The files of all runs."""
+
+    def __init__(self, folder: Path, *, file_bytes_max: int) -> None:
+        self._folder = folder
+        self._file_bytes_max = file_bytes_max
+        self._secret = _secret(folder)
+
+    def address(self, base: str, method: str, name: Name, file: str) -> str:
+        """The absolute address at which a file can be put (or fetched)."""
+        path = "/".join(quote(part, safe="", errors="surrogatepass") for part in (*name, file))
+        return f"{base}{PREFIX}/{path}?signature={self.signature(method, name, file)}"
+
+    def signature(self, method: str, name: Name, file: str) -> str:
+        """What an address must carry."""
+        said = "\0".join((method, *name, file)).encode("utf-8", "surrogatepass")
+        return hmac.new(self._secret, said, hashlib.sha256).hexdigest()
+
+    def is_signed(self, method: str, name: Name, file: str, signature: str) -> bool:
+        """Whether this server made the address."""
+        expected = self.signature(method, name, file)
+        return hmac.compare_digest(expected.encode(), signature.encode())
+
+    async def put(self, name: Name, file: str, content: AsyncIterator[bytes]) -> None:
+        """Stores a file, all of it or nothing.
+
+        Raises:
+            TooLargeError: it is larger than a file may be.
+            StoreError: it cannot be written.
+        """
+        path = self._path(name, file)
+        partial = path.with_name(f"{secrets.token_hex(8)}.partial")
+        try:
+            await anyio.to_thread.run_sync(_make_folder, path.parent)
+            try:
+                await self._write(partial, content)
+                await anyio.to_thread.run_sync(partial.replace, path)
+            finally:
+                await anyio.to_thread.run_sync(lambda: partial.unlink(missing_ok=True))
+        except OSError as error:
+            raise StoreError(f"the file {file!r} cannot be written: {error.strerror}") from error
+
+    async def _write(self, path: Path, content: AsyncIterator[bytes]) -> None:
+        size_bytes = 0
+        async with await anyio.open_file(path, "wb") as target:
+            async for chunk in content:
+                size_bytes += len(chunk)
+                if size_bytes > self._file_bytes_max:
+                    raise TooLargeError(f"a file may have {self._file_bytes_max} bytes at most")
+                await target.write(chunk)
+            await target.flush()
+            await anyio.to_thread.run_sync(os.fsync, target.wrapped.fileno())
+
+    def found(self, name: Name, file: str) -> Path:
+        """Where a file lies.
+
+        Raises:
+            NotFoundError: it is not there.
+        """
+        path = self._path(name, file)
+        if not path.is_file():
+            raise NotFoundError(f"there is no file {file!r} of {name[2]}")
+        return path
+
+    def names(self, name: Name) -> Iterator[tuple[str, int]]:
+        """The files of a run with their sizes; those of very long names are not listed."""
+        folder = self._run_folder(name)
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix != ".partial":
+                yield _unquoted(path.relative_to(folder)), path.stat().st_size
+
+    def _run_folder(self, name: Name) -> Path:
+        return self._folder.joinpath(*(_quoted(part) for part in name))
+
+    def _path(self, name: Name, file: str) -> Path:
+        parts = file.split("/")
+        if len(parts) > _PARTS_MAX or not all(parts) or any(p in (".", "..") for p in parts):
+            raise BadRequestError(f"{file[:100]!r} cannot be the name of a file")
+        return self._run_folder(name).joinpath(*(_quoted(part) for part in parts))
+
+
+def _quoted(part: str) -> str:
+    raw = part.encode("utf-8", "surrogatepass")
+    name = quote(raw, safe=" ")
+    if len(name) > _PART_BYTES_MAX:
+        return f"%%{hashlib.sha256(raw).hexdigest()}"
+    if not name.strip("."):
+        return name.replace(".", "%2E") or "%"
+    return f"%2E{name[1:]}" if name.startswith(".") else name
+
+
+def _unquoted(path: Path) -> str:
+    return "/".join(unquoted(part) for part in path.parts)
+
+
+def unquoted(part: str) -> str:
+    """What `quote` made of one part of an address, taken back."""
+    return unquote(part, errors="surrogatepass")
+
+
+def _make_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def _secret(folder: Path) -> bytes:
+    """The server's own, made once; the folder is locked for this process."""
+    path = folder / "secret"
+    try:
+        _make_folder(folder)
+        if path.is_file():
+            known = path.read_bytes()
+            if len(known) == _SECRET_BYTES:
+                return known
+        made = secrets.token_bytes(_SECRET_BYTES)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as target:
+            target.write(made)
+            target.flush()
+            os.fsync(target.fileno())
+    except OSError as error:
+        raise StoreError(f"{path} cannot be used: {error.strerror}") from error
+    return made

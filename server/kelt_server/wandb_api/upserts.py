@@ -1,0 +1,157 @@
+"""What a client says of a run when it makes or changes it (`UpsertBucket`). Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kelt_proto.v1 import record_pb2
+from kelt_proto.v1.rows import STEP_MAX
+
+#: wandb's numbers of what a metric's summary may be, and kelt's words.
+_SUMMARIES = {1: "min", 2: "max", 3: "mean", 4: "best", 5: "last", 6: "none", 8: "first"}
+_GOALS = {1: "minimize", 2: "maximize"}
+_HIDDEN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a run leaves another, or itself."""
+
+    run_id: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upsert:
+    """One `UpsertBucket`. What is None was not said."""
+
+    entity: str
+    project: str
+    run_id: str
+    storage_id: str
+    config: Mapping[str, Any] | None
+    internal: Mapping[str, Any]
+    texts: Mapping[str, str]
+    tags: tuple[str, ...] | None
+    host: str
+    program: str
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether a session begins; else it goes on with the one that there is.
+
+        Clients name host and program when they begin, and only then.
+        """
+        return bool(self.storage_id or self.host or self.program)
+
+    @property
+    def point(self) -> Point | None:
+        """The point at which the run leaves another, or itself."""
+        said = self.internal.get("branch_point")
+        if not isinstance(said, dict) or not isinstance(said.get("run_id"), str):
+            return None
+        step = said.get("step")
+        if isinstance(step, bool) or not isinstance(step, int | float) or step != step:  # noqa: PLR0124 # NaN
+            return None
+        return Point(said["run_id"], int(min(max(step, -1), STEP_MAX)))
+
+
+def read_upsert(said: Mapping[str, Any]) -> Upsert:
+    """The input of the mutation."""
+    config, internal = read_config(said.get("config"))
+    texts = {
+        ours: str(said[theirs]) for ours, theirs in _TEXTS.items() if said.get(theirs) is not None
+    }
+    tags = said.get("tags")
+    return Upsert(
+        entity=_text(said.get("entityName")),
+        project=_text(said.get("modelName")),
+        run_id=_text(said.get("name")),
+        storage_id=_text(said.get("id")),
+        config=config,
+        internal=internal,
+        texts=texts,
+        tags=tuple(map(str, tags)) if isinstance(tags, list) else None,
+        host=_text(said.get("host")),
+        program=_text(said.get("jobProgram")),
+    )
+
+
+_TEXTS = {"name": "displayName", "notes": "notes", "group": "groupName", "job_type": "jobType"}
+
+
+def read_config(text: object) -> tuple[dict[str, Any] | None, Mapping[str, Any]]:
+    """The user's values, and wandb's own; None where no config was sent or it cannot be read."""
+    if not isinstance(text, str):
+        return None, {}
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return None, {}
+    if not isinstance(said, dict):
+        return None, {}
+    values = {
+        key: item["value"] if isinstance(item, dict) and "value" in item else item
+        for key, item in said.items()
+    }
+    internal = values.pop("_wandb", None)
+    values.pop("wandb_version", None)
+    values.pop("", None)
+    return values, internal if isinstance(internal, dict) else {}
+
+
+def info_of(texts: Mapping[str, str], tags: Sequence[str] | None) -> record_pb2.RunInfo:
+    """What people see of the run; unsaid fields are unset."""
+    info = record_pb2.RunInfo()
+    for field, text in texts.items():
+        setattr(info, field, text)
+    if tags is not None:
+        info.tags.CopyFrom(record_pb2.Tags(values=tags))
+    return info
+
+
+def definitions(internal: Mapping[str, Any], step: int) -> Iterator[record_pb2.MetricDefinition]:
+    """The metrics that the client defined, as of a step. Numbers count into their own list."""
+    said = internal.get("m")
+    metrics = [item for item in said if isinstance(item, dict)] if isinstance(said, list) else []
+    for item in metrics:
+        name = item.get("1") or item.get("2")
+        if not isinstance(name, str) or not name:
+            continue
+        goal = item.get("8")
+        yield record_pb2.MetricDefinition(
+            name=name,
+            step_metric=_step_metric(item, metrics),
+            summary=_summary(item.get("7")),
+            goal=_GOALS.get(goal, "") if isinstance(goal, int) else "",
+            hidden=_HIDDEN in _numbers(item.get("6")),
+            step=step,
+        )
+
+
+def _step_metric(item: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:
+    number = item.get("5")
+    if isinstance(number, int) and 0 < number <= len(metrics):
+        return _text(metrics[number - 1].get("1"))
+    return _text(item.get("4"))
+
+
+def _summary(said: object) -> str:
+    """Kelt keeps one number of a metric: where the client wants several, the first but `last`.
+
+    The others are in its summary, which is kept as it says.
+    """
+    words = [_SUMMARIES[number] for number in _numbers(said) if number in _SUMMARIES]
+    wanted = [word for word in words if word != "last"]
+    return wanted[0] if len(wanted) == 1 else ""
+
+
+def _numbers(said: object) -> list[int]:
+    return [item for item in said if isinstance(item, int)] if isinstance(said, list) else []
+
+
+def _text(said: object) -> str:
+    return said if isinstance(said, str) else ""
