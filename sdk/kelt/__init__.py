@@ -204,7 +204,8 @@ def sync(
     Repeating it, and interrupting it, is safe.
 
     Args:
-        paths: run folders, or folders of them; without any, all that wait on this host.
+        paths: run folders or W&B's `.wandb` files, or folders of them; without any, all runs that
+            wait on this host.
         upstream: send them to this server, and from now on, whatever they were logged for.
         live: follow runs that are still being written, until they end.
         dry_run: send nothing and start nothing; the result says what would be sent.

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -44,25 +45,52 @@ KILLED = """
 """
 
 
+GOING_ON = """
+    import sys, wandb
+    settings = wandb.Settings(x_transaction_log_flush_interval=0.2)
+    with wandb.init(project="p", id="goes-on", settings=settings) as run:
+        for i in range(300):
+            run.log({"i": i})
+        print("half", flush=True)
+        sys.stdin.readline()
+        for i in range(300, 600):
+            run.log({"i": i})
+"""
+
+
 class WandbHome:
     """A folder in which wandb runs offline."""
 
     def __init__(self, folder):
         self.folder = folder
+        self._started = []
         folder.mkdir()
 
-    def run(self, script, *arguments, code=0):
-        text = f"ARGS = {list(map(str, arguments))!r}\n" + textwrap_dedent(script)
+    def start(self, script, *arguments):
+        text = f"ARGS = {list(map(str, arguments))!r}\n" + textwrap.dedent(script)
         kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
         environment = kept | {
             "HOME": str(self.folder), "WANDB_DIR": str(self.folder), "WANDB_MODE": "offline",
             "WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false",
         }  # fmt: skip
-        process = subprocess.run(
-            [sys.executable, "-c", text], env=environment, cwd=self.folder,
-            capture_output=True, text=True, timeout=90, check=False,
+        process = subprocess.Popen(
+            [sys.executable, "-c", text], env=environment, cwd=self.folder, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        assert process.returncode == code, process.stderr[-3000:]
+        self._started.append(process)
+        return process
+
+    def run(self, script, *arguments, code=0):
+        process = self.start(script, *arguments)
+        process.communicate(timeout=90)
+        assert process.returncode == code
+
+    def close(self):
+        for process in self._started:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
 
     @property
     def root(self):
@@ -73,15 +101,11 @@ class WandbHome:
         return path
 
 
-def textwrap_dedent(script):
-    import textwrap
-
-    return textwrap.dedent(script)
-
-
 @pytest.fixture
 def wandb_home(tmp_path):
-    return WandbHome(tmp_path / "wandb-home")
+    home = WandbHome(tmp_path / "wandb-home")
+    yield home
+    home.close()
 
 
 def logged(number):
@@ -168,6 +192,29 @@ def test_a_killed_run_keeps_what_reached_the_disk_and_says_how_it_ended(
     assert run["state"] == "crashed"
     assert "without an exit" in run["reason"]
     assert run["losses"] == []
+
+
+def test_a_run_that_goes_on_is_synced_as_far_as_it_is_and_later_to_its_end(
+    wandb_home, host, server, reader
+):
+    trainer = wandb_home.start(GOING_ON)
+    assert trainer.stdout.readline() == "half\n"
+    path = wandb_home.file("goes-on")
+
+    def has_half():
+        out, _ = host.kelt("sync", "--dry-run", "--json", path)
+        return json.loads(out.splitlines()[0])["rows"] >= 300 or None
+
+    assert eventually(has_half)
+    _, err = host.kelt("sync", "--live", path, code=1)
+    assert "could not be sent" in err
+    host.kelt("sync", path)
+    assert history(server, "goes-on") == [(i, {"i": i}) for i in range(300)]
+    assert reader.run("goes-on")["state"] == "running"
+    trainer.communicate("go on\n", timeout=60)
+    host.kelt("sync", path)
+    assert history(server, "goes-on") == [(i, {"i": i}) for i in range(600)]
+    assert reader.run("goes-on")["state"] == "finished"
 
 
 def _is_open(path):

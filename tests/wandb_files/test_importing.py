@@ -171,6 +171,15 @@ def test_a_file_that_somebody_holds_open_goes_on(file, state_dir, tmp_path):
     assert said_by_witness(folder)
 
 
+def test_damage_before_the_run_record_leaves_the_run_what_it_is(file, state_dir):
+    folder = brought(file, state_dir)
+    harmed = bytearray(file.whole)
+    harmed[10] ^= 0xFF
+    file.path.write_bytes(harmed)
+    assert brought(file, state_dir) == folder
+    assert steps(folder) == 300
+
+
 def test_damage_at_the_end_is_told_by_the_witness(file, state_dir):
     harmed = bytearray(file.whole)
     harmed[file.ends[298] + 20] ^= 0xFF

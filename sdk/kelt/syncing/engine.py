@@ -15,7 +15,7 @@ from kelt.settings import Settings, load_settings
 from kelt.syncing.outcome import SyncedRun, SyncResult
 from kelt.syncing.row_counts import RowCounts
 from kelt.syncing.survey import RunOnDisk, find_run_folders, survey, survey_all
-from kelt.syncing.wandb_runs import brought_in, survey_wandb
+from kelt.syncing.wandb_runs import brought_in, survey_wandb_files
 from kelt.syncing.watch import SyncWatch
 from kelt.wandb_files.finding import find_wandb_files, is_wandb_file
 
@@ -151,10 +151,9 @@ def plan_sync(
                 missing.append(path)
         found = [survey(path, state_dir=settings.state_dir, upstream=upstream) for path in folders]
         target = upstream or settings.upstream.rstrip("/")
-        found += [
-            survey_wandb(path, state_dir=settings.state_dir, upstream=target, keeps=keeps)
-            for path in files
-        ]
+        found += survey_wandb_files(
+            files, state_dir=settings.state_dir, upstream=target, keeps=keeps, live=live
+        )
     takes_all = paths is not None if include_synced is None else include_synced
     # Another upstream than the one that is known to have them may have none of them.
     runs = [

@@ -93,13 +93,15 @@ def read_wandb_file(path: Path, sink: Sink | None = None) -> WandbContent:
     reader: LogReader | None = None
     is_going_on = False
     with _errors_named(path), open_regular(path) as file:
-        is_going_on = is_being_written(path)
         check_file_header(file.read(FILE_HEADER_BYTES))
         reader = LogReader(file)
         for item in reader:
             for record in translator.take(item):
                 if sink is not None and translator.run is not None:
                     sink(translator.run, record)
+        if translator.exit_code is None:
+            # What was closed only after it had been read to its end is longer than that.
+            is_going_on = is_being_written(path) or path.stat().st_size != _read_bytes(reader)
     run = _checked_run(path, translator, reader)
     return WandbContent(
         run=run,
@@ -114,6 +116,10 @@ def read_wandb_file(path: Path, sink: Sink | None = None) -> WandbContent:
         not_carried=_not_carried(translator),
         size_bytes=path.stat().st_size,
     )
+
+
+def _read_bytes(reader: LogReader) -> int:
+    return reader.end_bytes + (0 if reader.tail is None else reader.tail.size_bytes)
 
 
 @contextlib.contextmanager

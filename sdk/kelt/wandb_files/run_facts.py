@@ -25,10 +25,10 @@ _GOALS = {1: "minimize", 2: "maximize"}
 
 @dataclass(frozen=True, kw_only=True)
 class WandbRun:
-    """A run, as its first `run` record and what stood before it say.
+    """A run, as its first `run` record says.
 
     Attributes:
-        writer_id: follows from the file's first bytes.
+        writer_id: follows from the record.
         branch_id: follows from the writer's id.
         may_go_on: it was opened as one that goes on, where there is one of the name.
         producer: the version of wandb that wrote it, as far as it says so.
@@ -57,18 +57,19 @@ class WandbRun:
         )
 
 
-def wandb_run(record: Run, *, beginning: bytes, producer: str) -> WandbRun:
+def wandb_run(record: Run, *, raw: bytes, producer: str) -> WandbRun:
     """The run of a file.
 
     Args:
         record: the first `run` record.
-        beginning: a digest of what the file holds up to and with that record.
+        raw: the same as it lies in the file. Its start time has nanoseconds, so that no two
+            runs, or openings of one, have the same.
         producer: the version in the header.
     """
     started_at = record.start_time.seconds + record.start_time.nanos / 1e9
     if not 0 <= started_at < _TIME_END_S:
         started_at = 0.0
-    digest = hashlib.sha256(b"kelt wandb file\n" + beginning).digest()
+    digest = hashlib.sha256(b"kelt wandb file\n" + raw).digest()
     return WandbRun(
         writer_id=digest[:_WRITER_ID_BYTES],
         branch_id=_branch_id(digest),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -66,7 +65,6 @@ class Translator:
         self.rows = 0
         self.lost_rows = 0
         self.exit_code: int | None = None
-        self._beginning = hashlib.sha256()
         self._producer = ""
         self._numbering = Numbering()
         self._rows = RowBuilder(may_be_relative=False)
@@ -117,14 +115,13 @@ class Translator:
         yield made
 
     def _begin(self, raw: bytes, record: Record | None) -> Iterator[Control]:
-        self._beginning.update(len(raw).to_bytes(8, "little") + raw)
         kind = None if record is None else record.WhichOneof("kind")
         if record is None or kind != "run":
             if record is not None and kind == "header":
                 self._producer = record.header.version_info.producer.split("+")[0]
             return
         said = record.run
-        run = wandb_run(said, beginning=self._beginning.digest(), producer=self._producer)
+        run = wandb_run(said, raw=raw, producer=self._producer)
         self.run, self._at = run, run.started_at
         self._numbering.start(record.num)
         self._rows = RowBuilder(may_be_relative=run.may_go_on)
