@@ -55,7 +55,7 @@ def test_an_online_run_is_synced_too(client: Client, kelt: Kelt) -> None:
 def test_an_interrupted_sync_is_completed(client: Client, kelt: Kelt, tmp_path: Path) -> None:
     client.run(RUN.replace("range(50)", "range(20_000)"), **OFFLINE)
     (folder,) = client.offline_folders()
-    copy = tmp_path / "copy"
+    copy = tmp_path / "copy" / folder.name
     shutil.copytree(folder, copy)
     process = subprocess.Popen(
         [sys.executable, "-m", "wandb", "sync", str(folder)],
@@ -68,9 +68,10 @@ def test_an_interrupted_sync_is_completed(client: Client, kelt: Kelt, tmp_path: 
     kelt.kill()
     kelt.start()
     time.sleep(1)
-    client.sync(copy)
+    said = client.sync(copy)
     run = kelt.run("r1")
-    assert kelt.values("r1", "i") == [(i, i) for i in range(20_000)]
+    found = kelt.values("r1", "i")
+    assert found == [(i, i) for i in range(20_000)], (said, run["losses"], run["state"])
     assert (run["state"], run["archived"], run["lost_rows"]) == ("finished", [], 0)
 
 
