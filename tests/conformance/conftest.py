@@ -115,6 +115,9 @@ class Client:
             "WANDB_API_KEY": KEY,
             "WANDB_PROJECT": "p",
             "WANDB_CONSOLE": "off",
+            # Instead of 15 s each, so that tests need not wait for the next post and flush.
+            "WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL": "2",
+            "WANDB_X_TRANSACTION_LOG_FLUSH_INTERVAL": "2",
             "PYTHONPATH": "",
             **more,
         }

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
-from conformance.conftest import Kelt
+from conformance.conftest import KEY, Kelt
 
 UPSERT = """mutation UpsertBucket($name: String, $host: String) {
   upsertBucket(input: {name: $name, modelName: "p", host: $host}) { bucket { name } } }"""
@@ -15,7 +15,9 @@ UPSERT = """mutation UpsertBucket($name: String, $host: String) {
 def test_many_runs_begin_at_once(kelt: Kelt) -> None:
     def begin(number: int) -> Any:
         body = {"query": UPSERT, "variables": {"name": f"r{number}", "host": "h"}}
-        answer = httpx.post(f"{kelt.url}/graphql", json=body, timeout=60, trust_env=False)
+        answer = httpx.post(
+            f"{kelt.url}/graphql", json=body, auth=("api", KEY), timeout=60, trust_env=False
+        )
         return answer.json()["data"]["upsertBucket"]["bucket"]["name"]
 
     with ThreadPoolExecutor(100) as threads:

@@ -80,7 +80,7 @@ def test_a_live_run_that_was_killed_is_completed_from_its_file(client: Client, k
         'r = wandb.init(id="r1")\nfor i in range(300): r.log(dict(i=i)); time.sleep(0.1)'
     )
     kelt.until("r1", 1)
-    time.sleep(18)
+    time.sleep(6)
     process.kill()
     process.communicate()
     before = kelt.run("r1")["rows"]

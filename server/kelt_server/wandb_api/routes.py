@@ -67,6 +67,8 @@ class WandbApi:
 
     async def graphql(self, request: Request) -> Response:
         """One document."""
+        if "authorization" not in request.headers:
+            return _keyless()
         body = await _body(request, _DOCUMENT_BYTES_MAX)
         if body is None:
             return _errors("the document is too large")
@@ -87,6 +89,8 @@ class WandbApi:
 
     async def file_stream(self, request: Request) -> Response:
         """One post of a run's stream."""
+        if "authorization" not in request.headers:
+            return _keyless()
         body = await _body(request, _POST_BYTES_MAX)
         if body is None:
             post = with_bad_line(f"a post of more than {_POST_BYTES_MAX} bytes")
@@ -177,6 +181,12 @@ def _json(document: Any) -> Response:
 
 def _errors(sentence: str) -> Response:
     return _json({"data": None, "errors": [{"message": sentence}]})
+
+
+def _keyless() -> Response:
+    """Clients always send a key; what a page in somebody's browser posts here has none."""
+    sentence = "a key is wanted, as wandb's clients send it; without users any one will do"
+    return Response(to_json({"error": sentence}), status_code=401, media_type="application/json")
 
 
 def _later(error: KeltServerError) -> Response:

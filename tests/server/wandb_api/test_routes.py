@@ -33,8 +33,8 @@ class Browser:
     def put(self, url: str, **more: Any) -> httpx.Response:
         return asyncio.run(self._ask("PUT", url, **more))
 
-    def post(self, url: str, **more: Any) -> httpx.Response:
-        return asyncio.run(self._ask("POST", url, **more))
+    def post(self, url: str, auth: Any = ("api", "o" * 40), **more: Any) -> httpx.Response:
+        return asyncio.run(self._ask("POST", url, auth=auth, **more))
 
     async def _ask(self, method: str, url: str, **more: Any) -> httpx.Response:
         async with httpx.AsyncClient(
@@ -197,3 +197,11 @@ def test_with_a_key_only_addresses_of_files_are_open(web: Web, tmp_path: Path) -
     allowed = locked.client.post("/graphql", json={"query": "{viewer{id}}"}, auth=("api", "k" * 40))
     assert allowed.json()["data"]["viewer"]["id"] == "local"
     assert locked.client.put(address, content=b"x").status_code == 200
+
+
+def test_what_comes_without_any_key_as_from_a_page_in_a_browser_changes_nothing(web: Web) -> None:
+    said = web.door.lines(0, line(0, a=1))
+    assert web.client.post(STREAM, json=said, auth=None).status_code == 401
+    answer = web.client.post("/graphql", json={"query": "{viewer{id}}"}, auth=None)
+    assert answer.status_code == 401
+    assert "a key is wanted" in answer.json()["error"]
