@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from server.streams import Stream, sealed, writer_id
 
-from kelt_proto.v1 import frames, rows
+from kelt_proto.v1 import frames, record_pb2, rows
 from kelt_server.ingest.blocks import ControlRecord, LostRange, RowBlock
 from kelt_server.ingest.columns import decode_batch
 from kelt_server.values import cell_parts_value
@@ -125,6 +125,19 @@ def test_a_run_of_equal_rows_becomes_one_block() -> None:
     (block,) = decoded(stream, stream.batch(1, 500).frames, 1, 500)
     assert block.seqs.tolist() == list(range(1, 501))
     assert block.columns[0].values.tolist() == [step + 0.5 for step in range(500)]
+
+
+def test_empty_configs_between_rows_part_no_block_and_others_do() -> None:
+    stream = Stream(writer_id(1))
+    for step in range(50):
+        stream.row(step, {"a": step + 0.5})
+        stream.record(frames.Kind.CONFIG, record_pb2.Config())
+    (block,) = decoded(stream, stream.batch(1, 100).frames, 1, 100)
+    assert block.seqs.tolist() == list(range(1, 101, 2))
+    stream.config(1.0, lr=1)
+    stream.row(50, {"a": 0.5})
+    pieces = decoded(stream, stream.batch(1, 102).frames, 1, 102)
+    assert [type(piece) for piece in pieces] == [RowBlock, ControlRecord, RowBlock]
 
 
 def test_rows_that_are_all_committed_already_leave_no_empty_block() -> None:

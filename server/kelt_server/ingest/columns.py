@@ -61,7 +61,8 @@ def decode_batch(
     """What a batch holds, in order, from the record after `after_seq` on.
 
     Every sequence number from `max(first_seq, after_seq + 1)` to `last_seq` is in exactly one
-    piece.
+    piece, except those of empty Config records: they say nothing, and part no rows (where W&B's
+    files are taken over, one follows each row).
     """
     return _Decoder(frames, writer_id, first_seq, last_seq, after_seq).pieces()
 
@@ -140,7 +141,7 @@ class _Decoder:
             return
         if frame.kind == Kind.ROW:
             yield from self._gather(frame)
-        else:
+        elif frame.payload or frame.kind != Kind.CONFIG:
             yield from self._flush()
             yield ControlRecord(frame.seq, frame.kind, bytes(frame.payload))
 
