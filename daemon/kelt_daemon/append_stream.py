@@ -36,6 +36,8 @@ Write = Callable[[sidecar_pb2.AppendReply], Awaitable[object]]
 #: What opening the writer again later may mend.
 _PASSING = frozenset({Refusal.AWAY, Refusal.TOO_MANY})
 _WRITER_ID_BYTES = 16
+#: A path of this operating system has 4 KiB at most.
+_OPENING_BYTES_MAX = 16 * 1024
 #: Last replies that wait to be written: more gather only if nobody reads them.
 _ENDS_MAX = 1024
 
@@ -206,7 +208,8 @@ class AppendStream:
         if self._has_begun and not (self._is_shared and opening.is_shared):
             reason = "A writer that is not shared has a stream for itself."
             return CallRefusedError(Refusal.MISTAKE, reason)
-        if len(opening.writer_id) != _WRITER_ID_BYTES or len(self._ends) > _ENDS_MAX:
+        is_large = opening.ByteSize() > _OPENING_BYTES_MAX  # its fields would be copied when read
+        if is_large or len(opening.writer_id) != _WRITER_ID_BYTES or len(self._ends) > _ENDS_MAX:
             reason = "OpenWriter names no writer, or replies are not read."
             return CallRefusedError(Refusal.MISTAKE, reason)
         self._has_begun, self._is_shared = True, opening.is_shared

@@ -104,6 +104,7 @@ def find_daemon(state_dir: StateDir) -> DaemonPlace | None:
     recorded = Path(str(record.get("socket") or state_dir.socket))
     for path in dict.fromkeys((state_dir.socket, recorded)):
         if _answers(path):
+            record = _record(state_dir)  # anew: one that answers has written it by then
             pid = record.get("pid")
             return DaemonPlace(
                 socket=path,

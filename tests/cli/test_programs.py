@@ -7,7 +7,7 @@ import pytest
 
 from kelt.cli.programs import DEMO_MODULES, SERVER_MODULES
 
-IMPORT_NAMES = {"scikit-learn": "sklearn"}
+IMPORT_NAMES = {"scikit-learn": "sklearn", "graphql-core": "graphql"}
 
 
 @pytest.mark.parametrize(("extra", "modules"), [("server", SERVER_MODULES), ("demo", DEMO_MODULES)])

@@ -101,7 +101,8 @@ async def test_many_large_calls_at_once_are_bounded_together(daemon):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(send, range(48)))
     assert answers(daemon)
-    assert rss_bytes_max(daemon.process.pid) < RSS_BYTES_MAX
+    # Eight at a time, each of them in up to four copies on its way; all 48 would be 384 MiB more.
+    assert rss_bytes_max(daemon.process.pid) < 64 * MIB + 8 * 4 * 8 * MIB
 
 
 async def test_bytes_that_are_no_message_refuse_the_call_and_nothing_more(daemon):

@@ -90,7 +90,7 @@ def copy_again(source, target):
 
     A segment that its owner deletes meanwhile is left out.
     """
-    target.mkdir(exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
         if path.is_file():
             partial = target / f".{path.name}.part"

@@ -63,8 +63,8 @@ class FaultyFilesystem(RealFilesystem):
         super().sync_folder(folder)
 
     def close(self, fd: int) -> None:
+        del self._paths[fd]  # before another thread may be given the number
         super().close(fd)
-        del self._paths[fd]
 
     def lose_power(self) -> None:
         """Leaves of each file what was synced, and of files that never were, nothing."""

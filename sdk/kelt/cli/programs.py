@@ -11,7 +11,9 @@ from typing import NoReturn
 from kelt.cli.exit_codes import CliError
 
 #: What the extras bring, by import name.
-SERVER_MODULES = ("alembic", "duckdb", "numpy", "pyarrow", "sqlalchemy", "starlette", "uvicorn")
+SERVER_MODULES = (
+    "alembic", "duckdb", "graphql", "numpy", "pyarrow", "sqlalchemy", "starlette", "uvicorn",
+)  # fmt: skip
 DEMO_MODULES = (*SERVER_MODULES, "sklearn")
 
 
