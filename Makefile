@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+# More than two cores: tests wait as long as they compute.
+WORKERS ?= 3
 
 .PHONY: demo test test-long check proto bench bench-docs torture mutants guarantees clean help
 
