@@ -36,6 +36,8 @@ Write = Callable[[sidecar_pb2.AppendReply], Awaitable[object]]
 #: What opening the writer again later may mend.
 _PASSING = frozenset({Refusal.AWAY, Refusal.TOO_MANY})
 _WRITER_ID_BYTES = 16
+#: How long a caller that reads nothing may keep a stream from ending.
+_WRITE_S_MAX = 1.0
 #: A path of this operating system has 4 KiB at most.
 _OPENING_BYTES_MAX = 16 * 1024
 #: Last replies that wait to be written: more gather only if nobody reads them.
@@ -141,6 +143,7 @@ class AppendStream:
         self._news: dict[_Writer, None] = {}
         self._ends: deque[sidecar_pb2.AppendReply] = deque()
         self._woken = Signal()
+        self._is_over, self._said_all = False, anyio.Event()
 
     async def serve(self, requests: AsyncIterator[sidecar_pb2.AppendRequest], write: Write) -> None:
         """Until the caller has said all, or the daemon stops.
@@ -159,6 +162,11 @@ class AppendStream:
                 with anyio.move_on_after(self._config.drain_s):
                     for writer in self._writers.values():
                         await self._committer.drain(writer.folder)
+                # Not in the middle of a reply, behind which gRPC would take no other.
+                self._is_over = True
+                self._woken.notify()
+                with anyio.move_on_after(_WRITE_S_MAX):
+                    await self._said_all.wait()
                 group.cancel_scope.cancel()
             # Last, as the replies before them may have missed the end.
             for end in self._ends:
@@ -333,7 +341,7 @@ class AppendStream:
         return writer.reply(self._all_writers.linger_s())
 
     async def _reply_on_changes(self, write: Write) -> None:
-        while True:
+        while not self._is_over:
             # Before looking, so that no change between looking and waiting is missed.
             woken = self._woken.next()
             due_at_s = math.inf
@@ -343,6 +351,7 @@ class AppendStream:
                 due_at_s = min(due_at_s, await self._tell(writer, write))
             with anyio.CancelScope(deadline=due_at_s):
                 await woken.wait()
+        self._said_all.set()
 
     async def _tell(self, writer: _Writer, write: Write) -> float:
         """Writes what is due for a writer; when the rest will be."""
