@@ -263,3 +263,21 @@ async def test_a_caller_that_reads_nothing_or_names_no_writer_is_refused(tmp_pat
         caller.open(a)
         await parts.until(lambda: caller.fault is not None, "the call is refused")
         assert caller.fault.refusal is Refusal.MISTAKE
+
+
+async def test_a_stream_does_not_end_in_the_middle_of_a_reply(tmp_path, monkeypatch):
+    begun, written = [], []
+
+    async def slow(_caller, reply):
+        begun.append(reply)
+        await anyio.sleep(0.2)
+        written.append(reply)
+
+    monkeypatch.setattr(Caller, "_write", slow)
+    async with stream(tmp_path, ("a",)) as (parts, caller, (a,)):
+        caller.open(a, is_shared=False)
+        caller.send(a, is_changed=True)
+        await parts.until(lambda: caller.fault is not None, "it has ended")
+    assert "changed on its way" in str(caller.fault)
+    assert begun == written
+    assert len(written) == 2  # where it stands, when it begins and at the end
