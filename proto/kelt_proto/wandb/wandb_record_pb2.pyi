@@ -33,8 +33,8 @@ class Record(_message.Message):
     OUTPUT_LOGGER_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     num: int
-    history: History
-    summary: Summary
+    history: bytes
+    summary: bytes
     output: bytes
     config: Config
     files: bytes
@@ -56,7 +56,7 @@ class Record(_message.Message):
     environment: bytes
     output_logger: bytes
     request: bytes
-    def __init__(self, num: _Optional[int] = ..., history: _Optional[_Union[History, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., output: _Optional[bytes] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., files: _Optional[bytes] = ..., stats: _Optional[bytes] = ..., artifact: _Optional[bytes] = ..., tbrecord: _Optional[bytes] = ..., alert: _Optional[bytes] = ..., telemetry: _Optional[bytes] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ..., output_raw: _Optional[bytes] = ..., run: _Optional[_Union[Run, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., final: _Optional[bytes] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., footer: _Optional[bytes] = ..., preempting: _Optional[bytes] = ..., link_artifact: _Optional[bytes] = ..., use_artifact: _Optional[bytes] = ..., environment: _Optional[bytes] = ..., output_logger: _Optional[bytes] = ..., request: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, num: _Optional[int] = ..., history: _Optional[bytes] = ..., summary: _Optional[bytes] = ..., output: _Optional[bytes] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., files: _Optional[bytes] = ..., stats: _Optional[bytes] = ..., artifact: _Optional[bytes] = ..., tbrecord: _Optional[bytes] = ..., alert: _Optional[bytes] = ..., telemetry: _Optional[bytes] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ..., output_raw: _Optional[bytes] = ..., run: _Optional[_Union[Run, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., final: _Optional[bytes] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., footer: _Optional[bytes] = ..., preempting: _Optional[bytes] = ..., link_artifact: _Optional[bytes] = ..., use_artifact: _Optional[bytes] = ..., environment: _Optional[bytes] = ..., output_logger: _Optional[bytes] = ..., request: _Optional[bytes] = ...) -> None: ...
 
 class Header(_message.Message):
     __slots__ = ("version_info",)

@@ -18,7 +18,7 @@ from kelt.wandb_files.run_facts import ConfigState, WandbRun, wandb_run
 from kelt.wandb_files.summary_changes import SummaryChanges, is_of_a_row
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import PAYLOAD_BYTES_MAX, Kind
-from kelt_proto.wandb.wandb_record_pb2 import Config, Exit, History, Metric, Record
+from kelt_proto.wandb.wandb_record_pb2 import Config, Exit, Metric, Record, Summary
 
 #: Kinds that kelt does not carry, as people call them. What is not named is W&B's own business.
 _NOT_CARRIED = {
@@ -108,6 +108,8 @@ class Translator:
             return
         try:
             made = self._translated(record, item, place.seq)
+        except DecodeError:
+            made = self._loss(place.seq, place.seq, rows=1, reason=_UNREADABLE)
         except (ValueError, OverflowError, RecursionError, struct.error) as error:
             rows = int(record.HasField("history"))
             reason = f"{'a row' if rows else 'a record'} that kelt cannot hold: {error}"
@@ -133,7 +135,7 @@ class Translator:
         if kind == "history":
             return self._row(record.history)
         if kind == "summary" and not is_of_a_row(raw):
-            self._summary.take(record.summary)
+            self._summary.take(Summary.FromString(record.summary))
         elif kind in _NOT_CARRIED:
             self.not_carried[_NOT_CARRIED[kind]] += 1
         found = self._control(record, kind)
@@ -156,7 +158,7 @@ class Translator:
         payload = run_facts.info(record.run).SerializeToString(deterministic=True)
         return Control(Kind.RUN_INFO, payload)
 
-    def _row(self, history: History) -> BuiltRow:
+    def _row(self, history: bytes) -> BuiltRow:
         media = self._rows.media
         row = self._rows.build(history, timestamp=self._at)
         self.not_carried["media file"] += self._rows.media - media
