@@ -17,6 +17,8 @@ from kelt_proto.v1.frames import WRITER_ID_BYTES
 
 MANIFEST_NAME = "run.json"
 LOCK_NAME = "lock"
+#: In a folder that an importer makes: all is there, and while this is, nothing is added.
+WHOLE_NAME = "whole"
 FORMAT = 1
 #: Texts that earlier versions did not write.
 _ADDED = ("folder", "label", "spool_folder")
