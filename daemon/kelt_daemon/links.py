@@ -2,7 +2,8 @@
 
 One task keeps the connection. Whoever uses it waits until it is ready and reports how calls went.
 While the upstream does not answer, that task alone tries, with jitter; when it answers again all
-others go on. After a refusal nobody tries until a person gave another key or asked for it.
+others go on. After a refusal it tries once a person gave another key or asked for it, and seldom
+by itself.
 """
 
 from __future__ import annotations
@@ -189,8 +190,8 @@ class UpstreamLink:
         """Keeps the connection; ends by cancellation."""
         try:
             while True:
-                while self.report.state is LinkState.REFUSED:
-                    await self._nudged.wait()
+                if self.report.state is LinkState.REFUSED:
+                    await self._nudged.wait_at_most(self._config.refused_retry_s)
                 if self.report.state is LinkState.UNREACHABLE:
                     await self._wait_backoff()
                 if await self._connect():

@@ -1,0 +1,230 @@
+"""HTTP with a W&B server, and its statuses → the daemon's errors, by what is to be done about them.
+
+What W&B's own client takes for the end of a run's stream (404, 409, 410 and the like) passes here:
+the run is asked for anew and tried again. A redirection is not followed, because the key would go
+along. httpx is loaded with the first connection: daemons without a W&B upstream do without.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from kelt.errors import SettingsError
+from kelt.tls import ssl_context
+from kelt.version import __version__
+from kelt_daemon.errors import (
+    NotYetError,
+    OverloadedError,
+    RefusedError,
+    RejectedDataError,
+    RunRefusedError,
+    TooLargeError,
+    TooSlowError,
+    UnreachableError,
+    UpstreamError,
+)
+from kelt_daemon.upstream import Access
+from kelt_daemon.upstream.discovery import retry_after_s
+from kelt_daemon.upstream.wandb.history_lines import encode
+from kelt_daemon.upstream.wandb.requests import Question
+
+if TYPE_CHECKING:
+    import httpx
+
+_WAITS = "What is logged waits on this host."
+_REASON_CHARS_MAX = 300
+#: With these, errors in a GraphQL answer are about what was asked; with others, about the server.
+_ANSWERED = frozenset({200, 400})
+
+
+class Talk:
+    """A connection, with its key.
+
+    Args:
+        url: `http://…` or `https://…`.
+        access: key and trusted authorities.
+        proxy: an HTTP proxy, or an empty text.
+
+    Raises:
+        UnreachableError: its authorities cannot be trusted yet.
+    """
+
+    def __init__(self, *, url: str, access: Access, proxy: str) -> None:
+        import httpx  # noqa: PLC0415 # see the module's description
+
+        self._url = url
+        try:
+            trusted = ssl_context(access.ca_file) if url.startswith("https://") else True
+        except SettingsError as error:
+            raise UnreachableError(f"{url} cannot be trusted yet: {error} {_WAITS}") from error
+        self._client = httpx.AsyncClient(
+            base_url=url,
+            auth=("api", access.api_key),
+            headers={"user-agent": f"kelt/{__version__}"},
+            verify=trusted,
+            proxy=proxy or None,
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    async def aclose(self) -> None:
+        """Ends the connection."""
+        await self._client.aclose()
+
+    async def ask(self, question: Question, *, deadline_s: float) -> dict[str, Any]:
+        """A GraphQL answer's data.
+
+        Raises:
+            UpstreamError: there is none; `RunRefusedError` where the server says no for good.
+        """
+        headers = {"content-type": "application/json"}
+        reply = await self._post("/graphql", question.body(), headers, deadline_s)
+        said = _json_of(reply)
+        if reply.status_code in _ANSWERED and (message := _complaint(said)):
+            raise RunRefusedError(f"{self._url} refused {question.name}: {message}. {_WAITS}")
+        if reply.status_code == 403:  # noqa: PLR2004
+            raise RunRefusedError(
+                f"{self._url} refused {question.name} (HTTP status 403); the key may not write "
+                f"there: check entity and project. {_WAITS}"
+            )
+        self._check(reply)
+        data = said.get("data") if isinstance(said, dict) else None
+        if not isinstance(data, dict):
+            raise self._unreadable(reply)
+        return data
+
+    async def stream(
+        self,
+        names: tuple[str, str, str],
+        body: Mapping[str, Any],
+        *,
+        headers: Mapping[str, str],
+        deadline_s: float,
+    ) -> None:
+        """Posts to a run's `file_stream`; returns once the server has taken it.
+
+        Args:
+            names: entity, project and run id.
+            body: the post.
+            headers: beside the usual ones.
+            deadline_s: for the answer.
+
+        Raises:
+            UpstreamError: it has not.
+        """
+        path = "/files/" + "/".join(quote(name, safe="") for name in names) + "/file_stream"
+        content = encode(body).encode("utf-8", "backslashreplace")
+        wanted = {"content-type": "application/json", **headers}
+        reply = await self._post(path, content, wanted, deadline_s)
+        if reply.status_code == 403:  # noqa: PLR2004
+            raise RunRefusedError(
+                f"{self._url} lets this key write nothing into {'/'.join(names)} (HTTP status "
+                f"403); check entity and project. {_WAITS}"
+            )
+        self._check(reply)
+        if not isinstance(_json_of(reply), dict):
+            raise self._unreadable(reply)
+
+    async def _post(
+        self, path: str, content: bytes, headers: Mapping[str, str], deadline_s: float
+    ) -> httpx.Response:
+        import httpx  # noqa: PLC0415 # as above
+
+        try:
+            return await self._client.post(
+                path, content=content, headers=dict(headers), timeout=deadline_s
+            )
+        except httpx.TimeoutException as error:
+            raise TooSlowError(f"{self._url} does not answer in time. {_WAITS}") from error
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise UnreachableError(
+                f"{self._url} does not answer ({reason}); check KELT_UPSTREAM and the network. "
+                f"{_WAITS}"
+            ) from error
+
+    def _check(self, reply: httpx.Response) -> None:
+        status = reply.status_code
+        if 200 <= status < 300:  # noqa: PLR2004 # done
+            return
+        raise error_of(
+            status,
+            url=self._url,
+            reason=reply.text[:_REASON_CHARS_MAX].strip(),
+            after_s=retry_after_s(reply.headers.get("retry-after", "")),
+        )
+
+    def _unreadable(self, reply: httpx.Response) -> UnreachableError:
+        kind = reply.headers.get("content-type", "").partition(";")[0] or "nothing readable"
+        return UnreachableError(
+            f"What answers at {self._url} is not a W&B server (HTTP status {reply.status_code}, "
+            f"{kind}); check KELT_UPSTREAM, or log in to the network. {_WAITS}"
+        )
+
+
+def error_of(status: int, *, url: str, reason: str, after_s: float | None) -> UpstreamError:
+    """What a status that is no success means for us."""
+    said = f"HTTP status {status}" + (f": {reason}" if reason else "")
+    if status in _NOT_NOW:
+        return NotYetError(
+            f"{url} does not take the run now ({said}); it is asked again.", retry_after_s=after_s
+        )
+    kind, sentence = _MEANINGS.get(status // 100 if status // 100 == _ELSEWHERE else status, _LATER)
+    text = sentence.format(url=url, said=said, waits=_WAITS)
+    return OverloadedError(text, retry_after_s=after_s) if kind is OverloadedError else kind(text)
+
+
+#: About this run alone, and over by itself as far as anybody knows.
+_NOT_NOW = frozenset({404, 409, 410, 429})
+_ELSEWHERE = 3
+_LATER: tuple[type[UpstreamError], str] = (
+    OverloadedError,
+    "{url} answered with an error ({said}); it is asked again.",
+)
+_NOBODY: tuple[type[UpstreamError], str] = (
+    RefusedError,
+    "{url} lets nobody in ({said}). {waits}",
+)
+_REJECTED: tuple[type[UpstreamError], str] = (RejectedDataError, "{said}")
+#: By status, and by the first digit of all redirections.
+_MEANINGS: Mapping[int, tuple[type[UpstreamError], str]] = {
+    _ELSEWHERE: (
+        UnreachableError,
+        (
+            "{url} points elsewhere ({said}), which is not followed because the key would go "
+            "along; set KELT_UPSTREAM to the right address. {waits}"
+        ),
+    ),
+    400: _REJECTED,
+    401: (
+        RefusedError,
+        (
+            "{url} refused the key ({said}); set WANDB_API_KEY to one that it knows and run any "
+            "kelt command. {waits}"
+        ),
+    ),
+    403: _NOBODY,
+    407: _NOBODY,
+    413: (TooLargeError, "{url} takes no post of this size ({said})"),
+    422: _REJECTED,
+}
+
+
+def _json_of(reply: httpx.Response) -> Any:
+    try:
+        return json.loads(reply.content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _complaint(said: Any) -> str:
+    """The first error in a GraphQL answer."""
+    errors = said.get("errors") if isinstance(said, dict) else None
+    if not isinstance(errors, list) or not errors:
+        return ""
+    first = errors[0]
+    message = first.get("message") if isinstance(first, dict) else first
+    return str(message or "no reason given")[:_REASON_CHARS_MAX]
