@@ -7,6 +7,7 @@ in `CarriedRun`, because its next part may come with the next push.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,14 +66,24 @@ def add_row(run: CarriedRun, row: Row, seq: int, lines: Lines) -> None:
     run.summary_due = True
 
 
+def _axes(run: CarriedRun, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The newest values of step metrics that a row lacks: W&B draws by what is in the same line."""
+    found = {}
+    for name in values:
+        definition = run.summary.definitions.of(name)
+        axis = definition.step_metric if definition is not None else ""
+        if axis and (metric := run.summary.metrics.get(axis)) is not None:
+            found[axis] = metric.last
+    return found
+
+
 def close(run: CarriedRun, lines: Lines) -> None:
     """Posts the last line as it stands, unless W&B has it."""
     last = run.last_line
     if last is None or last.is_posted:
         return
-    text = encode(
-        {**last.values, STEP: last.step, TIMESTAMP: last.timestamp, RUNTIME: last.runtime}
-    )
+    facts = {STEP: last.step, TIMESTAMP: last.timestamp, RUNTIME: last.runtime}
+    text = encode({**_axes(run, last.values), **last.values, **facts})
     size_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     if size_bytes > LINE_BYTES_MAX:
         run.lose(1, f"a row of {size_bytes:,} bytes as JSON; W&B takes {LINE_BYTES_MAX:,}")

@@ -8,7 +8,9 @@ along. httpx is loaded with the first connection: daemons without a W&B upstream
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -26,7 +28,6 @@ from kelt_daemon.errors import (
     UnreachableError,
     UpstreamError,
 )
-from kelt_daemon.upstream import Access
 from kelt_daemon.upstream.discovery import retry_after_s
 from kelt_daemon.upstream.wandb.history_lines import encode
 from kelt_daemon.upstream.wandb.requests import Question
@@ -40,29 +41,37 @@ _REASON_CHARS_MAX = 300
 _ANSWERED = frozenset({200, 400})
 
 
+def trust_for(url: str, ca_file: Path | None) -> ssl.SSLContext:
+    """Whose certificates count: nobody's where there are none, and nothing is read for that.
+
+    Raises:
+        UnreachableError: the file cannot be used yet.
+    """
+    if not url.startswith("https://"):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        return ssl_context(ca_file)
+    except SettingsError as error:
+        raise UnreachableError(f"{url} cannot be trusted yet: {error} {_WAITS}") from error
+
+
 class Talk:
     """A connection, with its key.
 
     Args:
         url: `http://…` or `https://…`.
-        access: key and trusted authorities.
+        api_key: the key, or an empty text.
+        trusted: whose certificates count for `https://`.
         proxy: an HTTP proxy, or an empty text.
-
-    Raises:
-        UnreachableError: its authorities cannot be trusted yet.
     """
 
-    def __init__(self, *, url: str, access: Access, proxy: str) -> None:
+    def __init__(self, *, url: str, api_key: str, trusted: ssl.SSLContext, proxy: str) -> None:
         import httpx  # noqa: PLC0415 # see the module's description
 
         self._url = url
-        try:
-            trusted = ssl_context(access.ca_file) if url.startswith("https://") else True
-        except SettingsError as error:
-            raise UnreachableError(f"{url} cannot be trusted yet: {error} {_WAITS}") from error
         self._client = httpx.AsyncClient(
             base_url=url,
-            auth=("api", access.api_key),
+            auth=("api", api_key),
             headers={"user-agent": f"kelt/{__version__}"},
             verify=trusted,
             proxy=proxy or None,
@@ -137,6 +146,8 @@ class Talk:
             return await self._client.post(
                 path, content=content, headers=dict(headers), timeout=deadline_s
             )
+        except RuntimeError as error:  # the client was closed meanwhile
+            raise UnreachableError(f"The connection to {self._url} was closed.") from error
         except httpx.TimeoutException as error:
             raise TooSlowError(f"{self._url} does not answer in time. {_WAITS}") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:

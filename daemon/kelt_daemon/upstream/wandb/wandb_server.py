@@ -33,7 +33,7 @@ from kelt_daemon.upstream.wandb.chapters import chapters, contiguous
 from kelt_daemon.upstream.wandb.ordering import Predecessor, QueuedRun, predecessors
 from kelt_daemon.upstream.wandb.progress_file import progress_path, read_progress, write_progress
 from kelt_daemon.upstream.wandb.replies import UNREADABLE, read_standing
-from kelt_daemon.upstream.wandb.talking import Talk
+from kelt_daemon.upstream.wandb.talking import Talk, trust_for
 from kelt_proto.v1.frames import DamagedFrameError
 from kelt_proto.v1.record_pb2 import RunInfo, RunOpened
 from kelt_proto.v1.upstream_pb2 import DescribeRunReply, DescribeRunRequest
@@ -80,8 +80,8 @@ class WandbServer:
         await self.aclose()
         key = access.api_key or await self._in_thread(netrc_key, self._url, os.environ)
         proxy = proxy_for(self._url, proxy=access.proxy, environ=os.environ)
-        known = Access(api_key=key, ca_file=access.ca_file, proxy=access.proxy)
-        self._talk = Talk(url=self._url, access=known, proxy=proxy)
+        trusted = await self._in_thread(trust_for, self._url, access.ca_file)
+        self._talk = Talk(url=self._url, api_key=key, trusted=trusted, proxy=proxy)
         try:
             viewer = (await self.ask(requests.viewer())).get("viewer")
         except RunRefusedError as error:
