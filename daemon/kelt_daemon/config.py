@@ -87,6 +87,8 @@ class DaemonConfig:
     push_bytes_min: int = 16 * KIB
     #: So many refused records in a row are no accident: the folder is parked.
     refused_in_row_max: int = 16
+    #: So often in a row "not yet" may be said of a run before it counts as a refusal.
+    not_yet_max: int = 8
     #: A key or a run that was refused is tried again this often, should nobody ask for it before.
     refused_retry_s: float = 300.0
     heartbeat_interval_s: float = 15.0

@@ -85,11 +85,15 @@ class NotYetError(UpstreamError):
     Args:
         message: the sentence.
         retry_after_s: what the upstream asked for, or None.
+        may_be_final: whether, again and again, it means that the run is not accepted at all.
     """
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, may_be_final: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.may_be_final = may_be_final
 
 
 class JournalFullError(DaemonError):

@@ -71,6 +71,8 @@ class Shipper:
         self._failure: UpstreamError | None = None
         self._failed_push = Push()
         self._must_go_back = False
+        #: How often in a row the upstream said "not yet" as if for good.
+        self._delays = 0
         self._pushes = 0
         self._bounds = PushBounds.widest(
             bytes_limit=config.push_bytes_max, bytes_min=config.push_bytes_min
@@ -123,6 +125,10 @@ class Shipper:
             return
         if isinstance(failure, NotYetError):
             folder.delay = str(failure)
+            self._delays = self._delays + 1 if failure.may_be_final else 0
+            if self._delays >= self._config.not_yet_max:
+                await self._sit_out(folder.delay)
+                return
         self._backoff = self._backoff.failed()
         after_s: float | None = getattr(failure, "retry_after_s", None)
         delay_s = self._backoff.delay_s(chance=self._host.chance(), retry_after_s=after_s)
@@ -182,7 +188,7 @@ class Shipper:
             self._aligned_with = 0
             # A lost link is waited for elsewhere; what is left to sit out here is an error reply.
             return not self._link.is_ready
-        self._folder.delay = ""
+        self._folder.delay, self._delays = "", 0
         if self._pushes and self._folder.committed_records <= before:
             return False  # answers that lead nowhere are not asked for in a hurry
         self._backoff = self._backoff.succeeded()

@@ -97,7 +97,7 @@ def test_a_refused_key_shows_and_loses_nothing(wandb_host: Host, stub: WandbStub
     status = json.loads(wandb_host.kelt("status", "--json")[0])
     assert [up["state"] for up in status["upstreams"]] == ["refused"]
     assert "WANDB_API_KEY" in status["upstreams"][0]["reason"]
-    _, err = wandb_host.kelt("sync", "-y", code=1)
+    _, _err = wandb_host.kelt("sync", "-y", code=1)
     assert not stub.runs
     stub.key = KEY  # mended there: nobody need do anything here
     eventually(lambda: True if ("someone", "p", "r") in stub.runs else None)
@@ -132,7 +132,7 @@ def test_a_killed_daemon_is_followed_by_one_that_doubles_nothing(
         return None
 
     stub.fault = kill_after_taking
-    out, err = wandb_host.run(TRAINER, "p", WANDB_API_KEY=KEY)
+    _out, err = wandb_host.run(TRAINER, "p", WANDB_API_KEY=KEY)
     assert "synced=yes" in err
     assert len(killed) == 3
     assert [row["i"] for row in stub.rows("r")] == list(range(ROWS))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
 
-from kelt_daemon.errors import NotYetError, OverloadedError, RunRefusedError
+from kelt_daemon.errors import OverloadedError, RunRefusedError
 from kelt_daemon.host import InThread
 from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
@@ -125,7 +125,7 @@ class Carrier:
             run.branch_point = {"run_id": opened.forked.run_id, "step": opened.forked.step}
         elif origin == "rewound":
             run.branch_point = {"run_id": run.run_id, "step": opened.rewound.step}
-            await self._rewind(opened.rewound.step)
+            await self._ask_rewind(opened.rewound.step)
         await self._begin(chapter, seq=seq, inherits=origin == "forked")
 
     async def _turn_back(self, opening: Record, chapter: Chapter) -> None:
@@ -134,7 +134,7 @@ class Carrier:
         rewind = Rewind.FromString(bytes(opening.payload))
         lines = turn_back(run, rewind)
         await self._post_all(lines)
-        await self._rewind(rewind.point.step)
+        await self._rewind_live(rewind.point.step)
         forget_history(run)
         run.is_begun = False
         await self._begin(chapter, seq=opening.seq, inherits=False)
@@ -157,19 +157,17 @@ class Carrier:
         if standing is not None:
             take_standing(run, standing, is_relative=is_relative)
 
-    async def _rewind(self, step: int) -> None:
-        run = self._run
-        question = requests.rewind(run, step)
+    async def _rewind_live(self, step: int) -> None:
+        """W&B may go back in runs that have ended alone: so this one ends for a moment."""
         try:
-            data = await self._ask(question)
-        except RunRefusedError as refusal:
-            # W&B goes back in runs that have ended alone, and this one goes on, or was killed.
-            try:
-                await self._post(requests.completion(0))
-            except NotYetError:
-                raise refusal from None
-            data = await self._ask(question)
-        self._read(lambda: take_rewound(run, data))
+            await self._ask_rewind(step)
+        except RunRefusedError:
+            await self._post(requests.completion(0))
+            await self._ask_rewind(step)
+
+    async def _ask_rewind(self, step: int) -> None:
+        data = await self._ask(requests.rewind(self._run, step))
+        self._read(lambda: take_rewound(self._run, data))
 
     async def _tell(self, lines: Lines) -> None:
         """What was folded."""

@@ -181,7 +181,9 @@ def error_of(status: int, *, url: str, reason: str, after_s: float | None) -> Up
     said = f"HTTP status {status}" + (f": {reason}" if reason else "")
     if status in _NOT_NOW:
         return NotYetError(
-            f"{url} does not take the run now ({said}); it is asked again.", retry_after_s=after_s
+            f"{url} does not take the run now ({said}); it is asked again.",
+            retry_after_s=after_s,
+            may_be_final=status != _TOO_MANY,
         )
     kind, sentence = _MEANINGS.get(status // 100 if status // 100 == _ELSEWHERE else status, _LATER)
     text = sentence.format(url=url, said=said, waits=_WAITS)
@@ -190,6 +192,7 @@ def error_of(status: int, *, url: str, reason: str, after_s: float | None) -> Up
 
 #: About this run alone, and over by itself as far as anybody knows.
 _NOT_NOW = frozenset({404, 409, 410, 429})
+_TOO_MANY = 429
 _ELSEWHERE = 3
 _LATER: tuple[type[UpstreamError], str] = (
     OverloadedError,

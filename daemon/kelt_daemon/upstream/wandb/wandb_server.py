@@ -114,7 +114,7 @@ class WandbServer:
                 seat.run = None
                 raise
             if run.is_completed:
-                del self._seats[me.writer_id]
+                seat.run = None  # as a rule nothing more comes
         return {
             writer: PushedCursor(run.committed(writer), writer in gaps)
             for writer in {batch.writer_id for batch in batches}
@@ -156,7 +156,7 @@ class WandbServer:
             if me is None or not is_due or seat.lock.locked():
                 continue
             async with seat.lock:
-                run = seat.run = seat.run or await self._kept(me)
+                run = seat.run or await self._kept(me)
                 if run.is_begun and not run.is_completed:
                     await self._beat(run, seat)
 
