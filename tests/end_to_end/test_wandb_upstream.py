@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +136,8 @@ def test_a_killed_daemon_is_followed_by_one_that_doubles_nothing(
     _out, err = wandb_host.run(TRAINER, "p", WANDB_API_KEY=KEY)
     assert "synced=yes" in err
     assert len(killed) == 3
+    environ = Path(f"/proc/{wandb_host.daemon_alive()}/environ").read_bytes()
+    assert KEY.encode() not in environ
     assert [row["i"] for row in stub.rows("r")] == list(range(ROWS))
     assert (stub.run("r").exit_code, stub.run("r").summary["low"]) == (0, {"min": -19.0})
 

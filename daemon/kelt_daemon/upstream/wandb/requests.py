@@ -120,7 +120,7 @@ def posts(run: CarriedRun, lines: Lines) -> Iterator[dict[str, Any]]:
         index += len(texts)
         is_last = number == len(pieces) - 1
         yield {"files": files, **_close(run, files)} if is_last else {"files": files}
-    if not pieces and (run.summary_due or _ends(run)):
+    if not pieces and (run.summary_due or (_ends(run) and not run.is_completed)):
         files = {}
         yield {"files": files, **_close(run, files)}
 
