@@ -160,10 +160,12 @@ def test_a_killed_trainer_fails_its_run(wandb_host: Host, stub: WandbStub, quick
     assert [row["i"] for row in stub.rows("r")] == list(range(5))
 
 
-def test_offline_runs_go_parents_first(wandb_host: Host, stub: WandbStub, quick):
-    wandb_host.run(SHORT, "parent", KELT_MODE="offline")
-    wandb_host.run(CHILD)
-    out, _ = wandb_host.kelt("sync", "-y")
+def test_offline_runs_are_sent_there_on_demand_parents_first(
+    wandb_host: Host, stub: WandbStub, quick
+):
+    wandb_host.run(SHORT, "parent", KELT_MODE="offline", KELT_UPSTREAM="http://127.0.0.1:1")
+    wandb_host.run(CHILD, KELT_UPSTREAM="http://127.0.0.1:1")
+    out, _ = wandb_host.kelt("sync", "-y", "--upstream", f"wandb+{stub.url}/")
     assert "Synced 2 runs" in out
     assert [row["i"] for row in stub.rows("child")] == [0, 1, 2, 100]
 

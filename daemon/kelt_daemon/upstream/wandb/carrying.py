@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
 
-from kelt_daemon.errors import OverloadedError, RunRefusedError
+from kelt_daemon.errors import OverloadedError, RejectedDataError, RunRefusedError
 from kelt_daemon.host import InThread
 from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
@@ -131,7 +131,10 @@ class Carrier:
     async def _turn_back(self, opening: Record, chapter: Chapter) -> None:
         """In mid-session: what was logged before is posted, and dropped from the step on."""
         run = self._run
-        rewind = Rewind.FromString(bytes(opening.payload))
+        try:
+            rewind = Rewind.FromString(bytes(opening.payload))
+        except DecodeError as error:
+            raise RejectedDataError(f"a rewind that cannot be read: {error}") from error
         lines = turn_back(run, rewind)
         await self._post_all(lines)
         await self._rewind_live(rewind.point.step)

@@ -103,11 +103,9 @@ def _fold_control(run: CarriedRun, record: Record) -> None:
         return
     kind, taker = take
     try:
-        said = kind.FromString(bytes(record.payload))
-    except DecodeError as error:
+        taker(run, kind.FromString(bytes(record.payload)))
+    except (DecodeError, ValueError, RecursionError) as error:
         run.lose(1, f"a record that cannot be read: {error}")
-        return
-    taker(run, said)
 
 
 def _take_config(run: CarriedRun, said: record_pb2.Config) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import anyio
+
 from kelt.errors import SettingsError
 from kelt.tls import ssl_context
 from kelt.version import __version__
@@ -29,6 +31,7 @@ from kelt_daemon.errors import (
     UpstreamError,
 )
 from kelt_daemon.upstream.discovery import retry_after_s
+from kelt_daemon.upstream.http_get import Reply
 from kelt_daemon.upstream.wandb.history_lines import encode
 from kelt_daemon.upstream.wandb.requests import Question
 
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
     import httpx
 
 _WAITS = "What is logged waits on this host."
-_REASON_CHARS_MAX = 300
+_REASON_BYTES_MAX = 300
+#: Of a run's config and summary, which are most of what is ever answered.
+_REPLY_BYTES_MAX = 64 * 1024 * 1024
 #: With these, errors in a GraphQL answer are about what was asked; with others, about the server.
 _ANSWERED = frozenset({200, 400})
 
@@ -75,6 +80,7 @@ class Talk:
             headers={"user-agent": f"kelt/{__version__}"},
             verify=trusted,
             proxy=proxy or None,
+            timeout=None,  # noqa: S113 # each call has a deadline for all of it
             trust_env=False,
             follow_redirects=False,
         )
@@ -92,9 +98,9 @@ class Talk:
         headers = {"content-type": "application/json"}
         reply = await self._post("/graphql", question.body(), headers, deadline_s)
         said = _json_of(reply)
-        if reply.status_code in _ANSWERED and (message := _complaint(said)):
+        if reply.status in _ANSWERED and (message := _complaint(said)):
             raise RunRefusedError(f"{self._url} refused {question.name}: {message}. {_WAITS}")
-        if reply.status_code == 403:  # noqa: PLR2004
+        if reply.status == 403:  # noqa: PLR2004
             raise RunRefusedError(
                 f"{self._url} refused {question.name} (HTTP status 403); the key may not write "
                 f"there: check entity and project. {_WAITS}"
@@ -128,7 +134,7 @@ class Talk:
         content = encode(body).encode("utf-8", "backslashreplace")
         wanted = {"content-type": "application/json", **headers}
         reply = await self._post(path, content, wanted, deadline_s)
-        if reply.status_code == 403:  # noqa: PLR2004
+        if reply.status == 403:  # noqa: PLR2004
             raise RunRefusedError(
                 f"{self._url} lets this key write nothing into {'/'.join(names)} (HTTP status "
                 f"403); check entity and project. {_WAITS}"
@@ -139,16 +145,17 @@ class Talk:
 
     async def _post(
         self, path: str, content: bytes, headers: Mapping[str, str], deadline_s: float
-    ) -> httpx.Response:
+    ) -> Reply:
         import httpx  # noqa: PLC0415 # as above
 
         try:
-            return await self._client.post(
-                path, content=content, headers=dict(headers), timeout=deadline_s
-            )
+            with anyio.fail_after(deadline_s):
+                request = self._client.stream("POST", path, content=content, headers=dict(headers))
+                async with request as reply:
+                    return Reply(reply.status_code, reply.headers, await self._body_of(reply))
         except RuntimeError as error:  # the client was closed meanwhile
             raise UnreachableError(f"The connection to {self._url} was closed.") from error
-        except httpx.TimeoutException as error:
+        except TimeoutError as error:
             raise TooSlowError(f"{self._url} does not answer in time. {_WAITS}") from error
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             reason = str(error) or type(error).__name__
@@ -157,21 +164,31 @@ class Talk:
                 f"{_WAITS}"
             ) from error
 
-    def _check(self, reply: httpx.Response) -> None:
-        status = reply.status_code
+    async def _body_of(self, reply: httpx.Response) -> bytes:
+        body = bytearray()
+        async for part in reply.aiter_bytes():
+            body += part
+            if len(body) > _REPLY_BYTES_MAX:
+                raise UnreachableError(
+                    f"{self._url} answers with more than {_REPLY_BYTES_MAX:,} bytes. {_WAITS}"
+                )
+        return bytes(body)
+
+    def _check(self, reply: Reply) -> None:
+        status = reply.status
         if 200 <= status < 300:  # noqa: PLR2004 # done
             return
         raise error_of(
             status,
             url=self._url,
-            reason=reply.text[:_REASON_CHARS_MAX].strip(),
+            reason=reply.body[:_REASON_BYTES_MAX].decode("utf-8", "replace").strip(),
             after_s=retry_after_s(reply.headers.get("retry-after", "")),
         )
 
-    def _unreadable(self, reply: httpx.Response) -> UnreachableError:
+    def _unreadable(self, reply: Reply) -> UnreachableError:
         kind = reply.headers.get("content-type", "").partition(";")[0] or "nothing readable"
         return UnreachableError(
-            f"What answers at {self._url} is not a W&B server (HTTP status {reply.status_code}, "
+            f"What answers at {self._url} is not a W&B server (HTTP status {reply.status}, "
             f"{kind}); check KELT_UPSTREAM, or log in to the network. {_WAITS}"
         )
 
@@ -227,9 +244,9 @@ _MEANINGS: Mapping[int, tuple[type[UpstreamError], str]] = {
 }
 
 
-def _json_of(reply: httpx.Response) -> Any:
+def _json_of(reply: Reply) -> Any:
     try:
-        return json.loads(reply.content)
+        return json.loads(reply.body)
     except (ValueError, RecursionError):
         return None
 
@@ -241,4 +258,4 @@ def _complaint(said: Any) -> str:
         return ""
     first = errors[0]
     message = first.get("message") if isinstance(first, dict) else first
-    return str(message or "no reason given")[:_REASON_CHARS_MAX]
+    return str(message or "no reason given")[:_REASON_BYTES_MAX]

@@ -86,6 +86,10 @@ class WandbServer:
             viewer = (await self.ask(requests.viewer())).get("viewer")
         except RunRefusedError as error:
             raise RefusedError(str(error)) from error
+        except (NotYetError, RejectedDataError) as error:
+            raise UnreachableError(
+                f"What answers at {self._url} is not a W&B server ({error}); check KELT_UPSTREAM."
+            ) from error
         if not isinstance(viewer, dict):
             raise RefusedError(
                 f"{self._url} knows nobody by {'this key' if key else 'no key'}; set "
