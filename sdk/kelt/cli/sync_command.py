@@ -28,6 +28,7 @@ from kelt.cli.wording import plain
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from kelt.other_trackers.foreign_run import Target
     from kelt.settings import Settings
     from kelt.syncing.engine import OnProgress, SyncPlan
     from kelt.syncing.outcome import SyncedRun, SyncResult
@@ -42,8 +43,8 @@ def sync(  # the options
         list[Path] | None,
         typer.Argument(
             metavar="[PATH]...",
-            help="Run folders or W&B's .wandb files, or folders of them; without any, all runs "
-            "that wait on this host.",
+            help="Run folders, W&B's .wandb files, TensorBoard's event files, MLflow's stores, "
+            "Neptune's exported files, or folders of them; without any, all runs that wait here.",
         ),
     ] = None,
     *,
@@ -64,6 +65,18 @@ def sync(  # the options
             metavar="URL",
             help="Send them to this server, and from now on, whatever they were logged for.",
         ),
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            "--project",
+            metavar="NAME",
+            help="Of runs that TensorBoard, MLflow or Neptune wrote; W&B's and kelt's have one.",
+        ),
+    ] = None,
+    entity: Annotated[
+        str | None,
+        typer.Option("--entity", metavar="NAME", help="Likewise; the server's default without it."),
     ] = None,
     include_synced: Annotated[
         bool | None,
@@ -101,6 +114,7 @@ def sync(  # the options
         include_synced=include_synced,
         wait_s=wait_s,
         keeps=not dry_run,
+        target=_target(project, entity),
     )
     if not plan.runs and not plan.missing:
         if as_json:
@@ -123,6 +137,19 @@ def sync(  # the options
     _end(result, as_json=as_json)
 
 
+def _target(project: str | None, entity: str | None) -> Target:
+    from kelt.errors import SettingsError  # noqa: PLC0415 # as above
+    from kelt.other_trackers.foreign_run import Target  # noqa: PLC0415 # as above
+    from kelt.setting_values import PARSERS  # noqa: PLC0415 # as above
+
+    for name, value in (("project", project), ("entity", entity)):
+        try:
+            PARSERS[name](value or "any")
+        except ValueError as error:
+            raise SettingsError(f"--{name} is {value!r}; it is to be {error}.") from None
+    return Target(entity=entity or "", project=project or "")
+
+
 def _settings(upstream: str | None) -> Settings:
     if not upstream:
         return settings()
@@ -134,24 +161,24 @@ def _settings(upstream: str | None) -> Settings:
 
 
 def _folder(path: Path) -> Path:
-    if not (path.is_dir() or (path.suffix == ".wandb" and path.is_file())):
-        raise CliError(
-            f"{path} is no folder. Name run folders, a folder that holds some, or a .wandb file.",
-            code=ExitCode.USAGE,
-        )
+    from kelt.syncing.named_paths import is_to_sync, not_to_sync  # noqa: PLC0415 # as elsewhere
+
+    if not is_to_sync(path):
+        raise CliError(not_to_sync(path), code=ExitCode.USAGE)
     return path.absolute()
 
 
 def _list(plan: SyncPlan, chosen: Settings) -> None:
     from kelt.cli.daemon_commands import fetch_status  # noqa: PLC0415 # may load gRPC
     from kelt.errors import KeltError  # noqa: PLC0415 # as above
+    from kelt.syncing.named_paths import nothing_in  # noqa: PLC0415 # as above
 
     status: dict[str, Any] | None = None
     with contextlib.suppress(KeltError):
         status = fetch_status(chosen.state_dir)
     print_table(*table(plan, status=status, now=time.time()))
     for path in plan.missing:
-        say(plain(f"{path}: holds no run folder (a folder with run.json) and no .wandb file."))
+        say(plain(nothing_in(path)))
     for run in plan.runs:
         if run.note:
             say(plain(f"{run.name}: {run.note}"))
@@ -172,7 +199,7 @@ class _Told:
     """A line a run, as soon as it is through."""
 
     def __init__(self) -> None:
-        self._paths: set[Path] = set()
+        self._told: set[tuple[Path, str]] = set()
 
     def tell_ended(self, runs: Sequence[SyncedRun]) -> None:
         """Those that are through and were not told of yet."""
@@ -182,8 +209,8 @@ class _Told:
 
     def tell(self, run: SyncedRun) -> None:
         """Once."""
-        if run.path not in self._paths:
-            self._paths.add(run.path)
+        if (run.path, run.name) not in self._told:  # a store has many runs
+            self._told.add((run.path, run.name))
             say(plain(run_sentence(run)))
 
 
