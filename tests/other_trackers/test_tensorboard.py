@@ -48,7 +48,7 @@ def test_what_pytorchs_writer_logs_becomes_rows_of_the_same_steps():
     assert rows[5]["remark"] == ["so far *so good*"]
     assert [rows[step]["uncounted"] for step in range(3)] == [0.5] * 3
     times = [row.header.timestamp for row in of_kind(records, Kind.ROW) if "loss" in row.values]
-    assert times == [1.7e9 + step for step in range(ROWS)]
+    assert times == [1.7e9 + step + 0.5 for step in range(ROWS)]  # of the step's last value
     assert "1 histogram, 1 image" in found.tally.note
     assert (found.tally.state, found.tally.lost_rows) == ("finished", 0)
 

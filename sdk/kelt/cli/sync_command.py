@@ -28,7 +28,6 @@ from kelt.cli.wording import plain
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from kelt.other_trackers.foreign_run import Target
     from kelt.settings import Settings
     from kelt.syncing.engine import OnProgress, SyncPlan
     from kelt.syncing.outcome import SyncedRun, SyncResult
@@ -104,6 +103,7 @@ def sync(  # the options
     run a line, and a line with the totals.
     """
     from kelt.syncing.engine import plan_sync, run_sync  # noqa: PLC0415 # loads protobuf
+    from kelt.syncing.named_paths import checked_target  # noqa: PLC0415 # as above
 
     chosen = _settings(upstream)
     plan = plan_sync(
@@ -114,7 +114,7 @@ def sync(  # the options
         include_synced=include_synced,
         wait_s=wait_s,
         keeps=not dry_run,
-        target=_target(project, entity),
+        target=checked_target("--", project, entity),
     )
     if not plan.runs and not plan.missing:
         if as_json:
@@ -135,19 +135,6 @@ def sync(  # the options
     for run in () if as_json else result.runs:
         told.tell(run)
     _end(result, as_json=as_json)
-
-
-def _target(project: str | None, entity: str | None) -> Target:
-    from kelt.errors import SettingsError  # noqa: PLC0415 # as above
-    from kelt.other_trackers.foreign_run import Target  # noqa: PLC0415 # as above
-    from kelt.setting_values import PARSERS  # noqa: PLC0415 # as above
-
-    for name, value in (("project", project), ("entity", entity)):
-        try:
-            PARSERS[name](value or "any")
-        except ValueError as error:
-            raise SettingsError(f"--{name} is {value!r}; it is to be {error}.") from None
-    return Target(entity=entity or "", project=project or "")
 
 
 def _settings(upstream: str | None) -> Settings:

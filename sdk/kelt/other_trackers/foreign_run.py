@@ -140,6 +140,10 @@ class Source(Protocol):
     def path(self) -> Path:
         """The file or folder that it lies in."""
 
+    @property
+    def is_append_only(self) -> bool:
+        """Whether the store is only ever appended to, so that what was read once is never other."""
+
     def run(self, edition: int) -> ForeignRun:
         """The run, from the store's beginning alone.
 
@@ -187,5 +191,9 @@ def run_name(text: str, default: str) -> str:
     kept = "".join(
         c if c.isprintable() and c not in FORBIDDEN_IN_NAMES else "." if c in "/\\" else "_"
         for c in text.strip("/ ")
-    )[:NAME_CHARS_MAX].strip()
+    )
+    if len(kept) > NAME_CHARS_MAX:  # others may begin likewise
+        digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+        kept = f"{kept[: NAME_CHARS_MAX - len(digest) - 1]}-{digest}"
+    kept = kept.strip()
     return default if kept in {"", ".", ".."} else kept

@@ -5,16 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kelt.errors import DaemonUnavailableError, KeltError, UsageError
+from kelt.errors import DaemonUnavailableError, KeltError
 from kelt.other_trackers.foreign_run import Target
-from kelt.settings import Settings, load_settings
+from kelt.settings import Settings
 from kelt.syncing import foreign_runs, wandb_runs
-from kelt.syncing.named_paths import is_to_sync, not_to_sync, nothing_in
+from kelt.syncing.named_paths import nothing_in
 from kelt.syncing.outcome import SyncedRun, SyncResult
 from kelt.syncing.row_counts import RowCounts
 from kelt.syncing.survey import RunOnDisk, find_run_folders, survey, survey_all
@@ -77,41 +77,6 @@ class SyncPlan:
             error=_failed_sentence([*runs, *map(_nothing_in, self.missing)]),
             is_dry_run=True,
         )
-
-
-def sync_paths(
-    paths: str | Path | Sequence[str | Path] | None,
-    *,
-    upstream: str | None,
-    live: bool,
-    dry_run: bool,
-    include_synced: bool | None,
-    wait_s: float,
-    environ: Mapping[str, str],
-) -> SyncResult:
-    """`kelt.sync`.
-
-    Raises:
-        UsageError: an argument or a setting that cannot be.
-        DaemonError: no daemon can be started.
-    """
-    chosen = load_settings({"upstream": upstream} if upstream else {}, environ)
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    folders = None if paths is None else [Path(path).expanduser().absolute() for path in paths]
-    for folder in folders or ():
-        if not is_to_sync(folder):
-            raise UsageError(f"kelt.sync: {not_to_sync(folder)}")
-    plan = plan_sync(
-        folders,
-        settings=chosen,
-        keeps=not dry_run,
-        upstream=chosen.upstream.rstrip("/") if upstream else "",
-        live=live,
-        include_synced=include_synced,
-        wait_s=wait_s,
-    )
-    return plan.dry_result() if dry_run else run_sync(plan, settings=chosen)
 
 
 def plan_sync(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kelt.errors import UsageError
+from kelt.other_trackers.foreign_run import Target
+from kelt.setting_values import PARSERS
 from kelt.wandb_files.finding import is_wandb_file
 
 _NAMED = (
@@ -22,6 +25,26 @@ def is_to_sync(path: Path) -> bool:
         return is_foreign_file(path)
     except OSError:
         return False
+
+
+def checked_target(caller: str, project: str | None, entity: str | None) -> Target:
+    """Where runs of other trackers go.
+
+    Args:
+        caller: what stands before the name of an argument.
+        project: None: as they say, or are called.
+        entity: None: the server's default.
+
+    Raises:
+        UsageError: a name that cannot be.
+    """
+    for name, value in (("project", project), ("entity", entity)):
+        try:
+            if value is not None:
+                PARSERS[name](value)
+        except ValueError as error:
+            raise UsageError(f"{caller}{name} is {value!r}; it is to be {error}.") from None
+    return Target(entity=entity or "", project=project or "")
 
 
 def not_to_sync(path: Path) -> str:

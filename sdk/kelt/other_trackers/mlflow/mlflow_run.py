@@ -76,6 +76,7 @@ class MlflowSource:
     run_id: str
     target: Target
     tracker: str = TRACKER
+    is_append_only: bool = False
 
     def run(self, edition: int) -> ForeignRun:
         """As in `Source`."""

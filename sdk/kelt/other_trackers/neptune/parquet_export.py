@@ -102,6 +102,7 @@ class ExportedRun:
     run_id: str
     target: Target
     tracker: str = TRACKER
+    is_append_only: bool = False
 
     def run(self, edition: int) -> ForeignRun:
         """As in `Source`."""

@@ -54,6 +54,7 @@ class EventFile:
     place: str
     target: Target
     tracker: str = TRACKER
+    is_append_only: bool = True
 
     def run(self, edition: int) -> ForeignRun:
         """As in `Source`."""
@@ -106,6 +107,7 @@ class EventFile:
             reader = TFRecordReader(file)
             for item in reader:
                 yield from translator.take(item)
+            yield from translator.finish()
         if reader.tail is not None:
             tally.remarks.append(f"its last {reader.tail.size_bytes} bytes are no whole record")
         tally.is_going_on = is_being_written(self.path)

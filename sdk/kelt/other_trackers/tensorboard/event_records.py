@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -32,12 +33,28 @@ _SCALARS, _TEXT, _HPARAMS = "scalars", "text", "hparams"
 _TEXT_SUFFIX = "/text_summary"
 _FAILURE = 2
 _EXACT_END = 2**53
+_WAITING_MAX = 1000
+_JOINED_BYTES_MAX = 1024 * 1024
 #: Says nothing and keeps a number.
 _NOTHING = Control(Kind.CONFIG, b"")
 
 
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What one event logged."""
+
+    step: int
+    at: float
+    values: dict[str, Any]
+    size_bytes: int
+
+
 class EventTranslator:
-    """Translates the events of one file, behind its first.
+    """Translates the events of one file.
+
+    Events of one step that follow each other become one row, in the place of the last of them, and
+    the others say nothing. The last step of a file may not be whole: its events become a row each.
+    Once the file has grown, they have numbers that are known, and the row joins them by its step.
 
     Args:
         run: whose rows they are.
@@ -53,22 +70,59 @@ class EventTranslator:
         self._at_zero: dict[str, int] = {}
         self._last_steps: dict[str, int] = {}
         self._seq = 1  # RunOpened
+        #: From the first event of the step on.
+        self._waiting: list[Control | _Values] = []
+        self._joined: dict[str, Any] = {}
+        self._step_joined = -1
+        self._bytes_joined = 0
 
     def take(self, item: bytes | DamagedRecord | Damage) -> Iterator[Control | BuiltRow]:
-        """What comes of the next piece of the file."""
+        """What comes of the next piece of the file, or of those before it."""
+        self._seq += 1
         if isinstance(item, bytes):
             try:
-                event = Event.FromString(item)
+                made = self._event(Event.FromString(item))
             except DecodeError:
-                made: Control | BuiltRow = self._loss("an event that is no message")
-            else:
-                made = self._event(event)
+                made = self._loss("an event that is no message")
         else:
             made = self._loss(f"{item.size_bytes} bytes of TensorBoard's file are damaged")
-        self._seq += 1
-        yield made
+        if isinstance(made, _Values):
+            is_same = made.step == self._step_joined and self._joined.keys().isdisjoint(made.values)
+            is_much = self._bytes_joined + made.size_bytes > _JOINED_BYTES_MAX
+            if not is_same or is_much or len(self._waiting) >= _WAITING_MAX:
+                yield from self._join()
+            self._step_joined = made.step
+            self._joined |= made.values
+            self._bytes_joined += made.size_bytes
+        elif not self._waiting:
+            yield made
+            return
+        self._waiting.append(made)
 
-    def _event(self, event: Event) -> Control | BuiltRow:
+    def finish(self) -> Iterator[Control | BuiltRow]:
+        """What comes of the last events."""
+        for item in self._waiting:
+            yield self._row(item) if isinstance(item, _Values) else item
+        self._waiting.clear()
+
+    def _join(self) -> Iterator[Control | BuiltRow]:
+        """The records of the events that wait: they are those of a whole step."""
+        places = [place for place, item in enumerate(self._waiting) if isinstance(item, _Values)]
+        for place, item in enumerate(self._waiting):
+            if not isinstance(item, _Values):
+                yield item
+            elif place == places[-1]:
+                yield self._row(replace(item, values=self._joined))
+            else:
+                yield _NOTHING
+        self._waiting.clear()
+        self._joined, self._bytes_joined = {}, 0
+
+    def _row(self, logged: _Values) -> BuiltRow:
+        self._tally.rows += 1
+        return self._rows.pack(logged.step, logged.at, logged.values)
+
+    def _event(self, event: Event) -> Control | _Values:
         self._tally.ended_at = max(self._tally.ended_at, event.wall_time)
         if event.WhichOneof("what") != "summary":
             self._count(event.WhichOneof("what") or "")
@@ -90,11 +144,10 @@ class EventTranslator:
                 return self._loss(f"a value {name!r:.60} at step {step} cannot be one")
             values[name] = found
         if values:
-            row = self._rows.pack(step, event.wall_time, values)
-            if len(row.payload) > PAYLOAD_BYTES_MAX:
-                return self._loss(f"a row of {len(row.payload)} bytes")
-            self._tally.rows += 1
-            return row
+            size_bytes = event.ByteSize()
+            if size_bytes > PAYLOAD_BYTES_MAX // 2:
+                return self._loss(f"an event of {size_bytes} bytes")
+            return _Values(step, event.wall_time, values, size_bytes)
         if config:
             return Control(Kind.CONFIG, records.config(config, (), event.wall_time))
         return _NOTHING
@@ -156,9 +209,8 @@ class EventTranslator:
     def _loss(self, reason: str) -> Control:
         self._tally.lost_rows += 1
         self._tally.told_in_place += 1
-        seq = self._seq + 1
         loss = record_pb2.Loss(
-            writer_id=self._run.writer_id, first_seq=seq, last_seq=seq, rows=1,
+            writer_id=self._run.writer_id, first_seq=self._seq, last_seq=self._seq, rows=1,
             reason=reason.encode("ascii", "backslashreplace").decode(),
         )  # fmt: skip
         return Control(Kind.LOSS, loss.SerializeToString(deterministic=True))
