@@ -135,6 +135,28 @@ def test_a_store_that_grows_in_time_continues_and_its_facts_are_another_session(
     assert RunInfo.FromString(after[2][2]).name == "n"
 
 
+def test_a_run_that_is_renamed_stays_the_same_run(mlflow_run, state_dir):
+    mlflow_run.log((1000, 0.5, 1))
+    folder, _ = brought(mlflow_run.path, state_dir)
+    meta = mlflow_run.path / "meta.yaml"
+    meta.write_text(meta.read_text().replace("run_name: n", "run_name: other"))
+    assert brought(mlflow_run.path, state_dir)[0] == folder
+    (renamed,) = [RunInfo.FromString(raw) for _, kind, raw in said(folder) if kind == Kind.RUN_INFO]
+    assert renamed.name == "other"
+
+
+def test_an_older_copy_of_an_event_file_takes_nothing_back(state_dir, tmp_path):
+    (file,) = (MADE_BY / "tensorboard" / "torch").iterdir()
+    path = tmp_path / "torch" / file.name
+    path.parent.mkdir()
+    shutil.copy(file, path)
+    folder, _ = brought(path.parent, state_dir)
+    before = contents(folder)
+    path.write_bytes(file.read_bytes()[:2000])
+    assert brought(path.parent, state_dir)[0] == folder
+    assert contents(folder) == before
+
+
 def test_facts_that_are_what_they_were_are_the_same_session(mlflow_run, state_dir):
     mlflow_run.log((1000, 0.5, 1))
     folder, _ = brought(mlflow_run.path, state_dir)

@@ -115,6 +115,28 @@ def test_a_damaged_description_costs_its_run_alone(tmp_path):
     assert len(after) == len(found)
 
 
+def test_a_damaged_page_of_the_database_costs_the_values_that_it_holds(tmp_path):
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(gzip.decompress((MADE_BY / "mlflow.db.gz").read_bytes()))
+    with sqlite3.connect(path) as db:
+        (run_id,) = db.execute("SELECT run_uuid FROM runs WHERE name = 'parent'").fetchone()
+        db.executemany(
+            "INSERT INTO metrics (key, value, timestamp, run_uuid, step, is_nan) "
+            "VALUES ('many', 1.0, ?, ?, ?, 0)",
+            [(1_700_000_000_000 + step, run_id, step) for step in range(5000)],
+        )
+    db.close()
+    raw = bytearray(path.read_bytes())
+    at = raw.rindex(b"many1.") if b"many1." in raw else raw.rindex(b"many")
+    page = at - at % 4096
+    raw[page : page + 4096] = b"\xff" * 4096
+    path.write_bytes(raw)
+    found, records = run(tmp_path, "parent")
+    assert found.tally.lost_rows == 1
+    assert "MLflow's database is damaged" in found.tally.damage
+    assert 0 < len(history(records)) < 5000
+
+
 def test_a_database_of_something_else_is_none_of_ours(tmp_path):
     with sqlite3.connect(tmp_path / "other.db") as db:
         db.execute("CREATE TABLE runs (x)")

@@ -91,6 +91,12 @@ def test_many_runs_in_one_file_are_told_apart(tmp_path):
         assert history(taken_over(apart[name][0])[1]) == history(taken_over(together[name][0])[1])
 
 
+def test_a_part_that_is_named_brings_the_others_of_its_run():
+    (part,) = FOLDER.rglob("base_part_1.parquet")
+    ((source,),) = sources(part).values()
+    assert history(taken_over(source)[1]) == history(taken_over(sources(FOLDER)["baseline"][0])[1])
+
+
 def test_a_damaged_part_costs_itself_and_is_told(copied):
     (part,) = copied.rglob("base_part_1.parquet")
     part.write_bytes(part.read_bytes()[:200])

@@ -110,6 +110,29 @@ def test_a_record_that_is_damaged_costs_itself_and_is_told(tmp_path):
     assert "of TensorBoard's file are damaged" in loss.reason
 
 
+def test_a_damaged_end_is_told_and_a_torn_one_waits(tmp_path):
+    (file,) = (FOLDER / "torch").iterdir()
+    raw = file.read_bytes()
+    (tmp_path / "torch").mkdir()
+    path = tmp_path / "torch" / file.name
+    path.write_bytes(raw[:-5])
+    tally = run("torch", tmp_path)[0].tally
+    assert (tally.lost_rows, "are no whole record" in tally.note) == (0, True)
+    path.write_bytes(raw + bytes(100))
+    tally = run("torch", tmp_path)[0].tally
+    assert (tally.lost_rows, "at the end of TensorBoard's file are damaged" in tally.damage) == (
+        1,
+        True,
+    )
+
+
+def test_a_file_that_is_named_is_what_it_is_in_its_folder():
+    first, second = sources(FOLDER)["purged"]
+    ((alone,),) = sources(second.path).values()
+    assert (alone.path, alone.run(0)) == (second.path, second.run(0))
+    assert first.path != second.path
+
+
 @pytest.mark.parametrize("raw", [b"", b"PK\x03\x04 is something else entirely"])
 def test_what_is_no_event_file_is_refused_by_name(tmp_path, raw):
     path = tmp_path / "events.out.tfevents.1.a"

@@ -13,6 +13,7 @@ from kelt.other_trackers.neptune.parquet_export import (
     exported_runs,
     is_export,
     is_named_as_export,
+    is_part_of_same,
 )
 from kelt.other_trackers.tensorboard.event_files import event_files, is_event_file
 from kelt.run_folder import MANIFEST_NAME
@@ -49,7 +50,7 @@ def _walk(path: Path, root: Path, target: Target, depth: int) -> Iterator[Source
         if is_wandb_file(path):
             return
         if path.is_file():
-            yield from _in_files([path], path.parent, path.parent, target)
+            yield from _in_file(path, target)
         elif file_store.is_run(path):
             yield from _file_runs([path], target)
         elif file_store.is_experiment(path):
@@ -59,7 +60,11 @@ def _walk(path: Path, root: Path, target: Target, depth: int) -> Iterator[Source
     except ForeignRunError as error:
         yield error
     except OSError as error:
-        yield ForeignRunError(f"{path} cannot be read ({error.strerror or error}); mend that.")
+        yield _unreadable(path, error)
+
+
+def _unreadable(path: Path, error: OSError) -> ForeignRunError:
+    return ForeignRunError(f"{path} cannot be read ({error.strerror or error}); mend that.")
 
 
 def _in_folder(
@@ -75,22 +80,46 @@ def _in_folder(
             yield from _walk(child, root, target, depth - 1)
 
 
+def _in_file(path: Path, target: Target) -> Iterator[Source | ForeignRunError]:
+    """What lies in a file that was named. What its run is follows from all files of the run."""
+    folder = path.parent
+    if is_event_file(path):
+        events = event_files(list(filter(is_event_file, folder.iterdir())), folder.name, target)
+        yield from (source for source in events if source.path == path)
+    elif is_named_as_export(path):
+        parts = [other for other in sorted(folder.iterdir()) if is_part_of_same(path, other)]
+        yield from exported_runs(folder, parts, target)
+    else:
+        yield from _database_runs(path, target)
+
+
 def _in_files(
     files: Sequence[Path], folder: Path, root: Path, target: Target
 ) -> Iterator[Source | ForeignRunError]:
     """What lies in the files of one folder."""
     events = [path for path in files if is_event_file(path)]
     if events:
-        place = folder.relative_to(root).as_posix() if folder != root else folder.name
+        place = folder.name if folder == root else folder.relative_to(root).as_posix()
         yield from event_files(events, place, target)
     tables = [path for path in files if is_named_as_export(path)]
     if tables:
         yield from exported_runs(folder, tables, target)
     for path in files:
-        if path.suffix in _DATABASES and is_sql_store(path):
-            store = SqlStore(path)
-            for run_id in store.run_ids():
-                yield MlflowSource(path=path, store=store, run_id=run_id, target=target)
+        if path.suffix in _DATABASES:
+            yield from _database_runs(path, target)
+
+
+def _database_runs(path: Path, target: Target) -> Iterator[Source | ForeignRunError]:
+    try:
+        if not is_sql_store(path):
+            return
+        store = SqlStore(path)
+        for run_id in store.run_ids():
+            yield MlflowSource(path=path, store=store, run_id=run_id, target=target)
+    except OSError as error:
+        yield _unreadable(path, error)
+    except ForeignRunError as error:
+        yield error
 
 
 def _file_runs(folders: Iterable[Path], target: Target) -> Iterator[Source | ForeignRunError]:

@@ -196,7 +196,7 @@ def _write(
             spool.add(record.kind, record.payload)
         else:
             spool.add_row(record.payload, record.schema, record.step)
-        digest.update(record.payload)
+            digest.update(record.payload)
         is_checked = spool.seq == before and not source.is_append_only
         if is_checked and digest.hexdigest() != known.get("digest"):
             raise _BeginsOtherwiseError

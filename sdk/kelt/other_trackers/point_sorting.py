@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kelt.errors import StorageError
 from kelt.other_trackers.foreign_run import Tally
 from kelt.other_trackers.rows import RowPacker, is_fit
 from kelt.wandb_files.row_building import BuiltRow
@@ -55,37 +56,53 @@ def sorted_rows(
         packer: of the run.
         tally: to count in.
         settled_before: later points may not be all there yet, and wait for another time.
+
+    Raises:
+        StorageError: there is no room to sort in.
     """
-    with closing(sqlite3.connect(scratch / "points.db", isolation_level=None)) as db:
-        db.execute("PRAGMA journal_mode = OFF")
-        db.execute("PRAGMA synchronous = OFF")
-        db.execute(_TABLE)
-        db.execute("BEGIN")
-        db.executemany(_ADD, _fit(points, tally, settled_before))
-        db.execute("COMMIT")
-        highest, again = (
-            db.execute(question).fetchone()[0]
-            for question in ("SELECT MAX(step) FROM points", _AGAIN)
-        )
-        # Who never says a step logs all at 0; their values are told apart by their order alone.
-        is_counted = highest == 0 and again > 0
-        if again and not is_counted:
-            tally.not_carried["value that was logged again at its step"] += again
-        at, step, count = 0.0, -1, 0
-        values: dict[str, Any] = {}
-        for found_at, found_step, name, raw in db.execute(_ORDERED):
-            is_other = found_step != step or name in values or len(values) >= _ROW_VALUES_MAX
-            if values and is_other:
-                yield packer.pack(count if is_counted else step, at, values)
-                values = {}
-                count += 1
-            at, step = found_at, found_step
-            values[name] = math.nan if raw is None else raw
-        if values:
+    place = scratch / "points.db"
+    try:
+        with closing(sqlite3.connect(place, isolation_level=None)) as db:
+            _fill(db, _fit(points, tally, settled_before))
+            yield from _joined(db, packer, tally)
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"The points of a run cannot be sorted in {scratch} ({error}); free some disk."
+        ) from error
+    place.unlink()
+
+
+def _fill(db: sqlite3.Connection, points: Iterator[Point]) -> None:
+    # It is made anew each time, so nothing of it needs to survive.
+    db.execute("PRAGMA journal_mode = OFF")
+    db.execute("PRAGMA synchronous = OFF")
+    db.execute(_TABLE)
+    db.execute("BEGIN")
+    db.executemany(_ADD, points)
+    db.execute("COMMIT")
+
+
+def _joined(db: sqlite3.Connection, packer: RowPacker, tally: Tally) -> Iterator[BuiltRow]:
+    (highest,) = db.execute("SELECT MAX(step) FROM points").fetchone()
+    (again,) = db.execute(_AGAIN).fetchone()
+    # Who never says a step logs all at 0; their values are told apart by their order alone.
+    is_counted = highest == 0 and again > 0
+    if again and not is_counted:
+        tally.not_carried["value that was logged again at its step"] += again
+    at, step, count = 0.0, -1, 0
+    values: dict[str, Any] = {}
+    for found_at, found_step, name, raw in db.execute(_ORDERED):
+        is_other = found_step != step or name in values or len(values) >= _ROW_VALUES_MAX
+        if values and is_other:
             yield packer.pack(count if is_counted else step, at, values)
-        tally.rows += count + bool(values)
-        tally.ended_at = max(tally.ended_at, at)
-    (scratch / "points.db").unlink()
+            values = {}
+            count += 1
+        at, step = found_at, found_step
+        values[name] = math.nan if raw is None else raw
+    if values:
+        yield packer.pack(count if is_counted else step, at, values)
+    tally.rows += count + bool(values)
+    tally.ended_at = max(tally.ended_at, at)
 
 
 def _fit(points: Iterable[Point], tally: Tally, settled_before: float) -> Iterator[Point]:

@@ -16,6 +16,7 @@ from kelt.state_dir import StateDir
 from kelt.syncing.survey import Counts, RunOnDisk, Steps, sent_so_far
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.translation import Control
+from kelt_proto.v1.frames import Kind
 
 
 def survey_foreign_runs(
@@ -57,18 +58,7 @@ def _not_followed(run: RunOnDisk) -> RunOnDisk:
 
 def _survey(source: Source, *, state_dir: StateDir, upstream: str, keeps: bool) -> RunOnDisk:
     """What a run in a store holds and what of it waits; no folder is made unless `keeps`."""
-    sent: list[tuple[str, int]] = []
-    seen = rows = 0
-    steps = Steps()
-
-    def count(run: ForeignRun, record: Control | BuiltRow) -> None:
-        nonlocal seen, rows
-        if not sent:
-            sent.append(_sent(run, state_dir, upstream))
-        seen += 1
-        is_new = isinstance(record, BuiltRow) and steps.add("", record.step)
-        rows += is_new and seen > sent[0][1]
-
+    count = _Counting(state_dir=state_dir, upstream=upstream)
     try:
         found = None
         if keeps:
@@ -81,31 +71,62 @@ def _survey(source: Source, *, state_dir: StateDir, upstream: str, keeps: bool) 
     except OSError as error:
         problem = f"{source.path} cannot be read ({error.strerror or error}); mend that."
         return RunOnDisk(path=source.path, problem=problem, foreign_path=source.path)
-    target, committed = sent[0]
-    return _run(source, found, committed=min(committed, found.records), rows=rows, upstream=target)
+    return _run(source, found, count)
 
 
-def _sent(run: ForeignRun, state_dir: StateDir, upstream: str) -> tuple[str, int]:
-    try:
-        return sent_so_far(folder_of(run, state_dir), state_dir=state_dir, upstream=upstream)
-    except RunFolderError:
-        return upstream, 0
+class _Counting:
+    """Counts the rows of a source that are not upstream yet.
+
+    Attributes:
+        upstream: where they go.
+        committed: how many records are there.
+        rows: of the others.
+    """
+
+    def __init__(self, *, state_dir: StateDir, upstream: str) -> None:
+        self.upstream = self._upstream = upstream
+        self.committed = self.rows = 0
+        self._state_dir = state_dir
+        self._seen = 0
+        self._steps = Steps()
+
+    def __call__(self, run: ForeignRun, record: Control | BuiltRow) -> None:
+        """Takes a record."""
+        if isinstance(record, Control) and record.kind == Kind.RUN_OPENED:
+            self._begin(run)
+        self._seen += 1
+        is_new = isinstance(record, BuiltRow) and self._steps.add("", record.step)
+        self.rows += is_new and self._seen > self.committed
+
+    def _begin(self, run: ForeignRun) -> None:
+        """A source may be read again, as another edition of its run."""
+        self._seen = self.rows = 0
+        self._steps = Steps()
+        try:
+            self.upstream, self.committed = sent_so_far(
+                folder_of(run, self._state_dir), state_dir=self._state_dir, upstream=self._upstream
+            )
+        except RunFolderError:
+            self.upstream, self.committed = self._upstream, 0
 
 
-def _run(source: Source, found: Found, *, committed: int, rows: int, upstream: str) -> RunOnDisk:
+def _run(source: Source, found: Found, count: _Counting) -> RunOnDisk:
     run, tally = found.run, found.tally
+    committed = min(count.committed, found.records)
     records = found.records - committed
     return RunOnDisk(
         path=source.path,
         entity=run.entity,
         project=run.project,
         run_id=run.run_id,
-        upstream=upstream,
+        upstream=count.upstream,
         mode="offline",
         hostname=run.host,
         started_at=run.started_at,
         state=tally.state,
-        waiting=Counts(records=records, rows=rows, lost_rows=tally.lost_rows if records else 0),
+        waiting=Counts(
+            records=records, rows=count.rows, lost_rows=tally.lost_rows if records else 0
+        ),
         committed=committed,
         size_bytes=source.version()["size_bytes"],
         is_waiting=bool(records),

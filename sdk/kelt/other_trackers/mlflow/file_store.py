@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class FileStore:
         """As in `MlflowStore`."""
         folder = self.path / "metrics"
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            name = path.relative_to(folder).as_posix()
+            name = _key(path, folder)
             with path.open("rb") as lines:
                 for number, line in enumerate(lines, start=1):
                     point = _point(name, line)
@@ -123,10 +124,14 @@ class FileStore:
     def _texts(self, kind: str) -> dict[str, str]:
         folder = self.path / kind
         return {
-            path.relative_to(folder).as_posix(): path.read_text("utf-8", "replace")
+            _key(path, folder): path.read_text("utf-8", "replace")
             for path in sorted(folder.rglob("*"))
             if path.is_file()
         }
+
+
+def _key(path: Path, folder: Path) -> str:
+    return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "replace")
 
 
 def _point(name: str, line: bytes) -> Point | None:

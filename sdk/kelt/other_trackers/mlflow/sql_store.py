@@ -80,14 +80,16 @@ class SqlStore:
             changed_at_ns=self.path.stat().st_mtime_ns,
         )
 
-    def read_points(self, run_id: str, _tally: Tally) -> Iterator[Point]:
+    def read_points(self, run_id: str, tally: Tally) -> Iterator[Point]:
         """As in `MlflowStore`."""
         with _opened(self.path) as db:
-            for at_ms, step, key, value, is_nan in db.execute(_POINTS, (run_id,)):
-                number = math.nan if is_nan or value is None else float(value)
-                if abs(number) >= _FAR:
-                    number = math.copysign(math.inf, number)
-                yield Point(at_ms / 1000, step, key, number)
+            try:
+                yield from map(_point, db.execute(_POINTS, (run_id,)))
+            except sqlite3.OperationalError:  # such as a lock that is held for long
+                raise
+            except sqlite3.DatabaseError as error:
+                tally.lost_rows += 1
+                tally.damage = f"MLflow's database is damaged ({error}); later values are missing"
 
     def version(self, _run_id: str) -> dict[str, int]:
         """As in `MlflowStore`: any run's change, as one cannot be told from another's."""
@@ -97,6 +99,14 @@ class SqlStore:
             "size_bytes": sum(status.st_size for status in found),
             "mtime_ns": max(status.st_mtime_ns for status in found),
         }
+
+
+def _point(row: tuple[int, int, str, float | None, int]) -> Point:
+    at_ms, step, key, value, is_nan = row
+    number = math.nan if is_nan or value is None else float(value)
+    if abs(number) >= _FAR:
+        number = math.copysign(math.inf, number)
+    return Point(at_ms / 1000, step, key, number)
 
 
 @contextmanager

@@ -249,6 +249,11 @@ def is_named_as_export(path: Path) -> bool:
     return _FILE_NAME.search(path.name) is not None
 
 
+def is_part_of_same(path: Path, other: Path) -> bool:
+    """Whether two files, as they are named, may hold the same runs."""
+    return is_named_as_export(other) and _run_stem(path) == _run_stem(other)
+
+
 def is_export(path: Path) -> bool:
     """Whether a file is the exporter's.
 

@@ -108,7 +108,13 @@ class EventFile:
             for item in reader:
                 yield from translator.take(item)
             yield from translator.finish()
-        if reader.tail is not None:
+        if reader.tail is not None and reader.is_tail_damaged:
+            tally.lost_rows += 1
+            tally.damage = (
+                f"{reader.tail.size_bytes} bytes at the end of TensorBoard's file are damaged: "
+                f"{reader.tail.reason}"
+            )
+        elif reader.tail is not None:
             tally.remarks.append(f"its last {reader.tail.size_bytes} bytes are no whole record")
         tally.is_going_on = is_being_written(self.path)
 

@@ -21,6 +21,7 @@ _MASK_DELTA = 0xA282EAD8
 _POLYNOMIAL = 0x82F63B78
 _SEARCH_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
+_BAD_LENGTH = "a length whose checksum does not match"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,14 @@ class TFRecordReader:
     Attributes:
         end_bytes: behind the last whole record.
         tail: what lies behind it, once the iteration is over.
+        is_tail_damaged: whether that is more than a record cut short.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.end_bytes = 0
         self.tail: Damage | None = None
+        self.is_tail_damaged = False
 
     def __iter__(self) -> Iterator[bytes | DamagedRecord | Damage]:
         """The payloads in their order, with damage where it lies."""
@@ -54,8 +57,9 @@ class TFRecordReader:
             length = _length(header)
             if length is None:
                 if (found := self._next_record(at + 1, size_bytes)) is None:
+                    self.is_tail_damaged = len(header) == HEADER_BYTES
                     break
-                yield Damage(at, found - at, "a length whose checksum does not match")
+                yield Damage(at, found - at, _BAD_LENGTH)
                 at = found
                 self._file.seek(at)
                 continue
@@ -71,7 +75,8 @@ class TFRecordReader:
                 yield DamagedRecord(at, end - at)
             at = self.end_bytes = self._file.seek(end)
         if size_bytes > self.end_bytes:
-            self.tail = Damage(self.end_bytes, size_bytes - self.end_bytes, "a record cut short")
+            reason = _BAD_LENGTH if self.is_tail_damaged else "a record cut short"
+            self.tail = Damage(self.end_bytes, size_bytes - self.end_bytes, reason)
 
     def _next_record(self, begin: int, size_bytes: int) -> int | None:
         """Where a length with its checksum lies next, and a record that fits behind it."""
