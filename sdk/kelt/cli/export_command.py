@@ -69,6 +69,8 @@ def export(
     with Api(upstream) as api:
         runs = _runs(api, names or [], project)
         targets = _targets(runs, output, chosen)
+        if not runs:
+            note(f"The project {project} has no runs; `kelt runs ls` lists what is there.")
         for run, target in zip(runs, targets, strict=True):
             name = "/".join(run.path)
             error, rows = "", 0

@@ -1,9 +1,9 @@
 """A run as W&B would have written it offline: the records of its `.wandb` file. Pure.
 
 Constraints
-    The real `wandb sync` of any version from 0.16 on takes the file, so values are JSON, which all
-    of them read. It takes the summary from summary records alone, and says what it finds: so the
-    last but one record holds the whole summary, key by key.
+    The real `wandb sync` of any version from 0.16 on takes the file, so values are JSON and named
+    by `key`, which all of them read. It takes the summary from summary records alone, so one behind
+    the history holds all of it, key by key.
 
     A key of the history or the summary stays one key, dots and all. A file has one run, with its
     history as it was resolved: no branch point, as the parent may not be where it is synced to.
@@ -93,6 +93,7 @@ def _records(run: WrittenRun, rows: Iterable[Mapping[str, Any]]) -> Iterator[Rec
     yield Record(summary=Summary(update=_items(run.summary)))
     if run.exit_code is not None:
         yield Record(exit=Exit(exit_code=run.exit_code, runtime=int(run.runtime_s)))
+        yield Record(final=b"")  # up to 0.23 `wandb sync` tells the end only then
 
 
 def _run(run: WrittenRun) -> Run:
@@ -138,8 +139,7 @@ def _metric(definition: Mapping[str, Any]) -> Metric:
 
 def _history(row: Mapping[str, Any]) -> History:
     items = [
-        HistoryItem(nested_key=[_text(name)], value_json=json.dumps(value))
-        for name, value in row.items()
+        HistoryItem(key=_text(name), value_json=json.dumps(value)) for name, value in row.items()
     ]
     return History(item=items, step=HistoryStep(num=row["_step"]))
 
