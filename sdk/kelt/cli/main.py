@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from kelt.cli import daemon_commands, doctor_command, runs_commands, status_command, sync_command
+from kelt.cli import (
+    daemon_commands,
+    doctor_command,
+    export_command,
+    runs_commands,
+    status_command,
+    sync_command,
+)
 from kelt.cli.exit_codes import MEANINGS, CliError, ExitCode
 from kelt.cli.programs import DEMO_MODULES, SERVER_MODULES, become, require_extra
 from kelt.cli.terminal import say
@@ -42,6 +49,7 @@ app.add_typer(runs_commands.app, name="runs")
 app.add_typer(daemon_commands.app, name="daemon")
 app.command("status")(status_command.status)
 app.command("sync")(sync_command.sync)
+app.command("export")(export_command.export)
 app.command("doctor")(doctor_command.doctor)
 
 
