@@ -27,7 +27,7 @@ _STAND_INS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (str, str.__str__),
     ((int, float), lambda number: number),
     (bytes, lambda data: data.decode("utf-8", "replace")),
-    ((dt.datetime, dt.date), lambda day: day.isoformat()),
+    ((dt.datetime, dt.date), lambda day: day.isoformat().replace("+00:00", "Z")),
     (enum.Enum, lambda member: member.name),
     (
         slice,
