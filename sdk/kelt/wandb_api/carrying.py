@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from kelt.values import kind_of_type
 from kelt.wandb_api.media import Histogram, Media, Table, bounded_rows
+from kelt_proto.v1.rows import NAME_BYTES_MAX
 
 LISTED_MAX = 32
 _DEPTH_MAX = 60
@@ -59,12 +60,18 @@ def carried_row(data: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
 
 def carried_config(values: Mapping[Any, Any], tell: Tell) -> dict[str, Any]:
     """Config values; as wandb does, keys lose dashes at their ends."""
-    return {key.strip("-"): value for key, value in _mapping(values, tell, 0).items()}
+    return {key.strip("-") or key: value for key, value in _mapping(values, tell, 0).items()}
 
 
 def _mapping(data: Mapping[Any, Any], tell: Tell, depth: int) -> dict[str, Any]:
-    found = {str(key): _carried(value, tell, depth + 1) for key, value in data.items()}
-    return {key: value for key, value in found.items() if value is not LEFT_OUT}
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        name = str(key)
+        if not name or len(name.encode("utf-8", "surrogatepass")) > NAME_BYTES_MAX:
+            tell("a value without a name, or with one that is too long,")
+        elif (carried := _carried(value, tell, depth + 1)) is not LEFT_OUT:
+            found[name] = carried
+    return found
 
 
 def _carried(value: Any, tell: Tell, depth: int) -> Any:

@@ -101,15 +101,15 @@ _LIVE = {"run": "current_run", "config": "current_config", "summary": "current_s
 LACKING = frozenset(
     _words(
         "Artifact ArtifactTTL agent attach controller restore sweep trigger profiler "
-        "sagemaker_auth api wandb_lib wandb_sdk"
+        "sagemaker_auth api wandb_lib wandb_sdk wandb_torch"
     )
 )
 #: Whatever is under these is importable, though kelt has nothing of it unless it is said above.
 SUBPACKAGES = frozenset(
     _words(
         "agents analytics apis automations catboost cli data_types docker env errors gym "
-        "integration jupyter keras lightgbm plot proto sacred sandbox sdk sklearn tensorboard "
-        "tensorflow trigger util wandb_agent wandb_controller wandb_run xgboost"
+        "integration jupyter keras lightgbm mpmain plot proto sacred sandbox sdk sklearn "
+        "tensorboard tensorflow trigger util wandb_agent wandb_controller wandb_run xgboost"
     )
 )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from kelt.active import active
 from kelt.active_run import Run as KeltRun
 from kelt.errors import UsageError
 from kelt.metric_definitions import MetricDefinition
@@ -98,7 +99,8 @@ class Run:
         belongs to it.
 
         Raises:
-            UsageError: `data` is no dict of names, or the run is finished.
+            UsageError: `data` is no dict of names, or the run is finished; any other row that
+                cannot be kept is left out with a warning.
         """
         del sync
         if not isinstance(data, Mapping):
@@ -106,7 +108,13 @@ class Run:
         if not all(isinstance(key, str) for key in data):
             raise UsageError("Key values passed to `wandb.log` must be strings.")
         closes = step is None if commit is None else commit
-        self.kelt.log(carried_row(data, self._left_out), step, closes)
+        row = carried_row(data, self._left_out)
+        try:
+            self.kelt.log(row, step, closes)
+        except UsageError as error:
+            if self.kelt not in active.all:  # it is finished
+                raise
+            self._say_once("row", f"a row is left out: {error} (said once)")
 
     def define_metric(  # noqa: PLR0917 # wandb's order
         self,
@@ -115,8 +123,8 @@ class Run:
         step_sync: bool | None = None,
         hidden: bool | None = None,
         summary: str | None = None,
-        goal: str | None = None,
         overwrite: bool | None = None,
+        goal: str | None = None,
     ) -> MetricDefinition:
         """Says how a metric is summarised and drawn; of several summaries kelt keeps the first."""
         del overwrite
