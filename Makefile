@@ -42,15 +42,15 @@ test-long: export KELT_TEST_LONG := 1
 test-long: test
 
 # The frameworks want 1.6 GB and two minutes; with them, `make test` runs these tests too.
-.venv-integrations/.done: tests/integrations/requirements.txt pyproject.toml
+.venv-integrations/.done: tests/integration/requirements.txt pyproject.toml
 	@test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
 	@echo "installing the frameworks into .venv-integrations ..."
 	@.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check \
-		-r tests/integrations/requirements.txt -e .
+		-r tests/integration/requirements.txt -e .
 	@touch $@
 
 test-integrations: $(VENV)/.test .venv-integrations/.done
-	$(BIN)/python -m pytest tests/integrations $(TEST_ARGS)
+	$(BIN)/python -m pytest tests/integration $(TEST_ARGS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

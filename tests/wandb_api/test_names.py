@@ -15,7 +15,7 @@ import pytest
 from kelt.wandb_api import names, starting, wandb_run
 from kelt.wandb_api.missing import MissingType, NotInKeltError, missing
 
-_TABLE = Path(__file__).parents[3] / "docs" / "from-wandb.md"
+_TABLE = Path(__file__).parents[2] / "docs" / "from-wandb.md"
 _LOOK = """
 import inspect, json, pkgutil, wandb
 parameters = lambda f: [n for n in inspect.signature(f).parameters if n != "self"]
