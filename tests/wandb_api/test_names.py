@@ -121,3 +121,15 @@ def test_what_is_missing_can_be_imported_annotated_subclassed_and_asked_about():
 def test_a_name_that_wandb_lacks_too_is_an_attribute_error():
     with pytest.raises(AttributeError, match="nothing"):
         names.find("wandb", "nothing")
+
+
+def test_whoever_is_lenient_gets_something_that_does_nothing(monkeypatch, capsys):
+    monkeypatch.setenv("KELT_WANDB_LENIENT", "1")
+    artifact = names.find("wandb", "Artifact")("model", type="model")
+    with artifact.new_file("weights") as file:
+        file.write(b"x")
+    artifact.metadata["a"] = 1
+    run = starting.init(project="p", mode="disabled")
+    assert not run.log_artifact(artifact, aliases=["best"]).wait()
+    run.finish()
+    assert capsys.readouterr().err.count("wandb.Artifact is not part of kelt and did nothing") == 1

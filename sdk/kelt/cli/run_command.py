@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kelt.cli.exit_codes import CliError, ExitCode
 from kelt.cli.terminal import say
+from kelt.wandb_api.missing import LENIENT
 from kelt.wandb_api.placing import FOLDER, python_path
 
 
@@ -22,6 +24,12 @@ def run(
         bool,
         typer.Option(
             "--path", help="Print the folder to put in front of PYTHONPATH, and start nothing."
+        ),
+    ] = False,
+    lenient: Annotated[
+        bool,
+        typer.Option(
+            "--lenient", help="What kelt lacks, such as artifacts, does nothing instead of raising."
         ),
     ] = False,
 ) -> None:
@@ -36,14 +44,22 @@ def run(
     if path:
         say(str(FOLDER))
         return
-    command = command_of(context.args, python=sys.executable, find_program=shutil.which)
+    command = command_of(context.args, python=sys.executable, find_program=_find_program)
     sys.stdout.flush()
     sys.stderr.flush()
     environ = {**os.environ, "PYTHONPATH": python_path(os.environ)}
+    if lenient:
+        environ[LENIENT] = "1"
     try:
         os.execve(command[0], command, environ)  # noqa: S606 # what the user asked for
     except OSError as error:
         raise CliError(f"`{command[0]}` cannot be started: {error.strerror}.") from error
+
+
+def _find_program(name: str) -> str | None:
+    """Looks beside this Python first: its torchrun, where its environment is not activated too."""
+    places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    return shutil.which(name, path=os.pathsep.join(places))
 
 
 def command_of(
@@ -66,7 +82,7 @@ def command_of(
             "program such as torchrun.",
             code=ExitCode.USAGE,
         )
-    if words[0] == "-m" or words[0].endswith((".py", ".pyz")) or os.path.isdir(words[0]):  # noqa: PTH112 # a folder with a __main__.py
+    if words[0] == "-m" or words[0].endswith((".py", ".pyz")):
         return [python, *words]
     program = find_program(words[0])
     if program is None:

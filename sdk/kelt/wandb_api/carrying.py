@@ -52,9 +52,9 @@ Tell = Callable[[str], None]
 
 
 def carried_row(data: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """A row, or summary values, without what kelt does not carry."""
-    if all(type(value) in _PLAIN for value in data.values()):
-        return dict(data)
+    """A row, or summary values, without what kelt does not carry; a plain row as it is."""
+    if type(data) is dict and all(type(value) in _PLAIN for value in data.values()):
+        return data
     return _mapping(data, tell, 0)
 
 

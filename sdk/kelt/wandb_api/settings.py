@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
+from kelt.setting_values import PARSERS
 from kelt.settings import variable_of
 
 #: kelt's settings by wandb's names for them.
@@ -61,7 +62,7 @@ class Settings(SimpleNamespace):
 def named_by_kelt(given: Any) -> dict[str, Any]:
     """What somebody gave as settings, a dict or `wandb.Settings`, as far as kelt has it."""
     values = {} if given is None else dict(given) if isinstance(given, Mapping) else vars(given)
-    known = (*_NAMES.values(), "finish_timeout_s")
+    known = (*_NAMES.values(), *PARSERS)
     named = {_NAMES.get(k, k): v for k, v in values.items() if k in _NAMES or k in known}
     return {key: value for key, value in named.items() if value is not None}
 

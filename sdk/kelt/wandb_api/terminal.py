@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kelt.console import Console
 
-_console = Console(silent=False)
+CONSOLE = Console(silent=False)
 
 
 def termlog(
@@ -13,9 +13,9 @@ def termlog(
     """Says something; with `repeat=False` only once."""
     del newline, prefix
     if repeat:
-        _console.say(string)
+        CONSOLE.say(string)
     else:
-        _console.warn_once(string, string)
+        CONSOLE.warn_once(string, string)
 
 
 termwarn = termerror = termlog

@@ -235,8 +235,9 @@ class Run:
 
     def save(self, glob_str: Any = None, *_args: Any, **_named: Any) -> list[str]:
         """Left out: files stay where they are."""
-        self._left_out(
-            f"wandb.save({str(glob_str)!r}): the file stays where it is and", "wandb.save"
+        self._say_once(
+            "save",
+            f"wandb.save({str(glob_str)!r}): kelt keeps no files, it stays there (said once)",
         )
         return []
 
@@ -259,10 +260,9 @@ class Run:
         del text
         self._left_out("console output")
 
-    def _left_out(self, kind: str, topic: str | None = None) -> None:
+    def _left_out(self, kind: str) -> None:
         self._say_once(
-            topic or kind,
-            f"{kind} is not carried by kelt and is left out; all else is logged (said once)",
+            kind, f"{kind} is not carried by kelt and is left out; all else is logged (said once)"
         )
 
     def _say_once(self, topic: str, text: str) -> None:
