@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 # More than two cores: tests wait as long as they compute.
 WORKERS ?= 3
 
-.PHONY: demo test test-long check proto bench bench-docs torture mutants guarantees clean help
+.PHONY: demo test test-long test-integrations check proto bench bench-docs torture mutants guarantees clean help
 
 help:
 	@echo "make demo    the main job: train, crash, fork, rewind, and compare every row"
 	@echo "make test    all tests"
 	@echo "make test-long  all tests, and more of what is drawn at random"
+	@echo "make test-integrations  trainings with transformers, Lightning, Keras and accelerate"
 	@echo "make check   formatting, lint, types, who imports whom, generated code, the wheel"
 	@echo "make proto   regenerate the protobuf modules"
 	@echo "make bench   measure, beside the peers: BENCH_ARGS='log_call finish --rounds 3', or --quick"
@@ -39,6 +40,17 @@ test: $(VENV)/.test
 
 test-long: export KELT_TEST_LONG := 1
 test-long: test
+
+# The frameworks want 1.6 GB and two minutes; with them, `make test` runs these tests too.
+.venv-integrations/.done: tests/integration/requirements.txt pyproject.toml
+	@test -x .venv-integrations/bin/python || $(PYTHON) -m venv .venv-integrations
+	@echo "installing the frameworks into .venv-integrations ..."
+	@.venv-integrations/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r tests/integration/requirements.txt -e .
+	@touch $@
+
+test-integrations: $(VENV)/.test .venv-integrations/.done
+	$(BIN)/python -m pytest tests/integration $(TEST_ARGS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -102,4 +114,4 @@ guarantees: $(VENV)/.test
 		--from build/fault-counts.jsonl $(wildcard build/torture/results.jsonl)
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-proto build dist
+	rm -rf $(VENV) .venv-bench .venv-integrations .venv-proto build dist

@@ -30,7 +30,11 @@ def built() -> set[str]:
         subprocess.run(command, check=True)
         (wheel,) = Path(folder).glob("kelt-*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            return {name for name in archive.namelist() if ".dist-info/" not in name}
+            return {
+                name
+                for name in archive.namelist()
+                if not name.partition("/")[0].endswith(".dist-info")
+            }
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 _PREFIX = "KELT_"
 #: Read by other programs of kelt, which may refuse it.
-_OF_OTHERS = ("KELT_DAEMON_LISTEN", "KELT_SERVER_", "KELT_TEST_")
+_OF_OTHERS = ("KELT_DAEMON_LISTEN", "KELT_SERVER_", "KELT_TEST_", "KELT_WANDB_LENIENT")
 
 
 def unknown_variables(environ: Mapping[str, str], known: Iterable[str]) -> list[str]:

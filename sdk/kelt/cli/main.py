@@ -12,6 +12,7 @@ from kelt.cli import (
     daemon_commands,
     doctor_command,
     export_command,
+    run_command,
     runs_commands,
     status_command,
     sync_command,
@@ -27,6 +28,13 @@ from kelt.errors import (
     UsageError,
 )
 from kelt.version import __version__
+
+#: `kelt run` has options of its own in front of the script's name.
+_OF_ANOTHER = {
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "ignore_unknown_options": True,
+}
 
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _CLICK_ERROR: type[Exception] = _USAGE_ERROR.__mro__[1]
@@ -47,6 +55,7 @@ app = typer.Typer(
 )
 app.add_typer(runs_commands.app, name="runs")
 app.add_typer(daemon_commands.app, name="daemon")
+app.command("run", context_settings=_OF_ANOTHER)(run_command.run)
 app.command("status")(status_command.status)
 app.command("sync")(sync_command.sync)
 app.command("export")(export_command.export)

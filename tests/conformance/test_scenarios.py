@@ -1,0 +1,117 @@
+"""The same scripts by W&B's own client and by kelt in its place come to the same runs.
+
+`scenarios/` holds the calls that W&B's public documentation shows for runs. Each client runs all
+of them in one process, for an entity of its own, on one server.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from conformance.conftest import Client, Kelt
+
+_HERE = Path(__file__).parent
+SCENARIOS = sorted((_HERE / "scenarios").glob("*.py"))
+#: What people see of a run that does not depend on which client, host or moment it was.
+_FACTS = (
+    "notes", "group", "job_type", "tags", "state", "rows", "last_step", "kind", "config",
+)  # fmt: skip
+#: wandb's client writes its own rendering of a defined summary beside kelt's value.
+_WANDBS_SUMMARY = ("loss.min", "acc.max")
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Reads from a server on which both clients have run all scenarios, side by side."""
+    server = Kelt(tmp_path_factory.mktemp("server"))
+    server.start()
+    processes = [
+        _started(server, tmp_path_factory.mktemp("wandb"), []),
+        _started(server, tmp_path_factory.mktemp("kelt"), ["-m", "kelt.as_wandb"]),
+    ]
+    try:
+        for process, said in processes:
+            assert process.wait(110) == 0, said.read_text()
+        with httpx.Client(base_url=f"{server.url}/api/v1", trust_env=False) as answering:
+            yield answering
+    finally:
+        for process, _ in processes:
+            process.kill()
+            process.wait()
+        server.stop()
+
+
+def _started(server: Kelt, home: Path, how: list[str]) -> tuple[subprocess.Popen[bytes], Path]:
+    client = Client(home, server.url)
+    environment = client.environment(
+        WANDB_ENTITY=home.name.rstrip("0123456789"),
+        WANDB_SILENT="true",
+        KELT_UPSTREAM=server.url,
+        KELT_DIR=str(home / "state"),
+    )
+    del environment["WANDB_PROJECT"]
+    said = home / "said.txt"
+    with said.open("wb") as output:
+        command = [sys.executable, *how, str(_HERE / "scenario_runner.py"), *map(str, SCENARIOS)]
+        process = subprocess.Popen(
+            command, env=environment, cwd=home, stdout=output, stderr=subprocess.STDOUT
+        )
+    return process, said
+
+
+def _runs(answers: httpx.Client, entity: str, project: str) -> dict[str, dict[str, Any]]:
+    found = answers.get("/runs", params={"entity": entity, "project": project}).json()["runs"]
+    return {run["run_id"]: run for run in found}
+
+
+@pytest.mark.parametrize(
+    "project",
+    [
+        "axes", "basics", "configuration", "describing", "endings", "forking", "resuming",
+        "rewinding", "several", "steps", "summaries", "values",
+    ],
+)  # fmt: skip
+def test_both_clients_come_to_the_same_runs(answers: httpx.Client, project: str) -> None:
+    by_wandb, by_kelt = (_runs(answers, entity, project) for entity in ("wandb", "kelt"))
+    assert set(by_kelt) == set(by_wandb)
+    for run_id in by_wandb:
+        described = [_description(answers, runs[run_id]) for runs in (by_kelt, by_wandb)]
+        assert described[0] == described[1], run_id
+
+
+def _description(answers: httpx.Client, run: dict[str, Any]) -> dict[str, Any]:
+    globs = [said["name"] for said in run["definitions"] if "*" in said["name"]]
+    definitions = [
+        (
+            said["name"], said["step_metric"], said["summary"] or "last",
+            said["goal"] or "minimize", said["hidden"],
+        )
+        for said in sorted(run["definitions"], key=lambda said: str(said["name"]))
+        if said["name"] in globs or not any(fnmatchcase(said["name"], glob) for glob in globs)
+    ]  # fmt: skip # wandb's client spells out, beside a glob, what it has matched
+    return {
+        **{fact: run[fact] for fact in _FACTS},
+        "summary": {
+            key: value
+            for key, value in run["summary"].items()
+            if key not in {*_WANDBS_SUMMARY, "_timestamp", "_runtime"}
+        },
+        "definitions": definitions,
+        "came from": [(line["run_id"], line["fork_step"], line["kind"]) for line in run["lineage"]],
+        "archived": len(run["archived"]),
+        "losses": run["losses"],
+        "history": _rows(answers, run),
+    }
+
+
+def _rows(answers: httpx.Client, run: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    path = f"/runs/{run['entity']}/{run['project']}/{run['run_id']}/history"
+    rows = answers.get(path, params={"limit": 5000}).json()["rows"]
+    return [(row["step"], row["values"]) for row in rows]
