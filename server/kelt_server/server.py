@@ -27,6 +27,7 @@ from kelt_proto.v1 import upstream_pb2_grpc
 from kelt_server import tls
 from kelt_server.api.app import build_app
 from kelt_server.api.routes import ReadApi, ServerFacts
+from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper
 from kelt_server.config import ServerConfig
 from kelt_server.errors import StartError
 from kelt_server.ingest.committer import Committer
@@ -35,6 +36,7 @@ from kelt_server.ingest.service import UpstreamService
 from kelt_server.packing import Packer
 from kelt_server.pages.pages import Pages
 from kelt_server.reader import RunReader
+from kelt_server.storage_quota import StorageQuota
 from kelt_server.stores import FolderLock, Stores, open_stores
 from kelt_server.wandb_api import Door, SessionTable, UploadFolder, WandbApi
 
@@ -148,10 +150,19 @@ async def _serve(
         clock=clock,
         counters=counters,
     )
+    quota = StorageQuota(
+        (config.files_path, config.artifacts_path),
+        bytes_max=config.files_bytes_max,
+        disk_free_bytes_min=config.disk_free_bytes_min,
+    )
+    blobs = BlobStore(config.artifacts_path, quota=quota, file_bytes_max=config.file_bytes_max)
+    library = ArtifactLibrary(engine=stores.catalog.engine, blobs=blobs, quota=quota, clock=clock)
+    uploads = UploadFolder(config.files_path, file_bytes_max=config.file_bytes_max, quota=quota)
     wandb_api = WandbApi(
         door=door,
         reader=reader,
-        uploads=UploadFolder(config.files_path, file_bytes_max=config.file_bytes_max),
+        uploads=uploads,
+        library=library,
         default_entity=config.default_entity,
     )
     http = _http_server(config, reader, about, counters, wandb_api)
@@ -162,6 +173,7 @@ async def _serve(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(committer.run)
         tasks.start_soon(Packer(metrics=stores.metrics, counters=counters).run)
+        tasks.start_soon(Sweeper(library=library, quota=quota, clock=clock).run)
         tasks.start_soon(_serve_http, http, http_socket)
         await grpc_server.start()
         with anyio.fail_after(_START_S):

@@ -18,6 +18,7 @@ from kelt_server.api.routes import PREFIX
 from kelt_server.errors import BadRequestError, NotFoundError, StoreError
 from kelt_server.ingest.service import key_matches
 from kelt_server.values import to_json
+from kelt_server.wandb_api.artifact_addresses import PREFIX as ARTIFACTS_PREFIX
 from kelt_server.wandb_api.uploads import PREFIX as FILES_PREFIX
 
 _OPEN_PATHS = (f"{PREFIX}/info",)
@@ -85,7 +86,7 @@ class KeyMiddleware:
 
 def _is_open(path: str) -> bool:
     """Whether it wants no key; addresses of files carry their own."""
-    return path in _OPEN_PATHS or path.startswith(f"{FILES_PREFIX}/")
+    return path in _OPEN_PATHS or path.startswith((f"{FILES_PREFIX}/", f"{ARTIFACTS_PREFIX}/"))
 
 
 def _as_bearer(given: str) -> str:

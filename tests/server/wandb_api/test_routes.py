@@ -8,11 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
+from server.stand import NOW
 from server.wandb_api.doors import DoorStand, line
 from starlette.applications import Starlette
 
 from kelt_server.api.app import build_app
+from kelt_server.artifacts import ArtifactLibrary, BlobStore
 from kelt_server.errors import BusyError
+from kelt_server.storage_quota import StorageQuota
 from kelt_server.wandb_api import UploadFolder, WandbApi
 
 STREAM = "/files/local/proj/run/file_stream"
@@ -46,10 +49,18 @@ class Browser:
 class Web:
     def __init__(self, door: DoorStand, folder: Path, *, api_key: str = "") -> None:
         self.door = door
-        uploads = UploadFolder(folder / "files", file_bytes_max=1000)
-        api = WandbApi(
-            door=door.door, reader=door.stand.reader, uploads=uploads, default_entity="local"
+        quota = StorageQuota((folder / "files",), bytes_max=100_000, disk_free_bytes_min=0)
+        uploads = UploadFolder(folder / "files", file_bytes_max=1000, quota=quota)
+        library = ArtifactLibrary(
+            engine=door.stand.stores.catalog.engine,
+            blobs=BlobStore(folder / "artifacts", quota=quota, file_bytes_max=1000),
+            quota=quota,
+            clock=lambda: NOW,
         )
+        api = WandbApi(
+            door=door.door, reader=door.stand.reader, uploads=uploads, library=library,
+            default_entity="local",
+        )  # fmt: skip
         app = build_app(api_routes=[], page_routes=[], wandb_routes=api.routes(), api_key=api_key)
         self.client = Browser(app)
 

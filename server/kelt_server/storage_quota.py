@@ -1,0 +1,114 @@
+"""How much room uploads may take: run files and artifacts together.
+
+Two bounds: a sum of bytes, and what must stay free on the disk, so that uploads never take the room
+that rows need. What is there is measured at the start and by each sweep; between them it is counted
+on, so what happens to files otherwise is noticed late.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from kelt_server.errors import NoRoomError
+
+
+def disk_free_bytes(folder: Path) -> int:
+    """What is free on the disk of a folder."""
+    return shutil.disk_usage(folder).free
+
+
+class StorageQuota:
+    """Mutable state: how many bytes are taken, those of uploads in flight among them."""
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        *,
+        bytes_max: int,
+        disk_free_bytes_min: int,
+        disk_free: Callable[[Path], int] = disk_free_bytes,
+    ) -> None:
+        self._folders = tuple(folders)
+        self._bytes_max = bytes_max
+        self._disk_free_bytes_min = disk_free_bytes_min
+        self._disk_free = disk_free
+        self._lock = threading.Lock()
+        self._taken_bytes = 0
+
+    @property
+    def taken_bytes(self) -> int:
+        """How many are taken."""
+        return self._taken_bytes
+
+    def check(self, size_bytes: int = 0) -> None:
+        """Whether there is room for so many more.
+
+        Raises:
+            NoRoomError: there is not.
+        """
+        if self._taken_bytes + size_bytes > self._bytes_max:
+            raise NoRoomError(
+                f"the files and artifacts of this server take {self._taken_bytes} of at most "
+                f"{self._bytes_max} bytes; delete some, or start it with a larger --files-bytes-max"
+            )
+        for folder in self._folders:
+            if folder.exists() and self._disk_free(folder) < self._disk_free_bytes_min:
+                raise NoRoomError(
+                    f"the server's disk has less than {self._disk_free_bytes_min} bytes left, "
+                    "which are kept for rows; make room on it"
+                )
+
+    @contextmanager
+    def taking(self) -> Iterator[Callable[[int], None]]:
+        """A file that is written: the function counts its pieces. Given back if it fails.
+
+        Raises:
+            NoRoomError: a piece has no room.
+        """
+        taken = 0
+
+        def take(size_bytes: int) -> None:
+            nonlocal taken
+            self.check(size_bytes)
+            self._add(size_bytes)
+            taken += size_bytes
+
+        try:
+            yield take
+        except BaseException:
+            self._add(-taken)
+            raise
+
+    def give_back(self, size_bytes: int) -> None:
+        """A file is gone, or another took its place."""
+        self._add(-size_bytes)
+
+    def measure(self) -> None:
+        """Counts anew what is there."""
+        found = sum(map(_tree_bytes, self._folders))
+        with self._lock:
+            self._taken_bytes = found
+
+    def _add(self, size_bytes: int) -> None:
+        with self._lock:
+            self._taken_bytes = max(0, self._taken_bytes + size_bytes)
+
+
+def _tree_bytes(folder: Path) -> int:
+    total, waiting = 0, [os.fspath(folder)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue  # gone meanwhile
+    return total
