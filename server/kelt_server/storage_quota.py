@@ -57,7 +57,8 @@ class StorageQuota:
                 f"{self._bytes_max} bytes; delete some, or start it with a larger --files-bytes-max"
             )
         for folder in self._folders:
-            if folder.exists() and self._disk_free(folder) < self._disk_free_bytes_min:
+            there = next(part for part in (folder, *folder.parents) if part.exists())
+            if self._disk_free(there) < self._disk_free_bytes_min:
                 raise NoRoomError(
                     f"the server's disk has less than {self._disk_free_bytes_min} bytes left, "
                     "which are kept for rows; make room on it"

@@ -53,10 +53,10 @@ class Manifest:
         return hasher.hexdigest()
 
     def with_contents_of(self, others: Iterable[Manifest]) -> Manifest:
-        """This one with the entries of others, which go before its own."""
-        contents = dict(self.contents)
-        for other in others:
-            contents.update(other.contents)
+        """This one with the entries of others where it has none; of others the last counts."""
+        contents: dict[str, Mapping[str, Any]] = {}
+        for piece in (*others, self):
+            contents.update(piece.contents)
         return Manifest({**self.document, "contents": contents}, contents)
 
     def to_json(self) -> bytes:

@@ -56,10 +56,6 @@ class ArtifactAnswers:
     def of_project(self, entity: str, project: str) -> dict[str, Any]:
         """The fields of a project."""
 
-        def version(_info: object, **said: Any) -> dict[str, Any] | None:
-            found = self._version(entity, project, text(given(said).get("name")))
-            return None if found is None else self._artifact(found)
-
         def membership(_info: object, **said: Any) -> dict[str, Any] | None:
             found = self._version(entity, project, text(given(said).get("name")))
             return None if found is None else self._membership(found)
@@ -77,7 +73,7 @@ class ArtifactAnswers:
             return _page([self._type(entity, project, *item) for item in found], said)
 
         return {
-            "artifact": version,
+            "artifact": self._one_version(entity, project, None),
             "artifactCollectionMembership": membership,
             "artifactType": of_type,
             "artifactTypes": types,
@@ -108,6 +104,15 @@ class ArtifactAnswers:
             of = queries.collection(reading, entity, project, collection)
             return None if of is None else queries.version(reading, of, alias)
 
+    def _one_version(self, entity: str, project: str, type_name: str | None) -> _Resolver:
+        def resolve(_info: object, **said: Any) -> dict[str, Any] | None:
+            found = self._version(entity, project, text(given(said).get("name")))
+            if found is None or (type_name is not None and found.collection.type != type_name):
+                return None
+            return self._artifact(found)
+
+        return resolve
+
     def _one_collection(self, entity: str, project: str, type_name: str | None) -> _Resolver:
         def resolve(_info: object, **said: Any) -> dict[str, Any] | None:
             with self._library.reading() as reading:
@@ -135,6 +140,7 @@ class ArtifactAnswers:
             "name": name,
             "description": None,
             "createdAt": run_answers.iso(at),
+            "artifact": self._one_version(entity, project, name),
             "artifactCollection": one,
             "artifactSequence": one,
             "artifactCollections": several,
@@ -151,8 +157,9 @@ class ArtifactAnswers:
             with self._library.reading() as reading:
                 found = queries.versions(reading, of.id)
             kept = _filtered(found, given(said).get("filters"))
-            if not text(given(said).get("order")).startswith("-"):
-                kept = kept if not text(given(said).get("order")) else kept[::-1]
+            order = text(given(said).get("order"))
+            if order and not order.startswith("-"):
+                kept = kept[::-1]
             return _page(kept, said, self._artifact, edge=_version_edge)
 
         def latest(_info: object) -> dict[str, Any] | None:

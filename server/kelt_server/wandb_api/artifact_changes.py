@@ -142,7 +142,12 @@ class ArtifactChanges(ArtifactAnswers):
             "version an alias instead"
         )
 
-    unlinkArtifact = linkArtifact  # noqa: N815 # the schema's
+    def unlinkArtifact(self, _info: object, **_given: Any) -> None:  # noqa: N802
+        """Not done; the client of 0.19 asks for it when it deletes what it found by an alias."""
+        raise BadRequestError(
+            "a kelt server links no artifacts, so none can be unlinked; to delete a version with a "
+            "client of 0.19, name it by its number (name:v2) and not by an alias"
+        )
 
     def deleteArtifactSequence(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """A collection is taken away with all its versions."""

@@ -68,6 +68,7 @@ type ArtifactType {
   artifactCollection(name: Any): ArtifactCollection
   artifactCollections(after: Any, first: Any, filters: Any, order: Any):
     ArtifactCollectionConnection
+  artifact(name: Any): Artifact
   artifactSequence(name: Any): ArtifactSequence
   artifactSequences(after: Any, first: Any): ArtifactCollectionConnection
 }
@@ -99,7 +100,7 @@ type Tag { id: Any name: Any }
 type TagConnection { edges: [TagEdge] }
 type TagEdge { node: Tag }
 type ArtifactAliasConnection { edges: [ArtifactAliasEdge] pageInfo: PageInfo }
-type ArtifactAliasEdge { node: ArtifactAlias }
+type ArtifactAliasEdge { node: ArtifactAlias cursor: Any }
 type ArtifactConnection { totalCount: Any edges: [ArtifactEdge] pageInfo: PageInfo }
 type ArtifactEdge { node: Artifact cursor: Any }
 type VersionedArtifactConnection {
