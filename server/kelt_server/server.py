@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,10 +22,12 @@ import anyio.abc
 import grpc.aio
 import structlog
 import uvicorn
+from starlette.routing import Route
 
 from kelt_proto.v1 import upstream_pb2_grpc
 from kelt_server import tls
 from kelt_server.api.app import build_app
+from kelt_server.api.files import FileApi
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper
 from kelt_server.config import ServerConfig
@@ -165,7 +167,10 @@ async def _serve(
         library=library,
         default_entity=config.default_entity,
     )
-    http = _http_server(config, reader, about, counters, wandb_api)
+    files = FileApi(
+        reader=reader, uploads=uploads, library=library, default_entity=config.default_entity
+    )
+    http = _http_server(config, reader, about, counters, [*wandb_api.routes(), *files.routes()])
     http_port = http_socket.getsockname()[1]
     scheme = "http" if config.tls_cert is None else "https"
     url = f"{scheme}://{_shown_host(config.host)}:{http_port}"
@@ -276,13 +281,13 @@ def _http_server(
     reader: RunReader,
     about: ServerFacts,
     counters: Counters,
-    wandb_api: WandbApi,
+    more_routes: Sequence[Route],
 ) -> uvicorn.Server:
     api = ReadApi(reader=reader, about=about, counters=counters)
     app = build_app(
         api_routes=api.routes(),
         page_routes=Pages(reader).routes(),
-        wandb_routes=wandb_api.routes(),
+        more_routes=more_routes,
         api_key=config.api_key,
     )
     settings = uvicorn.Config(

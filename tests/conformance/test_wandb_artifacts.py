@@ -130,7 +130,12 @@ def test_versions_aliases_and_lineage(client: Client, kelt: Kelt) -> None:
     assert (found["types"], found["collections"]) == (["dataset"], ["data"])
     assert found["aliases"] == ["again", "best", "latest"]
     assert [name for name, _ in found["versions"]] == [f"data:v{n}" for n in (3, 2, 1, 0)]
-    assert found["files"] == [["a.txt", 1], ["made.txt", 4], ["outside.bin", 7], ["sub/b.txt", 1000]]
+    assert found["files"] == [
+        ["a.txt", 1],
+        ["made.txt", 4],
+        ["outside.bin", 7],
+        ["sub/b.txt", 1000],
+    ]
     assert found["exists"] == [True, False]
     assert found["changed"] == ["v0", ["mine"], "because", {"k": [1, 2], "z": 1}, ["t"], 2]
     assert "data:v3 has the aliases latest" in found["refused"][0]

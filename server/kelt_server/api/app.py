@@ -33,7 +33,7 @@ def build_app(
     *,
     api_routes: Sequence[Route],
     page_routes: Sequence[Route],
-    wandb_routes: Sequence[Route] = (),
+    more_routes: Sequence[Route] = (),
     api_key: str,
 ) -> Starlette:
     """The application. With a key, everything but `/api/v1/info` wants it."""
@@ -43,7 +43,7 @@ def build_app(
         return described
 
     return Starlette(
-        routes=[*api_routes, Route("/openapi.json", openapi), *wandb_routes, *page_routes],
+        routes=[*api_routes, Route("/openapi.json", openapi), *more_routes, *page_routes],
         middleware=[Middleware(KeyMiddleware, api_key=api_key)] if api_key else [],
         exception_handlers={
             **dict.fromkeys(_STATUS, _explain),

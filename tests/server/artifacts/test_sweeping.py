@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from server.artifacts.shelves import Shelf, manifest_of
 
@@ -74,4 +72,4 @@ def test_a_killed_server_leaves_nothing_behind(shelf: Shelf) -> None:
     incoming.mkdir(parents=True, exist_ok=True)
     (incoming / "half").write_bytes(b"x")
     Shelf(shelf.folder.parent, shelf.library._engine)
-    assert os.listdir(incoming) == []
+    assert list(incoming.iterdir()) == []
