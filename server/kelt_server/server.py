@@ -156,6 +156,7 @@ async def _serve(
         (config.files_path, config.artifacts_path),
         bytes_max=config.files_bytes_max,
         disk_free_bytes_min=config.disk_free_bytes_min,
+        counters=counters,
     )
     blobs = BlobStore(config.artifacts_path, quota=quota, file_bytes_max=config.file_bytes_max)
     library = ArtifactLibrary(engine=stores.catalog.engine, blobs=blobs, quota=quota, clock=clock)
@@ -166,6 +167,7 @@ async def _serve(
         uploads=uploads,
         library=library,
         default_entity=config.default_entity,
+        counters=counters,
     )
     files = FileApi(
         reader=reader, uploads=uploads, library=library, default_entity=config.default_entity

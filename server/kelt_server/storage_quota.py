@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kelt_server.errors import NoRoomError
+from kelt_server.ingest.group import Counters
 
 
 def disk_free_bytes(folder: Path) -> int:
@@ -23,7 +24,7 @@ def disk_free_bytes(folder: Path) -> int:
 
 
 class StorageQuota:
-    """Mutable state: how many bytes are taken, those of uploads in flight among them."""
+    """Mutable state, among the counters: how many bytes are taken, also by uploads in flight."""
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class StorageQuota:
         *,
         bytes_max: int,
         disk_free_bytes_min: int,
+        counters: Counters,
         disk_free: Callable[[Path], int] = disk_free_bytes,
     ) -> None:
         self._folders = tuple(folders)
@@ -38,12 +40,12 @@ class StorageQuota:
         self._disk_free_bytes_min = disk_free_bytes_min
         self._disk_free = disk_free
         self._lock = threading.Lock()
-        self._taken_bytes = 0
+        self._counters = counters
 
     @property
     def taken_bytes(self) -> int:
         """How many are taken."""
-        return self._taken_bytes
+        return self._counters.files_bytes
 
     def check(self, size_bytes: int = 0) -> None:
         """Whether there is room for so many more.
@@ -51,18 +53,22 @@ class StorageQuota:
         Raises:
             NoRoomError: there is not.
         """
-        if self._taken_bytes + size_bytes > self._bytes_max:
-            raise NoRoomError(
-                f"the files and artifacts of this server take {self._taken_bytes} of at most "
+        if self.taken_bytes + size_bytes > self._bytes_max:
+            raise self._refusal(
+                f"the files and artifacts of this server take {self.taken_bytes} of at most "
                 f"{self._bytes_max} bytes; delete some, or start it with a larger --files-bytes-max"
             )
         for folder in self._folders:
             there = next(part for part in (folder, *folder.parents) if part.exists())
             if self._disk_free(there) < self._disk_free_bytes_min:
-                raise NoRoomError(
+                raise self._refusal(
                     f"the server's disk has less than {self._disk_free_bytes_min} bytes left, "
                     "which are kept for rows; make room on it"
                 )
+
+    def _refusal(self, sentence: str) -> NoRoomError:
+        self._counters.files_refused += 1
+        return NoRoomError(sentence)
 
     @contextmanager
     def taking(self) -> Iterator[Callable[[int], None]]:
@@ -93,11 +99,11 @@ class StorageQuota:
         """Counts anew what is there."""
         found = sum(map(_tree_bytes, self._folders))
         with self._lock:
-            self._taken_bytes = found
+            self._counters.files_bytes = found
 
     def _add(self, size_bytes: int) -> None:
         with self._lock:
-            self._taken_bytes = max(0, self._taken_bytes + size_bytes)
+            self._counters.files_bytes = max(0, self.taken_bytes + size_bytes)
 
 
 def _tree_bytes(folder: Path) -> int:

@@ -18,6 +18,7 @@ from kelt_server.errors import (
     StoreError,
     TooLargeError,
 )
+from kelt_server.ingest.group import Counters
 from kelt_server.values import to_json
 
 _RETRY_AFTER_S = "2"
@@ -29,8 +30,9 @@ _BODY_S = 180.0
 class PostBudget:
     """What posts and questions that are being read or answered take in memory, all together."""
 
-    def __init__(self, bytes_max: int) -> None:
+    def __init__(self, bytes_max: int, counters: Counters) -> None:
         self._bytes_max = bytes_max
+        self._counters = counters
         self._taken_bytes = 0
 
     @asynccontextmanager
@@ -60,7 +62,8 @@ class PostBudget:
                 self._taken_bytes -= len(held)
                 held.clear()
             elif self._taken_bytes + len(chunk) > self._bytes_max:
-                raise BusyError(f"posts of more than {self._bytes_max} bytes are being taken")
+                self._counters.posts_refused_busy += 1
+                raise BusyError(f"posts of {self._bytes_max} bytes are being taken already")
             else:
                 held += chunk
                 self._taken_bytes += len(chunk)

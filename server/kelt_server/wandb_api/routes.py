@@ -23,6 +23,7 @@ from kelt_server.errors import (
     NotFoundError,
     StoreError,
 )
+from kelt_server.ingest.group import Counters
 from kelt_server.reader import RunReader
 from kelt_server.wandb_api import uploads
 from kelt_server.wandb_api.answers import NAME_CHARS_MAX, Answers
@@ -61,13 +62,14 @@ class WandbApi:
         uploads: UploadFolder,
         library: ArtifactLibrary,
         default_entity: str,
+        counters: Counters,
     ) -> None:
         self._door = door
         self._reader = reader
         self._uploads = uploads
         self._library = library
         self._default_entity = default_entity
-        self._budget = PostBudget(_BODIES_BYTES_MAX)
+        self._budget = PostBudget(_BODIES_BYTES_MAX, counters)
         # Of their own: each may wait for the door, which needs threads too.
         self._questions = anyio.CapacityLimiter(_QUESTIONS_MAX)
 

@@ -16,6 +16,7 @@ from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper, manifests
 from kelt_server.artifacts.manifests import Manifest
 from kelt_server.artifacts.records import Artifact, NewArtifact
 from kelt_server.catalog.sqlite import open_catalog
+from kelt_server.ingest.group import Counters
 from kelt_server.storage_quota import StorageQuota
 
 NOW = 1_000_000.0
@@ -45,7 +46,9 @@ class Shelf:
     def __init__(self, folder: Path, engine: Any, *, bytes_max: int = 10**6) -> None:
         self.folder = folder / "artifacts"
         self.now = NOW
-        self.quota = StorageQuota((self.folder,), bytes_max=bytes_max, disk_free_bytes_min=0)
+        self.quota = StorageQuota(
+            (self.folder,), bytes_max=bytes_max, disk_free_bytes_min=0, counters=Counters()
+        )
         self.blobs = BlobStore(self.folder, quota=self.quota, file_bytes_max=10_000)
         self.library = ArtifactLibrary(
             engine=engine, blobs=self.blobs, quota=self.quota, clock=lambda: self.now

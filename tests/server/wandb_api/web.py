@@ -49,7 +49,10 @@ class Web:
         self, door: DoorStand, folder: Path, *, api_key: str = "", bytes_max: int = 100_000
     ) -> None:
         self.door = door
-        quota = StorageQuota((folder / "files",), bytes_max=bytes_max, disk_free_bytes_min=0)
+        counters = door.stand.counters
+        quota = StorageQuota(
+            (folder / "files",), bytes_max=bytes_max, disk_free_bytes_min=0, counters=counters
+        )
         uploads = UploadFolder(folder / "files", file_bytes_max=1000, quota=quota)
         library = ArtifactLibrary(
             engine=door.stand.stores.catalog.engine,
@@ -59,7 +62,7 @@ class Web:
         )
         api = WandbApi(
             door=door.door, reader=door.stand.reader, uploads=uploads, library=library,
-            default_entity="local",
+            default_entity="local", counters=counters,
         )  # fmt: skip
         files = FileApi(
             reader=door.stand.reader, uploads=uploads, library=library, default_entity="local"
