@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
 from kelt_server.errors import NoRoomError
 from kelt_server.ingest.group import Counters
 
@@ -68,6 +70,7 @@ class StorageQuota:
 
     def _refusal(self, sentence: str) -> NoRoomError:
         self._counters.files_refused += 1
+        structlog.get_logger("kelt_server.files").warning("a file was refused", reason=sentence)
         return NoRoomError(sentence)
 
     @contextmanager

@@ -92,15 +92,13 @@ class BlobStore:
 
     def write_manifest(self, manifest_id: str, content: bytes) -> None:
         """Stores a manifest that the server made."""
-        path = self.manifest(manifest_id)
-        partial = self._incoming / secrets.token_hex(16)
+        incoming = _Incoming(self._incoming / secrets.token_hex(16))
         try:
             with self._quota.taking() as take:
                 take(len(content))
-                _make_folder(path.parent)
-                _make_folder(self._incoming)
-                partial.write_bytes(content)
-                _put_in_place(partial, path)
+                incoming.open()
+                incoming.write(content)
+                incoming.put_in_place(self.manifest(manifest_id))
         except OSError as error:
             raise StoreError(f"a manifest cannot be written: {error.strerror}") from error
 
@@ -125,17 +123,21 @@ class BlobStore:
         check: Callable[[bytes], None],
         bytes_max: int,
     ) -> None:
-        partial = self._incoming / secrets.token_hex(16)
+        incoming = _Incoming(self._incoming / secrets.token_hex(16))
         try:
-            await anyio.to_thread.run_sync(_make_folder, self._incoming)
-            await anyio.to_thread.run_sync(_make_folder, path.parent)
-            try:
-                with self._quota.taking() as take:
-                    check(await _write(partial, content, take, bytes_max))
-                    replaced = await anyio.to_thread.run_sync(_put_in_place, partial, path)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(lambda: partial.unlink(missing_ok=True))
+            with self._quota.taking() as take:
+                await anyio.to_thread.run_sync(incoming.open)
+                try:
+                    async for chunk in content:
+                        incoming.check(len(chunk), bytes_max)
+                        take(len(chunk))
+                        await anyio.to_thread.run_sync(incoming.write, chunk)
+                    check(incoming.md5())
+                    replaced = await anyio.to_thread.run_sync(incoming.put_in_place, path)
+                except BaseException:
+                    with anyio.CancelScope(shield=True):
+                        await anyio.to_thread.run_sync(incoming.discard)
+                    raise
             self._quota.give_back(replaced)
         except OSError as error:
             raise StoreError(f"an artifact's file cannot be written: {error.strerror}") from error
@@ -172,35 +174,48 @@ class BlobStore:
         return True
 
 
-async def _write(
-    path: Path, content: AsyncIterator[bytes], take: Callable[[int], None], bytes_max: int
-) -> bytes:
-    """Writes and syncs a file; returns its MD5."""
-    hasher = hashlib.md5(usedforsecurity=False)
-    size_bytes = 0
-    async with await anyio.open_file(path, "wb") as target:
-        async for chunk in content:
-            size_bytes += len(chunk)
-            if size_bytes > bytes_max:
-                raise TooLargeError(f"a file may have {bytes_max} bytes at most")
-            take(len(chunk))
-            hasher.update(chunk)
-            await target.write(chunk)
-        await target.flush()
-        await anyio.to_thread.run_sync(os.fsync, target.wrapped.fileno())
-    return hasher.digest()
+class _Incoming:
+    """A file that is being written. Mutable state: how much of it there is."""
 
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._hasher = hashlib.md5(usedforsecurity=False)
+        self.size_bytes = 0
 
-def _put_in_place(partial: Path, path: Path) -> int:
-    """Renames a whole file; returns the size of the one that was there."""
-    replaced = path.stat().st_size if path.exists() else 0
-    partial.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return replaced
+    def open(self) -> None:
+        _make_folder(self._path.parent)
+        self._file = self._path.open("wb")
+
+    def check(self, more_bytes: int, bytes_max: int) -> None:
+        if self.size_bytes + more_bytes > bytes_max:
+            raise TooLargeError(f"a file may have {bytes_max} bytes at most")
+
+    def write(self, piece: bytes) -> None:
+        self._file.write(piece)
+        self._hasher.update(piece)
+        self.size_bytes += len(piece)
+
+    def md5(self) -> bytes:
+        return self._hasher.digest()
+
+    def put_in_place(self, path: Path) -> int:
+        """Syncs and renames it; returns the size of the one that was there."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        _make_folder(path.parent)
+        replaced = path.stat().st_size if path.exists() else 0
+        self._path.replace(path)
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return replaced
+
+    def discard(self) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
 
 
 def _clear(folder: Path) -> None:

@@ -105,10 +105,9 @@ def refusal(error: KeltServerError) -> Response:
     status = 400
     if isinstance(error, NotFoundError):
         status = 404
-    elif isinstance(error, TooLargeError):
+    elif isinstance(error, TooLargeError | NoRoomError):
+        # Clients would repeat for a quarter of an hour what is answered with 507.
         status = 413
-    elif isinstance(error, NoRoomError):
-        status = 507
     return _error(str(error), status)
 
 

@@ -119,7 +119,7 @@ def test_without_room_the_client_is_told_when_it_begins(web: Web, tmp_path: Path
     small = Web(web.door, tmp_path, bytes_max=500)
     (address,) = addresses(small, created(small), b"x" * 501)
     answer = small.client.put(address, content=b"x" * 501)
-    assert (answer.status_code, "take 0 of at most 500" in answer.json()["error"]) == (507, True)
+    assert (answer.status_code, "take 0 of at most 500" in answer.json()["error"]) == (413, True)
 
 
 ODD: list[Any] = [None, "", "x", 3, [], {}, [{}], {"a": 1}, "Q" * 40]
@@ -168,3 +168,16 @@ def test_the_read_api_lists_and_fetches(web: Web) -> None:
     }  # fmt: skip
     assert web.client.get(f"{base}/runs/-/proj/run/files/a.txt").content == b"hello"
     assert web.client.get(f"{base}/runs/-/proj/run/files/b.txt").status_code == 404
+
+
+def test_a_runs_page_links_its_files_and_artifacts(web: Web) -> None:
+    web.door.begin(("local", "p", "r1"), modelName="p")
+    logged(web)
+    web.door.begin()
+    assert web.client.put(web.address("a <b>.txt"), content=b"hello").status_code == 200
+    page = web.client.get("/local/p/runs/r1").text
+    assert "data:v0 (dataset, best, latest)" in page
+    assert 'href="/api/v1/artifacts/local/p/data%3Av0"' in page
+    page = web.client.get("/local/proj/runs/run").text
+    assert 'href="/api/v1/runs/local/proj/run/files/a%20%3Cb%3E.txt"' in page
+    assert "a &lt;b&gt;.txt" in page

@@ -14,6 +14,8 @@ from starlette.applications import Starlette
 from kelt_server.api.app import build_app
 from kelt_server.api.files import FileApi
 from kelt_server.artifacts import ArtifactLibrary, BlobStore
+from kelt_server.pages.files import RunFiles
+from kelt_server.pages.pages import Pages
 from kelt_server.storage_quota import StorageQuota
 from kelt_server.wandb_api import UploadFolder, WandbApi
 
@@ -67,9 +69,11 @@ class Web:
         files = FileApi(
             reader=door.stand.reader, uploads=uploads, library=library, default_entity="local"
         )
+        pages = Pages(door.stand.reader, RunFiles(uploads=uploads, library=library))
         app = build_app(
-            api_routes=files.routes(), page_routes=[], more_routes=api.routes(), api_key=api_key
-        )
+            api_routes=files.routes(), page_routes=pages.routes(), more_routes=api.routes(),
+            api_key=api_key,
+        )  # fmt: skip
         self.client = Browser(app)
 
     def ask(self, query: str, **variables: Any) -> Any:
