@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import anyio
 import anyio.to_thread
@@ -17,7 +17,6 @@ import structlog
 from kelt_server.artifacts import changes, queries
 from kelt_server.artifacts.library import ArtifactLibrary
 from kelt_server.artifacts.records import DELETED
-from kelt_server.errors import StoreError
 from kelt_server.storage_quota import StorageQuota
 
 GRACE_S = 3 * 24 * 3600.0
@@ -56,11 +55,11 @@ class Sweeper:
         log = structlog.get_logger("kelt_server.artifacts")
         while True:
             try:
-                swept = await anyio.to_thread.run_sync(self.sweep)
+                swept = await anyio.to_thread.run_sync(self.sweep, abandon_on_cancel=True)
                 if swept != Swept():
-                    log.info("swept artifacts", **{k: getattr(swept, k) for k in _FIELDS})
-            except StoreError as error:
-                log.warning("a sweep of artifacts did not end", error=str(error))
+                    log.info("swept artifacts", **asdict(swept))
+            except Exception:  # nothing that lies there may end the server
+                log.warning("a sweep of artifacts broke off", exc_info=True)
             await anyio.sleep(INTERVAL_S)
 
     def sweep(self) -> Swept:
@@ -108,6 +107,3 @@ class Sweeper:
         for number in ended:
             self._library.clear_files(number)
         return len(outlived), len(given_up)
-
-
-_FIELDS = ("outlived", "given_up", "files")

@@ -61,6 +61,16 @@ def test_a_commit_is_repeated_without_a_change(shelf: Shelf) -> None:
     assert shelf.number("latest") == 1
 
 
+def test_a_commit_that_broke_off_is_made_again(shelf: Shelf) -> None:
+    begun = shelf.begin(B)
+    shelf.put(B)
+    shelf.put_manifest(begun.id, manifest_of(B))
+    shelf.library._write_files(begun.id, list(manifest_of(A).files()))  # and the server is killed
+    assert shelf.library.commit(begun.id).file_count == 2
+    with shelf.library.reading() as reading:
+        assert [file.path for file in queries.files(reading, begun.id)] == ["a.txt", "b.txt"]
+
+
 def test_many_at_once_have_numbers_of_their_own(shelf: Shelf) -> None:
     def log(number: int) -> Artifact:
         return shelf.log({"a": str(number).encode()})
