@@ -70,6 +70,11 @@ class Kelt:
         assert found.status_code == 200, found.text
         return found.json()
 
+    def fetch(self, path: str) -> bytes:
+        found = httpx.get(self.url + "/api/v1" + path, timeout=30, trust_env=False)
+        assert found.status_code == 200, found.text
+        return found.content
+
     def run(self, run_id: str, project: str = "p") -> dict[str, Any]:
         return self.get(f"/runs/-/{project}/{run_id}")
 

@@ -20,6 +20,7 @@ from kelt.api_client.errors import (
     ServerFaultError,
     UnreachableError,
 )
+from kelt.api_client.files import Artifact, StoredFile
 from kelt.api_client.records import Ancestor, Bucket, Loss, Project, Writer
 from kelt.api_client.run import Run
 from kelt.api_client.runs import Runs
@@ -27,6 +28,7 @@ from kelt.api_client.runs import Runs
 __all__ = [
     "Ancestor",
     "Api",
+    "Artifact",
     "Bucket",
     "KeyRefusedError",
     "Loss",
@@ -35,6 +37,7 @@ __all__ = [
     "Run",
     "Runs",
     "ServerFaultError",
+    "StoredFile",
     "UnreachableError",
     "Writer",
 ]

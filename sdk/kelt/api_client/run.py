@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from kelt.api_client.connection import Connection
+from kelt.api_client.files import Artifact, StoredFile, read_files
 from kelt.api_client.filters import iso_time
+from kelt.api_client.frames import frame_of_any_text
 from kelt.api_client.history import HistoryQuery, chosen_keys, read_joined_rows, read_rows
 from kelt.api_client.paths import RunPath
 from kelt.api_client.records import (
@@ -282,7 +284,7 @@ class Run:
             try:
                 frame: pd.DataFrame = pd.DataFrame(rows)
             except UnicodeEncodeError:
-                frame = _frame_of_any_text(rows)
+                frame = frame_of_any_text(rows)
             return frame
         return rows
 
@@ -316,24 +318,26 @@ class Run:
         reply = self._connection.get(f"{self._route(self.immutable_id)}/buckets", arguments)
         return {key: [bucket(item) for item in items] for key, items in reply["keys"].items()}
 
+    def files(self) -> list[StoredFile]:
+        """The files that were saved for the run, by path."""
+        route = f"{self._route(self.immutable_id)}/files"
+        return list(read_files(self._connection, route, route))
+
+    def logged_artifacts(self) -> list[Artifact]:
+        """The artifacts that the run logged."""
+        return self._artifacts("logged")
+
+    def used_artifacts(self) -> list[Artifact]:
+        """The artifacts that the run used."""
+        return self._artifacts("used")
+
+    def _artifacts(self, how: str) -> list[Artifact]:
+        found = self._connection.get(f"{self._route(self.immutable_id)}/artifacts")[how]
+        return [Artifact(connection=self._connection, data=data) for data in found]
+
     def _rows(self, query: HistoryQuery) -> Iterator[dict[str, Any]]:
         read = read_joined_rows if self.labels and query.label is None else read_rows
         return read(self._connection, self._route(self.immutable_id), query)
 
     def _route(self, run: str) -> str:
         return RunPath(self.entity, self.project, run).route
-
-
-def _frame_of_any_text(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """A frame of rows whose keys or texts hold lone surrogates, which pandas' text type cannot."""
-    import pandas as pd  # noqa: PLC0415 # as above
-
-    names = list(dict.fromkeys(key for row in rows for key in row))
-    columns = {}
-    for number, name in enumerate(names):
-        values = [row.get(name, float("nan")) for row in rows]
-        is_text = any(isinstance(value, str) for value in values)
-        columns[number] = pd.Series(values, dtype=object if is_text else None)
-    frame: pd.DataFrame = pd.DataFrame(columns)
-    frame.columns = pd.Index(names, dtype=object)
-    return frame

@@ -153,5 +153,24 @@ RUN
 `/runs/{entity}/{project}/{run}/keys?label=`
     {"keys": [str]}: every key of the history, sorted.
 
+`/runs/{entity}/{project}/{run}/files?offset=0&limit=1000` and `…/files/{path}`
+    {"files": [{"path", "size_bytes": int}], "total": int}: the files that were put for the run's
+    name, by path; and what is in one of them, as bytes. `limit` is at most 10000.
+
+`/runs/{entity}/{project}/{run}/artifacts`
+    {"logged": [ARTIFACT], "used": [ARTIFACT]}. An artifact whose content was there before is the
+    version that was there.
+
+`/artifacts/{entity}/{project}/{name}?offset=0&limit=1000` and `…/{name}/files/{path}`
+    ARTIFACT, with "used_by": [{"entity", "project", "run_id"}] and "files": [{"path",
+    "size_bytes": int, "digest", "ref": uri or null}] by path; and what is in one of its files, as
+    bytes. `{name}` is `collection:alias`, `collection:v3`, or a collection for its latest version.
+
+ARTIFACT
+    {"entity", "project", "name", "type", "version": "v0", "aliases": [str], "tags": [str], "state",
+     "digest", "description", "metadata": {…}, "size_bytes": int, "file_count": int, "created_at",
+     "updated_at", "ttl_s": int or null,
+     "logged_by": {"entity", "project", "run_id"} or null}
+
 `/openapi.json` (at the root, not under /api/v1) describes all of this for machines.
 """

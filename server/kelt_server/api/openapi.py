@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kelt_server import __version__
+from kelt_server.api.files import FILES_MAX
 from kelt_server.api.routes import BUCKETS_MAX, PREFIX, ROWS_MAX, RUNS_MAX
 
 _TEXT = {"type": "string"}
@@ -33,6 +34,11 @@ _RANGE = [
 ]
 _LABEL = _query("label", "only what the writers with this label logged, in a shared run")
 _FORMAT = _query("format", "how to answer", {"enum": ["json", "arrow"], "default": "json"})
+
+_PAGE = [
+    _query("offset", "how many to skip", {"type": "integer", "default": 0}),
+    _limit("limit", 1000, FILES_MAX),
+]
 
 _TEXT_FIELDS = (
     "entity", "project", "run_id", "immutable_id", "name", "notes", "group", "job_type", "reason",
@@ -137,6 +143,19 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
         [_LABEL],
         {"type": "object"},
     ),
+    "/runs/{entity}/{project}/{run}/files": ("Its files", _PAGE, {"type": "object"}),
+    "/runs/{entity}/{project}/{run}/files/{path}": ("What is in a file", [], {}),
+    "/runs/{entity}/{project}/{run}/artifacts": (
+        "Artifacts that it logged and used",
+        [],
+        {"type": "object"},
+    ),
+    "/artifacts/{entity}/{project}/{name}": (
+        "A version of an artifact, named `collection:alias`",
+        _PAGE,
+        {"type": "object"},
+    ),
+    "/artifacts/{entity}/{project}/{name}/files/{path}": ("What is in one of its files", [], {}),
     "/branches/{immutable_id}": ("One branch by immutable id", [], _RUN_REF),
 }
 
@@ -149,6 +168,8 @@ def _operation(path: str) -> dict[str, Any]:
         if part.startswith("{")
     ]
     content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if not schema:
+        content = {"application/octet-stream": {}}
     if _FORMAT in query:
         content[_ARROW] = {"schema": {"type": "string", "format": "binary"}}
     error = {"$ref": "#/components/responses/Error"}

@@ -29,7 +29,7 @@ _BAND_PARAMETERS = (
     "entity", "project", "run", "runs", "filters", "group_by", "keys", "key", "buckets", "min_step",
     "max_step", "quantiles", "format",
 )  # fmt: skip
-_RUN = "/runs/{entity}/{project}/{run}"
+RUN = "/runs/{entity}/{project}/{run}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +58,11 @@ class ReadApi:
             ("/projects", self.projects),
             ("/runs", self.runs),
             ("/bands", self.bands),
-            (_RUN, self.run),
-            (f"{_RUN}/archived", self.archived),
-            (f"{_RUN}/history", self.history),
-            (f"{_RUN}/buckets", self.buckets),
-            (f"{_RUN}/keys", self.keys),
+            (RUN, self.run),
+            (f"{RUN}/archived", self.archived),
+            (f"{RUN}/history", self.history),
+            (f"{RUN}/buckets", self.buckets),
+            (f"{RUN}/keys", self.keys),
             ("/branches/{immutable_id}", self.branch),
         ]
         return [

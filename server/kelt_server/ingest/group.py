@@ -70,6 +70,11 @@ class Counters:
     packs_failed: int = 0
     #: Of wandb clients: console and system metrics, for which there is no place.
     wandb_lines_dropped: int = 0
+    #: Of wandb clients: posts that found no room in memory, to come again.
+    posts_refused_busy: int = 0
+    #: What files of runs and artifacts take on the disk, and how many found no room there.
+    files_bytes: int = 0
+    files_refused: int = 0
 
 
 @dataclass

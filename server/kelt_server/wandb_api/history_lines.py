@@ -1,8 +1,8 @@
 """Lines of wandb's history into rows: what each logs, and what cannot be logged. Pure.
 
 A line is nearly JSON: bare NaN and Infinity occur. Nested dicts are flattened with dots, as `log()`
-does. What cannot be a row is a `BadLine`, what cannot be one of its values is left out of it, and
-both say why.
+does, but for what describes a media file or a table, which is one value. What cannot be a row is a
+`BadLine`, what cannot be one of its values is left out of it, and both say why.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ _INT64 = range(-(2**63), 2**63)
 _DEPTH_MAX = 64
 _SHOWN_CHARS_MAX = 60
 ROW_KEYS = ("_step", "_timestamp", "_runtime")
+#: In every description of a media file, a table, a histogram.
+MEDIA_KEY = "_type"
 #: wandb's own, no values of the user's.
 INTERNAL_KEYS = ("_wandb",)
 
@@ -105,9 +107,10 @@ def _row(said: dict[str, Any]) -> HistoryLine:
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Nested dicts with dots between their keys; empty ones, and very deep ones, as values."""
+    """Nested dicts with dots between their keys; empty, described and very deep ones as values."""
     for key, value in data.items():
-        if isinstance(value, Mapping) and value and depth < _DEPTH_MAX:
+        is_nested = isinstance(value, Mapping) and value and MEDIA_KEY not in value
+        if is_nested and depth < _DEPTH_MAX:
             yield from flatten(value, f"{prefix}{key}.", depth + 1)
         else:
             yield prefix + key, value

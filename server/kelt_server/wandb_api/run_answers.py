@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -14,6 +15,7 @@ from kelt_server.errors import BadRequestError
 from kelt_server.wandb_api.summaries import nested
 
 _FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+PROJECT_DEFAULT = "uncategorized"
 _ROW_FIELDS = ("_step", "_timestamp", "_runtime")
 
 
@@ -97,11 +99,17 @@ def project_fields(entity: str, project: str) -> dict[str, Any]:
     """A project, as far as kelt knows of one."""
     return {
         "id": base64.urlsafe_b64encode(json.dumps(["project", entity, project]).encode()).decode(),
+        "internalId": str(project_number(entity, project)),
         "name": project,
         "entityName": entity,
         "readOnly": False,
         "entity": {"id": entity, "name": entity},
     }
+
+
+def project_number(entity: str, project: str) -> int:
+    """A number for a project, which clients want; kelt's have none."""
+    return zlib.crc32(json.dumps([entity, project]).encode())
 
 
 def history_keys(keys: Sequence[str], run: Mapping[str, Any]) -> dict[str, Any]:
