@@ -147,6 +147,7 @@ async def _serve(
         reader=reader,
         clock=clock,
         counters=counters,
+        default_entity=config.default_entity,
     )
     wandb_api = WandbApi(
         door=door,

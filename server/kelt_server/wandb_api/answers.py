@@ -41,12 +41,14 @@ class Answers:
         uploads: UploadFolder,
         default_entity: str,
         base: str,
+        client: str,
     ) -> None:
         self._door = door
         self._reader = reader
         self._uploads = uploads
         self._default_entity = default_entity
         self._base = base
+        self._client = client
 
     # -- queries --------------------------------------------------------------------------------
 
@@ -220,7 +222,7 @@ class Answers:
             return self._edit(upsert, said)
         run_id = upsert.run_id or "".join(secrets.choice(_ALPHABET) for _ in range(8))
         name = self._name(upsert.entity, upsert.project, run_id)
-        lines = anyio.from_thread.run(self._door.upsert, name, upsert)
+        lines = anyio.from_thread.run(self._door.upsert, name, upsert, self._client)
         entity, project, _ = name
         return {
             "inserted": not upsert.storage_id,

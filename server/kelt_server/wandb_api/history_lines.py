@@ -21,6 +21,9 @@ ROW_KEYS = ("_step", "_timestamp", "_runtime")
 #: wandb's own, no values of the user's.
 INTERNAL_KEYS = ("_wandb",)
 
+#: Step and time of a row.
+Stamp = tuple[int, float]
+
 
 @dataclass(frozen=True, slots=True)
 class RowLine:
@@ -35,7 +38,7 @@ class RowLine:
     left_out: tuple[str, ...] = ()
 
     @property
-    def stamp(self) -> tuple[int, float] | None:
+    def stamp(self) -> Stamp | None:
         """By what the same row is known again."""
         if self.step is None or self.timestamp is None:
             return None

@@ -6,7 +6,9 @@ the stream for the rest of the run.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -39,6 +41,8 @@ _DOCUMENT_BYTES_MAX = 32 * 2**20
 _RETRY_AFTER_S = "2"
 _QUESTIONS_MAX = 16
 _SPILL_BYTES = 2**40
+#: A client's id as it is kept; another is kept as its digest.
+_CLIENT = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class WandbApi:
@@ -79,6 +83,7 @@ class WandbApi:
             uploads=self._uploads,
             default_entity=self._default_entity,
             base=base,
+            client=_client(request, "x-wandb-client-id"),
         )
         try:
             return await anyio.to_thread.run_sync(_execute, body, answers, limiter=self._questions)
@@ -101,7 +106,7 @@ class WandbApi:
         if any(len(part) > NAME_CHARS_MAX for part in name):
             return _errors("names of this length are none")
         try:
-            await self._door.take(name, post)
+            await self._door.take(name, post, _client(request, "x-wandb-async-client-id"))
         except (StoreError, BusyError) as error:
             return _later(error)
         return _json({})
@@ -153,6 +158,17 @@ def _execute(body: bytes, answers: Answers) -> Response:
             answers,
         )
     )
+
+
+def _client(request: Request, header: str) -> str:
+    """Which of the writers of a shared run asks; empty for all others."""
+    said = request.headers.get(header, "")
+    is_shared = request.headers.get("x-wandb-use-async-filestream", "").lower() == "true"
+    if not said or not is_shared:
+        return ""
+    if _CLIENT.fullmatch(said):
+        return said
+    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
 
 
 async def _body(request: Request, bytes_max: int) -> bytes | None:
