@@ -23,6 +23,8 @@ from kelt_server.wandb_api.upserts import Upsert, read_upsert
 _RUNS_MAX = 1000
 _FILES_MAX = 10_000
 _CURSOR_CHARS_MAX = 16
+_STEPS = 2**62
+_FEATURES = ("FILESTREAM_GZIP",)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 PROJECT_DEFAULT = "uncategorized"
 NAME_CHARS_MAX = 1024
@@ -62,9 +64,9 @@ class Answers:
         }  # fmt: skip
 
     def serverInfo(self, _info: object) -> dict[str, Any]:  # noqa: N802 # the schema's
-        """No feature is on."""
+        """What clients need not ask for again; a feature that is not named is off."""
         return {
-            "features": [],
+            "features": [{"name": name, "isEnabled": True} for name in _FEATURES],
             "cliVersionInfo": {"max_cli_version": "99.0.0"},
             "latestLocalVersionInfo": None,
         }
@@ -248,7 +250,7 @@ class Answers:
         return {"inserted": False, "bucket": self._run(self._reader.run(*name).as_json())}
 
     def rewindRun(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
-        """Tells how a run stood at a step; it moves when its next session begins.
+        """Tells how a run stood at a step; it moves with the first row of its next session.
 
         A run that is not known is rewound as well: it may come.
         """
@@ -256,7 +258,7 @@ class Answers:
         if said.get("metricName", "_step") != "_step":
             raise BadRequestError("a run can be rewound to a _step only")
         step, run_id = said.get("metricValue"), _text(said.get("runName"))
-        if isinstance(step, bool) or not isinstance(step, int | float):
+        if isinstance(step, bool) or not isinstance(step, int | float) or not abs(step) < _STEPS:
             raise BadRequestError("a run is rewound to a step, which is a number")
         name = self._name(_text(said.get("entityName")), _text(said.get("projectName")), run_id)
         try:
@@ -266,6 +268,7 @@ class Answers:
             rows = 0
         else:
             known, rows = self._run(run), run["rows"]
+        anyio.from_thread.run(self._door.rewind, name, int(step))
         return {
             "rewoundRun": {
                 "id": run_answers.storage_id(name),

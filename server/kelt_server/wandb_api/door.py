@@ -31,7 +31,7 @@ from kelt_server.wandb_api.opening import Opener
 from kelt_server.wandb_api.posts import Post
 from kelt_server.wandb_api.session_table import SessionTable
 from kelt_server.wandb_api.sessions import Phase, Session
-from kelt_server.wandb_api.upserts import Upsert, definitions, info_of
+from kelt_server.wandb_api.upserts import Upsert, definitions, info_of, rewinding
 
 #: Names of which it is remembered that somebody is about to resume them, and for how long.
 _RESUMING_MAX = 2000
@@ -91,6 +91,21 @@ class Door:
                 lines = await self._change(addressing.teller(said, sessions), said)
         await self._kept.sweep()
         return lines
+
+    async def rewind(self, name: Name, step: int) -> None:
+        """A client is about to go on with a run from an earlier step.
+
+        From 0.20 on it then says so again as it begins; before, this is the beginning.
+
+        Raises:
+            StoreError, BusyError: it is to be said again later.
+        """
+        said = rewinding(name, step)
+        async with self._kept.turn(name, ""):
+            sessions = await self._kept.ordinary(name)
+            before = sessions[0] if sessions else None
+            session, _ = await self._opener.announced(name, said, before, "")
+            await self._kept.displace(session, sessions)
 
     async def edit(self, name: Name, said: Upsert, by_hand: Mapping[str, Any] | None) -> None:
         """Somebody changes a run that need not live: see `Editor`."""

@@ -14,7 +14,7 @@ from kelt_server.wandb_api.history_lines import RowLine
 from kelt_server.wandb_api.lookups import Lookups
 from kelt_server.wandb_api.posts import Post
 from kelt_server.wandb_api.sessions import Phase, Session
-from kelt_server.wandb_api.upserts import Upsert, definitions
+from kelt_server.wandb_api.upserts import Upsert, definitions, unsaid
 
 _SDK_VERSION = "wandb"
 
@@ -60,10 +60,7 @@ class Opener:
 
     async def unannounced(self, name: Name, post: Post, client: str) -> Session:
         """A session of which this server knows nothing, for its catalog is a new one."""
-        said = Upsert(
-            entity=name[0], project=name[1], run_id=name[2], storage_id="unknown", config=None,
-            internal={}, texts={}, tags=None, host="", program="",
-        )  # fmt: skip
+        said = replace(unsaid(name), storage_id="unknown")
         session, _ = await self.announced(name, said, None, client)
         return replace(session, lines=post.offset)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
@@ -31,6 +31,7 @@ from kelt_server.reader import RunReader
 from kelt_server.values import to_json
 from kelt_server.wandb_api import uploads
 from kelt_server.wandb_api.answers import NAME_CHARS_MAX, Answers
+from kelt_server.wandb_api.bodies import BadBodyError, BodyReader
 from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.executing import execute_document
 from kelt_server.wandb_api.posts import read_post, with_bad_line
@@ -40,7 +41,6 @@ _POST_BYTES_MAX = 64 * 2**20
 _DOCUMENT_BYTES_MAX = 32 * 2**20
 _RETRY_AFTER_S = "2"
 _QUESTIONS_MAX = 16
-_SPILL_BYTES = 2**40
 #: A client's id as it is kept; another is kept as its digest.
 _CLIENT = re.compile(r"[0-9A-Za-z-]{1,64}")
 
@@ -57,6 +57,7 @@ class WandbApi:
         self._default_entity = default_entity
         # Of their own: each may wait for the door, which needs threads too.
         self._questions = anyio.CapacityLimiter(_QUESTIONS_MAX)
+        self._bodies = BodyReader()
 
     def routes(self) -> list[Route]:
         """Every route."""
@@ -73,9 +74,12 @@ class WandbApi:
         """One document."""
         if "authorization" not in request.headers:
             return _keyless()
-        body = await _body(request, _DOCUMENT_BYTES_MAX)
-        if body is None:
-            return _errors("the document is too large")
+        try:
+            body = await self._bodies.read(request, _DOCUMENT_BYTES_MAX)
+        except BadBodyError as error:
+            return _errors(str(error))
+        except BusyError as error:
+            return _later(error)
         base = str(request.base_url).rstrip("/")
         answers = Answers(
             door=self._door,
@@ -96,11 +100,13 @@ class WandbApi:
         """One post of a run's stream."""
         if "authorization" not in request.headers:
             return _keyless()
-        body = await _body(request, _POST_BYTES_MAX)
-        if body is None:
-            post = with_bad_line(f"a post of more than {_POST_BYTES_MAX} bytes")
-        else:
+        try:
+            body = await self._bodies.read(request, _POST_BYTES_MAX)
             post = await anyio.to_thread.run_sync(read_post, body)
+        except BadBodyError as error:
+            post = with_bad_line(f"a post that cannot be had: {error}")
+        except BusyError as error:
+            return _later(error)
         given = request.path_params
         name: Name = (given["entity"], given["project"], given["run"])
         if any(len(part) > NAME_CHARS_MAX for part in name):
@@ -169,21 +175,6 @@ def _client(request: Request, header: str) -> str:
     if _CLIENT.fullmatch(said):
         return said
     return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
-
-
-async def _body(request: Request, bytes_max: int) -> bytes | None:
-    """All of it; None, once it has come, where it is larger."""
-    found = bytearray()
-    size_bytes = 0
-    async for chunk in request.stream():
-        size_bytes += len(chunk)
-        if size_bytes <= bytes_max:
-            found += chunk
-        else:
-            found.clear()
-        if size_bytes > _SPILL_BYTES:
-            raise ClientDisconnect
-    return bytes(found) if size_bytes <= bytes_max else None
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.rows import STEP_MAX
+from kelt_server.branch_names import Name
 
 #: wandb's numbers of what a metric's summary may be, and kelt's words.
 _SUMMARIES = {1: "min", 2: "max", 3: "mean", 4: "best", 5: "last", 6: "none", 8: "first"}
@@ -95,6 +96,20 @@ class Upsert:
         if isinstance(step, bool) or not isinstance(step, int | float) or step != step:  # noqa: PLR0124 # NaN
             return None
         return Point(said["run_id"], int(min(max(step, -1), STEP_MAX)))
+
+
+def unsaid(name: Name) -> Upsert:
+    """What a client says that says nothing but its run's name."""
+    return Upsert(
+        entity=name[0], project=name[1], run_id=name[2], storage_id="", config=None,
+        internal={}, texts={}, tags=None, host="", program="",
+    )  # fmt: skip
+
+
+def rewinding(name: Name, step: int) -> Upsert:
+    """What a client says that rewinds a run."""
+    point = {"run_id": name[2], "step": step}
+    return replace(unsaid(name), internal={"branch_point": point})
 
 
 def read_upsert(said: Mapping[str, Any]) -> Upsert:
