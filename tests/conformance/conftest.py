@@ -163,6 +163,20 @@ class Client:
         return sorted((self.home / "wandb").glob("offline-run-*"))
 
 
+def log_natively(kelt: Kelt, tmp_path: Path, code: str) -> None:
+    keep = {k: v for k, v in os.environ.items() if not k.startswith("KELT")}
+    environment = {
+        **keep,
+        "KELT_DIR": str(tmp_path / "kelt"),
+        "KELT_UPSTREAM": kelt.url,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "import kelt\n" + textwrap.dedent(code)],
+        env=environment, capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture
 def kelt(tmp_path: Path) -> Iterator[Kelt]:
     folder = tmp_path / "server"

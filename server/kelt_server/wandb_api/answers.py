@@ -177,7 +177,7 @@ class Answers:
                 "liveData": [{"_step": step} for step in rows.ends(run["last_step"])],
             },
             "historyKeys": lambda _info: run_answers.history_keys(
-                self._reader.rows.keys(*name), run
+                self._reader.rows.kinds(*name), run
             ),
             "files": self._files(name),
         }

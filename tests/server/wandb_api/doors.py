@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from server.stand import NOW, Stand
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from kelt_proto.v1 import record_pb2
 from kelt_server.catalog.tables import WANDB_SESSIONS
@@ -55,10 +55,27 @@ def _refusing(*_: Any) -> None:
     raise StoreError("no room")
 
 
+class Table(SessionTable):
+    """Fails when told to: with nothing written, or with all of it."""
+
+    def __init__(self, engine: Engine, failing: list[str]) -> None:
+        super().__init__(engine)
+        self._failing = failing
+
+    def save(self, *sessions: Any, **more: Any) -> None:
+        how = self._failing.pop() if self._failing else ""
+        if how == "before":
+            raise StoreError("not now")
+        super().save(*sessions, **more)
+        if how == "after":
+            raise StoreError("nobody heard of it")
+
+
 class DoorStand:
     def __init__(self, stand: Stand) -> None:
         self.stand = stand
         self.commits = Commits(stand)
+        self.saves_failing: list[str] = []
         self.now = NOW
         self.restart()
 
@@ -71,7 +88,7 @@ class DoorStand:
     def restart(self) -> None:
         """Forgets all that is only in memory."""
         self.door = Door(
-            table=SessionTable(self.stand.stores.catalog.engine),
+            table=Table(self.stand.stores.catalog.engine, self.saves_failing),
             committer=self.commits,  # type: ignore[arg-type]
             reader=self.stand.reader,
             clock=lambda: self.now,
@@ -95,6 +112,10 @@ class DoorStand:
         client = said.pop("client", "")
         upsert = read_upsert({"name": name[2], **said})
         return asyncio.run(self.door.upsert(name, upsert, client))
+
+    def rewind(self, step: int, name: tuple[str, str, str] = NAME) -> None:
+        self.now += 1
+        asyncio.run(self.door.rewind(name, step))
 
     def post(self, body: Any, name: tuple[str, str, str] = NAME, *, client: str = "") -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -74,6 +74,8 @@ class World:
         kind, which, number = action
         if kind == "fail":
             self.door.commits.failing.append(("before", "after", "between")[number % 3])
+        elif kind == "fail to save":
+            self.door.saves_failing.append(("before", "after")[number % 2])
         elif kind == "restart":
             self.door.restart()
         elif kind == "begin":
@@ -115,7 +117,8 @@ class World:
         again.post()
 
     def finish(self) -> None:
-        self.door.commits.failing = []
+        self.door.commits.failing.clear()
+        self.door.saves_failing.clear()
         for process in self.processes:
             process.post()
 
@@ -138,7 +141,9 @@ class World:
 
 
 actions = st.tuples(
-    st.sampled_from(["begin", "post", "post", "post", "post", "sync", "fail", "restart"]),
+    st.sampled_from(
+        ["begin", "post", "post", "post", "post", "sync", "fail", "fail to save", "restart"]
+    ),
     st.integers(0, 5),
     st.integers(0, 20),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server.wandb_api.doors import DONE, DoorStand, line, summary
+from server.wandb_api.doors import DONE, NAME, DoorStand, line, summary
 
 
 @pytest.fixture
@@ -138,3 +138,36 @@ def test_after_a_restart_each_goes_on_where_it_was(door: DoorStand) -> None:
     assert [step for step, values in door.values() if "new" in values] == [2, 3]
     (archived,) = door.run()["archived"]
     assert door.stand.reader.branch(archived).as_json()["rows"] == 6
+
+
+@pytest.mark.parametrize(("version", "resumes"), [("0.16.6", True), ("0.31.0", False)])
+def test_who_asked_how_a_run_stands_resumes_it_only_where_versions_say_it_so(
+    door: DoorStand, version: str, resumes: bool
+) -> None:
+    door.begin()
+    door.post(door.lines(0, *old(0), **DONE))
+    door.door.expect_resume(NAME)  # and was refused, with resume="never"
+    start = door.upsert(config={"_wandb": {"value": {"cli_version": version}}}, host="h")
+    door.post(door.lines(start, *new(1)))
+    assert len(door.run()["archived"]) == (0 if resumes else 1)
+
+
+def test_a_rewind_of_the_oldest_clients_that_know_it(door: DoorStand) -> None:
+    door.begin(config={"lr": 1})
+    door.post(door.lines(0, *old(0, 1, 2), **DONE))
+    door.rewind(1)
+    assert len(door.run()["archived"]) == 0  # it has only asked
+    door.upsert(config={"lr": {"value": 2}})
+    door.post(door.lines(2, *new(2)))
+    assert [values for _, values in door.values()] == [{"old": 0}, {"old": 1}, {"new": 2}]
+    assert len(door.run()["archived"]) == 1
+
+
+def test_a_synced_run_was_made_when_it_began(door: DoorStand) -> None:
+    door.begin(jobProgram="-m wandb.__main__")
+    door.post(door.lines(0, line(0, at=500.0, a=1), line(1, at=510.0, a=1), **DONE))
+    assert door.run()["created_at"] == 499.0
+    other = ("local", "proj", "other")
+    said = {"_wandb": {"value": {"start_time": 400.0}}}
+    door.upsert(other, config=said, host="h")
+    assert door.run("other")["created_at"] == 400.0
