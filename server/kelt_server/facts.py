@@ -17,6 +17,8 @@ SHARED = "shared"
 GOING_ON = (CONTINUED, SHARED)
 #: A session went on with a branch whose beginning has not arrived.
 RESUMED = "resumed"
+#: As a session's `resume_mode`: no process writes the run, somebody changes what is said of it.
+EDIT = "edit"
 #: The record that said where these records belong was lost.
 ORPHAN = "orphan"
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass, replace
 from kelt_server import shared_writers
 from kelt_server.errors import BadRequestError
 from kelt_server.finding import Finder
-from kelt_server.metrics.store import Bucket, MetricsStore, Page, PageRequest, RowAt, Span
+from kelt_server.metrics.store import (
+    Bucket,
+    MetricKind,
+    MetricsStore,
+    Page,
+    PageRequest,
+    RowAt,
+    Span,
+)
 from kelt_server.scope import Scope, cut, lowest, writers_of
 
 
@@ -134,6 +142,11 @@ class Histories:
         branch_id, scope = self._finder.run(entity, project, run)
         spans = _labelled(scope.lineage.spans(branch_id), label, scope)
         return self._metrics.metric_names(spans)
+
+    def kinds(self, entity: str, project: str, run: str) -> list[MetricKind]:
+        """Likewise, with the kinds of their values."""
+        branch_id, scope = self._finder.run(entity, project, run)
+        return self._metrics.metric_kinds(scope.lineage.spans(branch_id))
 
 
 def _labelled(spans: Sequence[Span], label: str, scope: Scope) -> Sequence[Span]:

@@ -152,6 +152,7 @@ async def _serve(
         reader=reader,
         clock=clock,
         counters=counters,
+        default_entity=config.default_entity,
     )
     uploads, library, sweeper = _file_stores(config, stores, counters, clock)
     wandb_api = WandbApi(

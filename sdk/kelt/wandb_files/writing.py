@@ -88,9 +88,10 @@ def _records(run: WrittenRun, rows: Iterable[Mapping[str, Any]]) -> Iterator[Rec
     for definition in run.definitions:
         yield Record(metric=_metric(definition))
     for row in rows:
-        yield Record(history=_history(row))
+        yield Record(history=_history(row).SerializeToString(deterministic=True))
     # By `key`, as what was set by hand: nothing here follows from the history once more.
-    yield Record(summary=Summary(update=_items(run.summary)))
+    summary = Summary(update=_items(run.summary))
+    yield Record(summary=summary.SerializeToString(deterministic=True))
     if run.exit_code is not None:
         yield Record(exit=Exit(exit_code=run.exit_code, runtime=int(run.runtime_s)))
         yield Record(final=b"")  # up to 0.23 `wandb sync` tells the end only then

@@ -89,13 +89,16 @@ IDENTITY = Table(
     Column("value", Text, nullable=False),
 )
 
-#: What the wandb door knows of the session of each name (`kelt_server.wandb_api`).
+#: What the wandb door knows of sessions (`kelt_server.wandb_api`).
 WANDB_SESSIONS = Table(
     "wandb_sessions",
     METADATA,
     Column("entity", Text, primary_key=True),
     Column("project", Text, primary_key=True),
     Column("run_id", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
     Column("document", Text, nullable=False),
     Column("batch", LargeBinary, nullable=False),
+    Column("saved_at", Float(53), nullable=False),
+    Index("wandb_sessions_by_age", "saved_at"),
 )

@@ -27,6 +27,9 @@ from kelt_server.wandb_api.upserts import Upsert, read_upsert
 
 _RUNS_MAX = 1000
 _FILES_MAX = 10_000
+_CURSOR_CHARS_MAX = 16
+_STEPS = 2**62
+_FEATURES = ("FILESTREAM_GZIP",)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 NAME_CHARS_MAX = 1024
 
@@ -45,6 +48,7 @@ class Answers:
         artifacts: ArtifactChanges,
         default_entity: str,
         base: str,
+        client: str,
     ) -> None:
         self._door = door
         self._reader = reader
@@ -52,6 +56,7 @@ class Answers:
         self._artifacts = artifacts
         self._default_entity = default_entity
         self._base = base
+        self._client = client
 
     def __getattr__(self, field: str) -> Any:
         """What is said of artifacts is answered elsewhere."""
@@ -69,9 +74,9 @@ class Answers:
         }  # fmt: skip
 
     def serverInfo(self, _info: object) -> dict[str, Any]:  # noqa: N802 # the schema's
-        """No feature is on."""
+        """What clients need not ask for again; a feature that is not named is off."""
         return {
-            "features": [],
+            "features": [{"name": name, "isEnabled": True} for name in _FEATURES],
             "cliVersionInfo": {"max_cli_version": "99.0.0"},
             "latestLocalVersionInfo": None,
         }
@@ -181,7 +186,7 @@ class Answers:
                 "liveData": [{"_step": step} for step in rows.ends(run["last_step"])],
             },
             "historyKeys": lambda _info: run_answers.history_keys(
-                self._reader.rows.keys(*name), run
+                self._reader.rows.kinds(*name), run
             ),
             "files": self._files(name),
             **self._artifacts.of_run(name),
@@ -220,7 +225,7 @@ class Answers:
             return self._edit(upsert, said)
         run_id = upsert.run_id or "".join(secrets.choice(_ALPHABET) for _ in range(8))
         name = self._name(upsert.entity, upsert.project, run_id)
-        lines = anyio.from_thread.run(self._door.upsert, name, upsert)
+        lines = anyio.from_thread.run(self._door.upsert, name, upsert, self._client)
         entity, project, _ = name
         return {
             "inserted": not upsert.storage_id,
@@ -246,7 +251,7 @@ class Answers:
         return {"inserted": False, "bucket": self._run(self._reader.run(*name).as_json())}
 
     def rewindRun(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
-        """Tells how a run stood at a step; it moves when its next session begins.
+        """Tells how a run stood at a step; it moves with the first row of its next session.
 
         A run that is not known is rewound as well: it may come.
         """
@@ -254,7 +259,7 @@ class Answers:
         if said.get("metricName", "_step") != "_step":
             raise BadRequestError("a run can be rewound to a _step only")
         step, run_id = said.get("metricValue"), _text(said.get("runName"))
-        if isinstance(step, bool) or not isinstance(step, int | float):
+        if isinstance(step, bool) or not isinstance(step, int | float) or not abs(step) < _STEPS:
             raise BadRequestError("a run is rewound to a step, which is a number")
         name = self._name(_text(said.get("entityName")), _text(said.get("projectName")), run_id)
         try:
@@ -264,6 +269,7 @@ class Answers:
             rows = 0
         else:
             known, rows = self._run(run), run["rows"]
+        anyio.from_thread.run(self._door.rewind, name, int(step))
         return {
             "rewoundRun": {
                 "id": run_answers.storage_id(name),

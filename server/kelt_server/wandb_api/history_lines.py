@@ -23,6 +23,9 @@ MEDIA_KEY = "_type"
 #: wandb's own, no values of the user's.
 INTERNAL_KEYS = ("_wandb",)
 
+#: Step and time of a row.
+Stamp = tuple[int, float]
+
 
 @dataclass(frozen=True, slots=True)
 class RowLine:
@@ -37,7 +40,7 @@ class RowLine:
     left_out: tuple[str, ...] = ()
 
     @property
-    def stamp(self) -> tuple[int, float] | None:
+    def stamp(self) -> Stamp | None:
         """By what the same row is known again."""
         if self.step is None or self.timestamp is None:
             return None

@@ -6,7 +6,9 @@ the stream for the rest of the run.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 
 import anyio
 import anyio.to_thread
@@ -30,10 +32,10 @@ from kelt_server.wandb_api.answers import NAME_CHARS_MAX, Answers
 from kelt_server.wandb_api.artifact_addresses import ArtifactAddresses
 from kelt_server.wandb_api.artifact_changes import ArtifactChanges
 from kelt_server.wandb_api.artifact_routes import ArtifactRoutes
+from kelt_server.wandb_api.bodies import BadBodyError, BodyReader
 from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.executing import execute_document
 from kelt_server.wandb_api.http_answers import (
-    PostBudget,
     chunks,
     errors,
     json_answer,
@@ -49,6 +51,8 @@ _DOCUMENT_BYTES_MAX = 32 * 2**20
 #: Of posts and documents together, that are being read or answered.
 _BODIES_BYTES_MAX = 256 * 2**20
 _QUESTIONS_MAX = 16
+#: A client's id as it is kept; another is kept as its digest.
+_CLIENT = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class WandbApi:
@@ -69,9 +73,9 @@ class WandbApi:
         self._uploads = uploads
         self._library = library
         self._default_entity = default_entity
-        self._budget = PostBudget(_BODIES_BYTES_MAX, counters)
         # Of their own: each may wait for the door, which needs threads too.
         self._questions = anyio.CapacityLimiter(_QUESTIONS_MAX)
+        self._bodies = BodyReader(held_bytes_max=_BODIES_BYTES_MAX, counters=counters)
 
     def routes(self) -> list[Route]:
         """Every route."""
@@ -89,20 +93,19 @@ class WandbApi:
         """One document."""
         if "authorization" not in request.headers:
             return keyless()
-        answers = self._answers(str(request.base_url).rstrip("/"))
+        client = _client(request, "x-wandb-client-id")
+        answers = self._answers(str(request.base_url).rstrip("/"), client)
         try:
-            async with self._budget.body(request, _DOCUMENT_BYTES_MAX) as body:
-                if body is None:
-                    return errors("the document is too large")
+            async with self._bodies.body(request, _DOCUMENT_BYTES_MAX) as body:
                 return await anyio.to_thread.run_sync(
                     _execute, body, answers, limiter=self._questions
                 )
         except (StoreError, BusyError) as error:
             return later(error)
-        except BadRequestError as error:
+        except (BadBodyError, BadRequestError) as error:
             return errors(str(error))
 
-    def _answers(self, base: str) -> Answers:
+    def _answers(self, base: str, client: str) -> Answers:
         artifacts = ArtifactChanges(
             library=self._library,
             addresses=ArtifactAddresses(self._uploads.signer, base),
@@ -115,6 +118,7 @@ class WandbApi:
             artifacts=artifacts,
             default_entity=self._default_entity,
             base=base,
+            client=client,
         )
 
     async def file_stream(self, request: Request) -> Response:
@@ -126,15 +130,20 @@ class WandbApi:
         if any(len(part) > NAME_CHARS_MAX for part in name):
             return errors("names of this length are none")
         try:
-            async with self._budget.body(request, _POST_BYTES_MAX) as body:
-                if body is None:
-                    post = with_bad_line(f"a post of more than {_POST_BYTES_MAX} bytes")
-                else:
-                    post = await anyio.to_thread.run_sync(read_post, body)
-                await self._door.take(name, post)
+            await self._take(name, request)
         except (StoreError, BusyError) as error:
             return later(error)
         return json_answer({})
+
+    async def _take(self, name: Name, request: Request) -> None:
+        client = _client(request, "x-wandb-async-client-id")
+        try:
+            async with self._bodies.body(request, _POST_BYTES_MAX) as body:
+                post = await anyio.to_thread.run_sync(read_post, body)
+                await self._door.take(name, post, client)
+        except BadBodyError as error:
+            post = with_bad_line(f"a post that cannot be had: {error}")
+            await self._door.take(name, post, client)
 
     async def put_file(self, request: Request) -> Response:
         """A file, at an address that this server signed."""
@@ -183,3 +192,14 @@ def _execute(body: bytes, answers: Answers) -> Response:
             answers,
         )
     )
+
+
+def _client(request: Request, header: str) -> str:
+    """Which of the writers of a shared run asks; empty for all others."""
+    said = request.headers.get(header, "")
+    is_shared = request.headers.get("x-wandb-use-async-filestream", "").lower() == "true"
+    if not said or not is_shared:
+        return ""
+    if _CLIENT.fullmatch(said):
+        return said
+    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()

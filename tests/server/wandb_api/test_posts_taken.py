@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from server.wandb_api.doors import DONE, DoorStand, line, summary
 
-from kelt_server.errors import BadRequestError, BusyError, StoreError
-from kelt_server.wandb_api.upserts import read_upsert
+from kelt_server.errors import BusyError, StoreError
 
 
 @pytest.fixture
@@ -209,13 +208,6 @@ def test_a_rewind_synced_twice_is_one_branch(door: DoorStand) -> None:
 def test_an_unknown_session_goes_on(door: DoorStand) -> None:
     door.post(door.lines(40, line(40, a=1)))
     assert (door.run()["rows"], door.run()["lost_rows"]) == (1, 0)
-
-
-def test_what_no_client_of_wandb_wrote_is_not_changed_by_one(door: DoorStand) -> None:
-    import asyncio
-
-    with pytest.raises(BadRequestError):
-        asyncio.run(door.door.edit(("local", "proj", "run"), read_upsert({"id": "x"}), None))
 
 
 def test_lines_of_the_console_are_counted(door: DoorStand) -> None:

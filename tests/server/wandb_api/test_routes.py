@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +8,8 @@ from typing import Any
 import pytest
 from server.wandb_api.doors import DoorStand, line
 from server.wandb_api.web import Web
-from starlette.requests import Request
 
 from kelt_server.errors import BusyError
-from kelt_server.wandb_api.http_answers import PostBudget
 
 STREAM = "/files/local/proj/run/file_stream"
 
@@ -143,35 +140,6 @@ def test_files_may_not_take_more_than_all_of_the_room(web: Web, tmp_path: Path) 
     assert small.client.put(small.address("b"), content=b"x" * 500).status_code == 200
     counters = web.door.stand.counters
     assert (counters.files_bytes, counters.files_refused) == (1500, 1)
-
-
-def test_bodies_take_only_so_much_memory_together(web: Web) -> None:
-    counters = web.door.stand.counters
-    budget = PostBudget(100, counters)
-
-    def request(*pieces: bytes) -> Request:
-        left = list(pieces)
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
-
-        return Request({"type": "http"}, receive)
-
-    async def read() -> None:
-        async with budget.body(request(b"x" * 30, b"x" * 30), 100) as first:
-            assert first == b"x" * 60
-            with pytest.raises(BusyError):
-                async with budget.body(request(b"y" * 30, b"y" * 30), 100):
-                    pass
-            async with budget.body(request(b"z" * 40), 100) as third:
-                assert third == b"z" * 40
-        async with budget.body(request(b"x" * 60, b"x" * 60, b"x" * 60), 100) as too_large:
-            assert too_large is None
-        async with budget.body(request(b"x" * 100), 100) as whole:
-            assert whole == b"x" * 100
-
-    asyncio.run(read())
-    assert counters.posts_refused_busy == 1
 
 
 def test_what_is_not_done_is_told(web: Web) -> None:
