@@ -47,6 +47,11 @@ class ServerConfig:
         return self.folder / "files"
 
     @property
+    def objects_path(self) -> Path:
+        """Pieces of files that came as records."""
+        return self.folder / "objects"
+
+    @property
     def metrics_path(self) -> Path:
         """Rows and points."""
         return self.folder / "metrics.duckdb"

@@ -103,6 +103,7 @@ async def _serve(
     reader = RunReader(
         catalog=stores.catalog,
         metrics=stores.metrics,
+        objects=stores.objects,
         clock=clock,
         server_started_at=clock(),
         lease_s=config.lease_s,
@@ -111,6 +112,7 @@ async def _serve(
     group = GroupCommitter(
         catalog=stores.catalog,
         metrics=stores.metrics,
+        objects=stores.objects,
         clock=clock,
         default_entity=config.default_entity,
         counters=counters,

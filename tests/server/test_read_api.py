@@ -81,7 +81,7 @@ def typed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_route_is_described_and_nothing_else(stand: Stand) -> None:
-    served = {route.path for route in api_of(stand).routes()}
+    served = {route.path.replace(":path", "") for route in api_of(stand).routes()}
     assert served == set(document()["paths"])
     for path, methods in document()["paths"].items():
         named = {p["name"] for p in methods["get"]["parameters"] if p["in"] == "path"}

@@ -153,5 +153,27 @@ RUN
 `/runs/{entity}/{project}/{run}/keys?label=`
     {"keys": [str]}: every key of the history, sorted.
 
+`stream=system` with `history`, `buckets` and `keys` asks for the system samples of the run's own
+branch: what was measured of its machine. They have no steps; in their place stands the millisecond
+of Unix time, by which they are ordered, paged and divided. `label` is then not looked at.
+
+`/runs/{entity}/{project}/{run}/console?last=&limit=&after=&label=&format=`
+    Lines of the console of the run's own branch, in the order of session, then number: the first
+    `limit` (at most 10000), those after a place, or the `last` so many. Of each writer the newest
+    100,000 lines and 32 Mi characters are kept.
+
+    {"lines": [{"number": int, "stream": "stdout" | "stderr", "at": seconds | null, "text": str,
+                "label": str, "immutable_id", "writer_id"}],
+     "next": str | null, "last": str | null, "total": int, "dropped": int}
+
+    Ask again with `after=` the `next` until it is null. `last` is the place of the last line that
+    was given, to ask later for what came after it. `total` lines are kept, `dropped` were let go.
+    A line that was written over (a progress bar) has its latest text. `format=arrow` gives the
+    same columns, and the rest as JSON in the metadata under `kelt`.
+
+`/runs/{entity}/{project}/{run}/files` and `…/files/{name}`
+    {"files": [{"name", "size_bytes": int, "sha256", "changed_at": seconds | null}]}: files that
+    came as records; those that wandb's clients put are listed for them alone. And the content.
+
 `/openapi.json` (at the root, not under /api/v1) describes all of this for machines.
 """

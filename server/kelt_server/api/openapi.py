@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kelt_server import __version__
-from kelt_server.api.routes import BUCKETS_MAX, PREFIX, ROWS_MAX, RUNS_MAX
+from kelt_server.api.routes import BUCKETS_MAX, LINES_MAX, PREFIX, ROWS_MAX, RUNS_MAX
 
 _TEXT = {"type": "string"}
 _WHOLE = {"type": "integer"}
@@ -32,6 +32,11 @@ _RANGE = [
     _query("max_step", "last step, inclusive", _WHOLE),
 ]
 _LABEL = _query("label", "only what the writers with this label logged, in a shared run")
+_STREAM = _query(
+    "stream",
+    "`system` for system samples, whose steps are milliseconds of Unix time",
+    {"enum": ["default", "system"], "default": "default"},
+)
 _FORMAT = _query("format", "how to answer", {"enum": ["json", "arrow"], "default": "json"})
 
 _TEXT_FIELDS = (
@@ -123,19 +128,41 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
             _limit("limit", 1000, ROWS_MAX),
             _query("after", "`next` of the page before"),
             _query("samples", "take so many rows, evenly", {**_WHOLE, "maximum": ROWS_MAX}),
+            _STREAM,
             _FORMAT,
         ],
         {"type": "object"},
     ),
     "/runs/{entity}/{project}/{run}/buckets": (
         "Minimum, maximum and mean by ranges of steps",
-        [*_KEYS, _LABEL, *_RANGE, _limit("buckets", 1000, BUCKETS_MAX), _FORMAT],
+        [*_KEYS, _LABEL, *_RANGE, _limit("buckets", 1000, BUCKETS_MAX), _STREAM, _FORMAT],
         {"type": "object"},
     ),
     "/runs/{entity}/{project}/{run}/keys": (
         "Every key of its history",
-        [_LABEL],
+        [_LABEL, _STREAM],
         {"type": "object"},
+    ),
+    "/runs/{entity}/{project}/{run}/console": (
+        "Lines of its console",
+        [
+            _query("last", "the last so many lines", {**_WHOLE, "maximum": LINES_MAX}),
+            _limit("limit", 1000, LINES_MAX),
+            _query("after", "`next` of the page before, or `last` of any"),
+            _LABEL,
+            _FORMAT,
+        ],
+        {"type": "object"},
+    ),
+    "/runs/{entity}/{project}/{run}/files": (
+        "Its files that came as records",
+        [],
+        {"type": "object"},
+    ),
+    "/runs/{entity}/{project}/{run}/files/{name}": (
+        "The content of one of them",
+        [],
+        {"type": "string", "format": "binary"},
     ),
     "/branches/{immutable_id}": ("One branch by immutable id", [], _RUN_REF),
 }

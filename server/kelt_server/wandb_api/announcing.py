@@ -96,6 +96,9 @@ def succeeding(session: Session, now: float) -> Session:
         lines=session.lines,
         host=session.host,
         program=session.program,
+        console_lines=session.console_lines,
+        console_there=session.console_lines,
+        samples=session.samples,
     )
 
 

@@ -15,6 +15,7 @@ from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.reader import RunReader
 from kelt_server.wandb_api import run_answers, run_filters
+from kelt_server.wandb_api.console_answers import ConsoleAnswers
 from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.histories import HistoryAnswers
 from kelt_server.wandb_api.uploads import UploadFolder
@@ -166,7 +167,7 @@ class Answers:
         return {
             **run_answers.run_fields(run, _number_of(run["entity"], run["project"])),
             "history": lines,
-            "events": lambda _info, **_given: [],
+            **self._output(name, rows),
             "sampledHistory": sampled,
             "parquetHistory": lambda _info, **_given: {
                 "parquetUrls": [],
@@ -176,6 +177,20 @@ class Answers:
                 self._reader.rows.keys(*name), run
             ),
             "files": self._files(name),
+        }
+
+    def _output(self, name: Name, rows: HistoryAnswers) -> dict[str, _Resolver]:
+        """Console and system samples: read only where they are asked for."""
+        console = ConsoleAnswers(self._reader, name)
+        return {
+            "events": lambda _info, **given: rows.events(
+                _limit(_given(given).get("samples"), 500, 50_000)
+            ),
+            "eventsLineCount": lambda _info: self._reader.rows.samples(*name),
+            "eventsTail": lambda _info: json.dumps(rows.events(1)),
+            "systemMetrics": lambda _info: rows.last_event(),
+            "logLines": lambda _info, **given: console.lines(_given(given)),
+            "logLineCount": lambda _info: console.end_number(),
         }
 
     def _files(self, name: Name) -> _Resolver:

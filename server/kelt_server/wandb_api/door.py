@@ -26,6 +26,8 @@ from kelt_server.wandb_api import announcing, deciding, summaries
 from kelt_server.wandb_api.batches import BatchBuilder
 from kelt_server.wandb_api.history_lines import HistoryLine, RowLine
 from kelt_server.wandb_api.keeping import SessionKeeper, builder_for
+from kelt_server.wandb_api.output_lines import Output, add_output, held, hold
+from kelt_server.wandb_api.outputs import Outputs, taken
 from kelt_server.wandb_api.posts import Post
 from kelt_server.wandb_api.session_table import SessionTable
 from kelt_server.wandb_api.sessions import Phase, Session
@@ -51,6 +53,7 @@ class Door:
     ) -> None:
         self._kept = SessionKeeper(table=table, committer=committer, clock=clock)
         self._reader = reader
+        self._outputs = Outputs(kept=self._kept, reader=reader)
         self._clock = clock
         self._resuming: OrderedDict[Name, None] = OrderedDict()
         self._counters = counters
@@ -110,19 +113,22 @@ class Door:
             session = await self._kept.load(name) or await self._unannounced(name, post)
             there = await self._there(session, post)
             lines, repeated = deciding.new_lines(session, post, there)
+            output = await self._outputs.sifted(session, post.output)
             if session.phase is Phase.ENDED:
-                if not lines:
+                if not lines and not output:
                     return  # its last post, once more
                 session = announcing.succeeding(session, self._clock())
             session = _settled(session, post, there)
             if post.exit_code is not None and not post.lines:
                 session = await self._settled_without_rows(session)
-            if session.phase is Phase.REPEATING and not lines:
+            if session.phase is Phase.ANNOUNCED and not _says_something(post):
+                await self._hold(session, output)
+                return
+            session, output = await self._outputs.with_held(session, output)
+            if session.phase is Phase.REPEATING and not lines and not output:
                 await self._repeat(deciding.after_lines(session, post), post)
                 return
-            if session.phase is Phase.ANNOUNCED and not _says_something(post):
-                return
-            await self._take(session, post, lines)
+            await self._take(session, post, lines, output)
             if repeated and not lines:
                 self._kept.beat(session)
 
@@ -216,7 +222,16 @@ class Door:
 
     # -- posts ----------------------------------------------------------------------------------
 
-    async def _take(self, session: Session, post: Post, lines: list[HistoryLine]) -> None:
+    async def _hold(self, session: Session, output: Output) -> None:
+        """Keeps output until it is known whether it is there already."""
+        if output:
+            kept, left_out = hold(held(session.held), output)
+            self._counters.wandb_lines_dropped += left_out
+            await self._kept.save(replace(session, held=kept), b"")
+
+    async def _take(
+        self, session: Session, post: Post, lines: list[HistoryLine], output: Output
+    ) -> None:
         builder = builder_for(session)
         if session.phase is not Phase.OPEN:
             session = await self._opened(session, builder)
@@ -225,6 +240,10 @@ class Door:
             builder.lose("lines that the client counted, and that never came", rows=missing)
         session = deciding.add_lines(builder, session, lines, self._clock())
         session = deciding.after_lines(session, post)
+        refused = add_output(builder, output)
+        if refused:
+            builder.lose("console lines or system samples that take more than 8 MiB", rows=refused)
+        session = taken(session, output, post.output)
         self._kept.remember(session).metrics.update(
             name for line in lines if isinstance(line, RowLine) for name in line.names
         )

@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from kelt_server.wandb_api.history_lines import HistoryLine, read_line
+from kelt_server.wandb_api.output_lines import Output, read_output
 
 HISTORY, SUMMARY = "wandb-history.jsonl", "wandb-summary.json"
+EVENTS, CONSOLE = "wandb-events.jsonl", "output.log"
+_KNOWN = (HISTORY, SUMMARY, EVENTS, CONSOLE)
+_NO_OUTPUT = Output()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +29,8 @@ class Post:
     summary: Mapping[str, Any] | None = None
     exit_code: int | None = None
     faults: tuple[str, ...] = ()
-    #: Console lines and events, which kelt has no place for.
+    output: Output = _NO_OUTPUT
+    #: Of other files, which kelt has no place for, and what cannot be read of the output.
     lines_elsewhere: int = 0
     is_empty: bool = False
 
@@ -42,16 +47,16 @@ def read_post(body: bytes) -> Post:
     files: Mapping[str, Any] = given if isinstance(given, dict) else {}
     offset, lines = _chunk(files.get(HISTORY))
     summary, faults = _summary(files.get(SUMMARY))
-    elsewhere = sum(
-        len(_chunk(part)[1]) for name, part in files.items() if name not in (HISTORY, SUMMARY)
-    )
+    output = read_output(_chunk(files.get(CONSOLE)), _chunk(files.get(EVENTS)))
+    elsewhere = sum(len(_chunk(part)[1]) for name, part in files.items() if name not in _KNOWN)
     return Post(
         offset=offset,
         lines=tuple(read_line(line) for line in lines),
         summary=summary,
         exit_code=_exit_code(said),
         faults=faults,
-        lines_elsewhere=elsewhere,
+        output=output,
+        lines_elsewhere=elsewhere + output.unread,
         is_empty=not said,
     )
 

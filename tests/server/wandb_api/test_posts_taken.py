@@ -218,9 +218,9 @@ def test_what_no_client_of_wandb_wrote_is_not_changed_by_one(door: DoorStand) ->
         asyncio.run(door.door.edit(("local", "proj", "run"), read_upsert({"id": "x"}), None))
 
 
-def test_lines_of_the_console_are_counted(door: DoorStand) -> None:
+def test_lines_of_files_that_are_not_known_are_counted(door: DoorStand) -> None:
     door.begin()
-    door.post({"files": {"output.log": {"offset": 0, "content": ["a", "b"]}}})
+    door.post({"files": {"upstream.log": {"offset": 0, "content": ["a", "b"]}}})
     assert door.stand.counters.wandb_lines_dropped == 2
 
 
