@@ -11,7 +11,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kelt_server import shared_writers
 from kelt_server.catalog.console_lines import ConsoleKept, KeptLine
@@ -55,6 +55,10 @@ class ConsolePlace:
     writer_id: bytes
     branch_id: str
     number: int
+
+    def before(self) -> ConsolePlace:
+        """The place after which this line is the first."""
+        return replace(self, number=self.number - 1)
 
     def token(self) -> str:
         """As it is given to others."""

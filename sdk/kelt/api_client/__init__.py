@@ -20,6 +20,7 @@ from kelt.api_client.errors import (
     ServerFaultError,
     UnreachableError,
 )
+from kelt.api_client.output import ConsoleLogLine, File
 from kelt.api_client.records import Ancestor, Bucket, Loss, Project, Writer
 from kelt.api_client.run import Run
 from kelt.api_client.runs import Runs
@@ -28,6 +29,8 @@ __all__ = [
     "Ancestor",
     "Api",
     "Bucket",
+    "ConsoleLogLine",
+    "File",
     "KeyRefusedError",
     "Loss",
     "Project",

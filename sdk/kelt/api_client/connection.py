@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import weakref
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,24 @@ class Connection:
             except ValueError:
                 raise self._not_kelt() from None
         raise self._refusal(response)
+
+    def content(self, route: str) -> Iterator[bytes]:
+        """The bytes of what lies at a route, piece by piece.
+
+        Raises:
+            UnreachableError, RunNotFoundError, ServerFaultError: as `get`.
+        """
+        try:
+            with self._client.stream("GET", f"{self.upstream}{_BASE}{route}") as response:
+                if response.status_code != httpx.codes.OK:
+                    response.read()
+                    raise self._refusal(response)
+                yield from response.iter_raw()
+        except httpx.TransportError as error:
+            raise UnreachableError(
+                f"The upstream {self.upstream} stopped in the middle of a file ({_cause(error)}). "
+                "Try again."
+            ) from error
 
     def server_time(self) -> float | None:
         """The server's clock (Unix seconds, whole), or None where it does not tell.

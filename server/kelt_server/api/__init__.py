@@ -157,7 +157,7 @@ RUN
 branch: what was measured of its machine. They have no steps; in their place stands the millisecond
 of Unix time, by which they are ordered, paged and divided. `label` is then not looked at.
 
-`/runs/{entity}/{project}/{run}/console?last=&limit=&after=&label=&format=`
+`/runs/{entity}/{project}/{run}/console?last=&limit=&after=&begin=&label=&format=`
     Lines of the console of the run's own branch, in the order of session, then number: the first
     `limit` (at most 10000), those after a place, or the `last` so many. Of each writer the newest
     100,000 lines and 32 Mi characters are kept.
@@ -167,9 +167,10 @@ of Unix time, by which they are ordered, paged and divided. `label` is then not 
      "next": str | null, "last": str | null, "total": int, "dropped": int}
 
     Ask again with `after=` the `next` until it is null. `last` is the place of the last line that
-    was given, to ask later for what came after it. `total` lines are kept, `dropped` were let go.
-    A line that was written over (a progress bar) has its latest text. `format=arrow` gives the
-    same columns, and the rest as JSON in the metadata under `kelt`.
+    was given; `begin=` it asks for that line, which may be written over, and what follows.
+    `total` lines are kept, `dropped` were let go. A line that was written over (a progress bar) has
+    its latest text. `format=arrow` gives the same columns, and the rest as JSON in the metadata
+    under `kelt`.
 
 `/runs/{entity}/{project}/{run}/files` and `…/files/{name}`
     {"files": [{"name", "size_bytes": int, "sha256", "changed_at": seconds | null}]}: files that

@@ -148,7 +148,8 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
         [
             _query("last", "the last so many lines", {**_WHOLE, "maximum": LINES_MAX}),
             _limit("limit", 1000, LINES_MAX),
-            _query("after", "`next` of the page before, or `last` of any"),
+            _query("after", "`next` of the page before"),
+            _query("begin", "`last` of any page: that line, as it is now, and what follows"),
             _LABEL,
             _FORMAT,
         ],

@@ -217,7 +217,7 @@ class ReadApi:
     def console(self, request: Request) -> Response:
         """Lines of a run's console."""
         params = request.query_params
-        arguments.known(params, ("last", "limit", "after", "label", "format"))
+        arguments.known(params, ("last", "limit", "after", "begin", "label", "format"))
         label = params.get("label", "")
         consoles, where = self._reader.consoles, _where(request)
         if params.get("last"):
@@ -226,6 +226,8 @@ class ReadApi:
         else:
             limit = arguments.whole(params, "limit", 1000, lowest=1, highest=LINES_MAX)
             after = ConsolePlace.read(params["after"]) if params.get("after") else None
+            if params.get("begin"):
+                after = ConsolePlace.read(params["begin"]).before()
             page = consoles.page(where, limit=limit, after=after, label=label)
         if arguments.is_arrow(params):
             return _arrow(output.console_arrow(page))

@@ -15,9 +15,9 @@ from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.reader import RunReader
 from kelt_server.wandb_api import run_answers, run_filters
-from kelt_server.wandb_api.console_answers import ConsoleAnswers
 from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.histories import HistoryAnswers
+from kelt_server.wandb_api.output_answers import output_fields
 from kelt_server.wandb_api.uploads import UploadFolder
 from kelt_server.wandb_api.upserts import Upsert, read_upsert
 
@@ -167,7 +167,7 @@ class Answers:
         return {
             **run_answers.run_fields(run, _number_of(run["entity"], run["project"])),
             "history": lines,
-            **self._output(name, rows),
+            **output_fields(self._reader, name, rows),
             "sampledHistory": sampled,
             "parquetHistory": lambda _info, **_given: {
                 "parquetUrls": [],
@@ -179,27 +179,15 @@ class Answers:
             "files": self._files(name),
         }
 
-    def _output(self, name: Name, rows: HistoryAnswers) -> dict[str, _Resolver]:
-        """Console and system samples: read only where they are asked for."""
-        console = ConsoleAnswers(self._reader, name)
-        return {
-            "events": lambda _info, **given: rows.events(
-                _limit(_given(given).get("samples"), 500, 50_000)
-            ),
-            "eventsLineCount": lambda _info: self._reader.rows.samples(*name),
-            "eventsTail": lambda _info: json.dumps(rows.events(1)),
-            "systemMetrics": lambda _info: rows.last_event(),
-            "logLines": lambda _info, **given: console.lines(_given(given)),
-            "logLineCount": lambda _info: console.end_number(),
-        }
-
     def _files(self, name: Name) -> _Resolver:
         def resolve(_info: object, **given: Any) -> dict[str, Any]:
             said = _given(given)
             wanted = said.get("names") or None
+            sizes = {file.name: file.size_bytes for file in self._reader.files.all(name)}
+            sizes |= dict(self._uploads.names(name))  # what a client put came by itself
             found = [
-                self._file(name, file, size)
-                for file, size in self._uploads.names(name)
+                self._file(name, file, sizes[file])
+                for file in sorted(sizes)
                 if wanted is None or file in wanted
             ]
             start = _cursor(said.get("after"))

@@ -118,10 +118,10 @@ class Door:
                 if not lines and not output:
                     return  # its last post, once more
                 session = announcing.succeeding(session, self._clock())
-            session = _settled(session, post, there)
+            session = deciding.settled(session, post, there)
             if post.exit_code is not None and not post.lines:
                 session = await self._settled_without_rows(session)
-            if session.phase is Phase.ANNOUNCED and not _says_something(post):
+            if session.phase is Phase.ANNOUNCED and not deciding.says_something(post):
                 await self._hold(session, output)
                 return
             session, output = await self._outputs.with_held(session, output)
@@ -350,19 +350,3 @@ class Door:
                 return None
 
         return await self._kept.read(look)
-
-
-def _says_something(post: Post) -> bool:
-    """Whether a session that was only announced has begun: not by system events alone."""
-    return bool(post.lines or post.is_empty or post.faults or post.exit_code is not None)
-
-
-def _settled(session: Session, post: Post, there: Mapping[deciding.Stamp, str]) -> Session:
-    """A session that was announced repeats an older one if its first lines do."""
-    if session.phase is not Phase.ANNOUNCED:
-        return session
-    for line in post.lines:
-        stamp = line.stamp if isinstance(line, RowLine) else None
-        if stamp is not None and stamp in there:
-            return replace(session, phase=Phase.REPEATING, branch_id=there[stamp])
-    return session

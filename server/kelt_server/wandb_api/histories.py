@@ -50,10 +50,6 @@ class HistoryAnswers:
             for row in history.page_json(page, None, writers)["rows"]
         ]
 
-    def last_event(self) -> str:
-        """What the system metrics were last, as JSON."""
-        return next(iter(self.events(1)), "{}")
-
     def ends(self, last_step: int) -> list[int]:
         """The first and the last step: clients ask for no page before the first that they see."""
         first = next(self._rows(None, step_min=None, step_max=None, limit=1, samples=None), None)

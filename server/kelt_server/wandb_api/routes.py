@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from kelt_server.branch_names import Name
@@ -39,6 +39,7 @@ _DOCUMENT_BYTES_MAX = 32 * 2**20
 _RETRY_AFTER_S = "2"
 _QUESTIONS_MAX = 16
 _SPILL_BYTES = 2**40
+_BYTES = "application/octet-stream"
 
 
 class WandbApi:
@@ -119,10 +120,17 @@ class WandbApi:
         """Likewise back."""
         try:
             name, file = self._signed(request, "GET")
-            path = await anyio.to_thread.run_sync(self._uploads.found, name, file)
+            return await anyio.to_thread.run_sync(self._content, name, file)
         except KeltServerError as error:
             return _refusal(error)
-        return FileResponse(path, media_type="application/octet-stream")
+
+    def _content(self, name: Name, file: str) -> Response:
+        """What a client put, or else what came as records."""
+        try:
+            return FileResponse(self._uploads.found(name, file), media_type=_BYTES)
+        except NotFoundError:
+            _, content = self._reader.files.content(name, file)
+            return StreamingResponse(content, media_type=_BYTES)
 
     def _signed(self, request: Request, method: str) -> tuple[Name, str]:
         raw = request.scope.get("raw_path") or request.url.path.encode()
