@@ -36,6 +36,7 @@ from kelt.state_dir import StateDir
 from kelt.wandb_files.reading import Sink, WandbContent, read_wandb_file, read_wandb_run
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
+from kelt.wandb_files.run_files import find_files, write_files
 from kelt.wandb_files.translation import Control
 from kelt_proto.v1.frames import Kind, crc_seed, encode_frame
 from kelt_proto.v1.record_pb2 import Assertion, Loss
@@ -45,6 +46,8 @@ _MACHINE = "wandb"
 _SOURCE_NAME = "wandb-source.json"
 _IMPORTS_NAME = "imports"
 _STAGED_PREFIX = ".staged-"
+#: The journal segment of the witness; those behind it hold files.
+_WITNESS_NUMBER = 1
 
 
 def folder_of(run: WandbRun, state_dir: StateDir) -> Path:
@@ -112,7 +115,8 @@ def _bring_in(
     path: Path, staged: Path, state_dir: StateDir, upstream: str, observe: Sink | None
 ) -> tuple[Path, WandbContent | None]:
     folder = folder_of(read_wandb_run(path), state_dir)
-    version = _version(path)
+    files = find_files(path)
+    version = _version(path) | {"files": files.signature}
     known = _source(folder)
     if (folder / MANIFEST_NAME).exists() and version.items() <= known.items():
         return folder, None
@@ -120,6 +124,14 @@ def _bring_in(
     if content.exit_code is None and not content.is_going_on:
         _write_witness(staged, content)
     said = {"records": content.records, "lost_rows": content.lost_rows, **version}
+    numbers = segment_numbers(folder, "journal")
+    said["versions"] = write_files(
+        staged,
+        content.run,
+        files,
+        known.get("versions", {}),
+        first_number=max([_WITNESS_NUMBER, *numbers]) + 1,
+    )
     if content.is_going_on:
         said["mtime_ns"] = 0  # a map may change without that
     replace_private(staged / _SOURCE_NAME, encode_checked(said))
@@ -167,11 +179,12 @@ def _replace(staged: Path, folder: Path) -> None:
     for number in segment_numbers(staged, "spool"):
         name = segment_path(staged, "spool", number).name
         (staged / name).replace(folder / name)
-    witness = segment_path(staged, "journal", 1)
-    if witness.exists():
-        witness.replace(folder / witness.name)
-    else:
+    witness = segment_path(staged, "journal", _WITNESS_NUMBER)
+    if not witness.exists():
         (folder / witness.name).unlink(missing_ok=True)
+    for number in segment_numbers(staged, "journal"):
+        name = segment_path(staged, "journal", number).name
+        (staged / name).replace(folder / name)
     (staged / _SOURCE_NAME).replace(folder / _SOURCE_NAME)
 
 
@@ -229,6 +242,7 @@ def _write_witness(staged: Path, content: WandbContent) -> None:
         )
         frames += encode_frame(seed, Kind.LOSS, 2, lost.SerializeToString(deterministic=True))
         last_seq = 2
-    header = JournalHeader(journal_id, 1, 0, 0)
+    header = JournalHeader(journal_id, _WITNESS_NUMBER, 0, 0)
     entry, _ = encode_entry(header.crc_seed, witness, 1, last_seq, frames)
-    replace_private(segment_path(staged, "journal", 1), encode_journal_header(header) + entry)
+    path = segment_path(staged, "journal", _WITNESS_NUMBER)
+    replace_private(path, encode_journal_header(header) + entry)
