@@ -30,6 +30,8 @@ from kelt.state_dir import StateDir
 from kelt_proto.v1.frames import Kind, crc_seed, encode_frame
 
 IMPORTS_NAME = "imports"
+#: The journal segment that is written anew each time; those behind it are only added to.
+REPLACED_NUMBER = 1
 _STAGED_PREFIX = ".staged-"
 _FILE_NAME_CHARS_MAX = 64
 
@@ -67,18 +69,19 @@ def replace_contents(staged: Path, folder: Path, source_name: str) -> None:
     """Puts what was made aside in the place of what a folder holds.
 
     Args:
-        staged: segments, perhaps a journal, and the file that tells their source.
+        staged: segments, perhaps journals, and the file that tells their source.
         folder: a whole one of the same run.
         source_name: of that file.
     """
     for number in segment_numbers(staged, "spool"):
         name = segment_path(staged, "spool", number).name
         (staged / name).replace(folder / name)
-    journal = segment_path(staged, "journal", 1)
-    if journal.exists():
-        journal.replace(folder / journal.name)
-    else:
+    journal = segment_path(staged, "journal", REPLACED_NUMBER)
+    if not journal.exists():
         (folder / journal.name).unlink(missing_ok=True)
+    for number in segment_numbers(staged, "journal"):
+        name = segment_path(staged, "journal", number).name
+        (staged / name).replace(folder / name)
     (staged / source_name).replace(folder / source_name)
 
 
@@ -98,11 +101,11 @@ def write_journal(folder: Path, writers: Sequence[OtherWriter], journal_id: byte
         writers: who has something to say.
         journal_id: 16 bytes that are others when the journal is.
     """
-    header = JournalHeader(journal_id, 1, 0, 0)
+    header = JournalHeader(journal_id, REPLACED_NUMBER, 0, 0)
     journal = bytearray(encode_journal_header(header))
     for writer in writers:
         seed = crc_seed(writer.writer_id)
         for seq, (kind, payload) in enumerate(writer.records, start=1):
             frame = encode_frame(seed, kind, seq, payload)
             journal += encode_entry(header.crc_seed, writer.writer_id, seq, seq, frame)[0]
-    replace_private(segment_path(folder, "journal", 1), bytes(journal))
+    replace_private(segment_path(folder, "journal", REPLACED_NUMBER), bytes(journal))

@@ -57,6 +57,11 @@ class ServerConfig:
         return self.folder / "artifacts"
 
     @property
+    def objects_path(self) -> Path:
+        """Pieces of files that came as records."""
+        return self.folder / "objects"
+
+    @property
     def metrics_path(self) -> Path:
         """Rows and points."""
         return self.folder / "metrics.duckdb"

@@ -32,6 +32,7 @@ from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper
 from kelt_server.config import ServerConfig
 from kelt_server.errors import StartError
+from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import Counters, GroupCommitter
 from kelt_server.ingest.service import UpstreamService
@@ -108,6 +109,7 @@ async def _serve(
     reader = RunReader(
         catalog=stores.catalog,
         metrics=stores.metrics,
+        objects=stores.objects,
         clock=clock,
         server_started_at=clock(),
         lease_s=config.lease_s,
@@ -116,6 +118,7 @@ async def _serve(
     group = GroupCommitter(
         catalog=stores.catalog,
         metrics=stores.metrics,
+        objects=stores.objects,
         clock=clock,
         default_entity=config.default_entity,
         counters=counters,
@@ -163,10 +166,11 @@ async def _serve(
         default_entity=config.default_entity,
         counters=counters,
     )
+    files_of_runs = FilesOfRuns(uploads=uploads, recorded=reader.files)
     files = FileApi(
-        reader=reader, uploads=uploads, library=library, default_entity=config.default_entity
+        reader=reader, files=files_of_runs, library=library, default_entity=config.default_entity
     )
-    pages = Pages(reader, RunFiles(uploads=uploads, library=library))
+    pages = Pages(reader, RunFiles(files=files_of_runs, library=library))
     more_routes = [*wandb_api.routes(), *files.routes()]
     api = ReadApi(reader=reader, about=about, counters=counters)
     http = _http_server(config, api, pages, more_routes)

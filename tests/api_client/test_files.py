@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kelt.api_client import QueryError
-from kelt.errors import RunNotFoundError
+from kelt.errors import RunNotFoundError, StorageError
 
 RUN = "/api/v1/runs/me/demo/i1"
 ARTIFACT = """{"entity": "me", "project": "demo", "name": "data", "type": "dataset",
@@ -54,5 +54,5 @@ def test_artifacts_are_listed_and_fetched(wire, run, tmp_path):
 @pytest.mark.parametrize("path", ["../x", "/x", "a/../../x"])
 def test_no_path_leads_out_of_the_folder(wire, run, tmp_path, path):
     wire.says(f"{RUN}/files", f'{{"files": [{{"path": "{path}", "size_bytes": 1}}]}}')
-    with pytest.raises(QueryError, match="leads out"):
+    with pytest.raises(StorageError, match="leads out"):
         run.files()[0].download(tmp_path / "root")

@@ -151,10 +151,10 @@ class Client:
         """What the last line of a program's output says in JSON."""
         return json.loads(self.run(code, **environment).strip().splitlines()[-1])
 
-    def sync(self, *paths: Path) -> str:
+    def sync(self, *paths: Path, **environment: str) -> str:
         done = subprocess.run(
             [self.python, "-m", "wandb", "sync", *map(str, paths)],
-            env=self.environment(),
+            env=self.environment(**environment),
             cwd=self.home,
             capture_output=True,
             text=True,

@@ -82,7 +82,7 @@ def typed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_route_is_described_and_nothing_else(stand: Stand) -> None:
-    parts: Any = {"uploads": None, "library": None, "default_entity": ""}
+    parts: Any = {"files": None, "library": None, "default_entity": ""}
     files = FileApi(reader=stand.reader, **parts)
     served = {
         route.path.replace(":path", "") for route in (*api_of(stand).routes(), *files.routes())

@@ -20,7 +20,8 @@ from kelt.api_client.errors import (
     ServerFaultError,
     UnreachableError,
 )
-from kelt.api_client.files import Artifact, StoredFile
+from kelt.api_client.files import Artifact, File
+from kelt.api_client.output import ConsoleLogLine
 from kelt.api_client.records import Ancestor, Bucket, Loss, Project, Writer
 from kelt.api_client.run import Run
 from kelt.api_client.runs import Runs
@@ -30,6 +31,8 @@ __all__ = [
     "Api",
     "Artifact",
     "Bucket",
+    "ConsoleLogLine",
+    "File",
     "KeyRefusedError",
     "Loss",
     "Project",
@@ -37,7 +40,6 @@ __all__ = [
     "Run",
     "Runs",
     "ServerFaultError",
-    "StoredFile",
     "UnreachableError",
     "Writer",
 ]

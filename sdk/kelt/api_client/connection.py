@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import weakref
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -98,28 +99,23 @@ class Connection:
                 raise self._not_kelt() from None
         raise self._refusal(response)
 
-    def download(self, route: str, target: Path) -> None:
-        """Writes what a route answers to a file, all of it or nothing.
+    def content(self, route: str) -> Iterator[bytes]:
+        """The bytes of what lies at a route, piece by piece.
 
         Raises:
-            As `get`.
+            UnreachableError, RunNotFoundError, ServerFaultError: as `get`.
         """
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
         try:
-            with (
-                self._client.stream("GET", f"{self.upstream}{_BASE}{route}") as response,
-                partial.open("wb") as file,
-            ):
+            with self._client.stream("GET", f"{self.upstream}{_BASE}{route}") as response:
                 if response.status_code != httpx.codes.OK:
                     response.read()
                     raise self._refusal(response)
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
-            partial.replace(target)
+                yield from response.iter_raw()
         except httpx.TransportError as error:
-            raise self._unreachable(error) from error
-        finally:
-            partial.unlink(missing_ok=True)
+            raise UnreachableError(
+                f"The upstream {self.upstream} stopped in the middle of a file ({_cause(error)}). "
+                "Try again."
+            ) from error
 
     def server_time(self) -> float | None:
         """The server's clock (Unix seconds, whole), or None where it does not tell.

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from kelt.api_client.connection import Connection
 from kelt.api_client.errors import QueryError
+from kelt.errors import StorageError
 
 _PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class StoredFile:
+class File:
     """A file on the server.
 
     Args:
@@ -29,29 +32,58 @@ class StoredFile:
     path: str
     size_bytes: int
     ref: str | None
-    route: str
-    connection: Connection
+    route: str = field(repr=False)
+    connection: Connection = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
         """The path, as wandb calls it."""
         return self.path
 
-    def download(self, root: str | Path = ".") -> Path:
+    @property
+    def size(self) -> int:
+        """The size in bytes, as wandb calls it."""
+        return self.size_bytes
+
+    def download(self, root: str | Path = ".", *, replace: bool = False) -> Path:
         """Fetches it into a folder, under its path there; returns where it lies.
 
+        Args:
+            root: the folder.
+            replace: whether a file that is there already is replaced.
+
         Raises:
-            QueryError: it is kept elsewhere, or its path leads out of the folder.
+            QueryError: it is kept elsewhere.
+            StorageError: it cannot be written, or is there already.
         """
         if self.ref is not None:
             raise QueryError(f"{self.path!r} is not kept by the server, but at {self.ref}.")
-        parts = PurePosixPath(self.path).parts
-        if not parts or ".." in parts or parts[0] == "/":
-            raise QueryError(f"{self.path!r} leads out of {str(root)!r}, so it is not fetched.")
-        target = Path(root, *parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        self.connection.download(self.route, target)
+        folder = Path(root).resolve()
+        target = folder.joinpath(*self.path.split("/")).resolve()
+        if not target.is_relative_to(folder):
+            raise StorageError(f"The file {self.path!r} leads out of {folder}.")
+        if target.exists() and not replace:
+            raise StorageError(f"{target} is there already; choose another root, or replace=True.")
+        try:
+            self._write(target)
+        except OSError as error:
+            raise StorageError(
+                f"{target} cannot be written ({error.strerror}); choose another root."
+            ) from error
         return target
+
+    def _write(self, target: Path) -> None:
+        """All of it or nothing."""
+        partial = target.with_name(f".{secrets.token_hex(8)}.partial")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                for piece in self.connection.content(self.route):
+                    file.write(piece)
+            partial.replace(target)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
 class Artifact:
@@ -109,28 +141,34 @@ class Artifact:
         """All that the server said of it."""
         return self._data
 
-    def files(self) -> list[StoredFile]:
+    def files(self) -> list[File]:
         """Its files, by path."""
         name = f"{self._data['name']}:{self._data['version']}"
         route = _route("artifacts", self.entity, self.project, name)
         return list(read_files(self._connection, route, f"{route}/files"))
 
     def download(self, root: str | Path = ".") -> Path:
-        """Fetches all that the server keeps of it into a folder, and returns the folder."""
+        """Fetches all that the server keeps of it into a folder, and returns the folder.
+
+        What lies there under the same names is replaced.
+
+        Raises:
+            StorageError: a file cannot be written.
+        """
         for file in self.files():
             if file.ref is None:
-                file.download(root)
+                file.download(root, replace=True)
         return Path(root)
 
 
-def read_files(connection: Connection, route: str, base: str) -> Iterator[StoredFile]:
+def read_files(connection: Connection, route: str, base: str) -> Iterator[File]:
     """All pages of a list of files."""
     offset, is_more = 0, True
     while is_more:
         page = connection.get(route, [("offset", offset), ("limit", _PAGE)])["files"]
         for said in page:
             where = f"{base}/{quote(said['path'])}"
-            yield StoredFile(said["path"], said["size_bytes"], said.get("ref"), where, connection)
+            yield File(said["path"], said["size_bytes"], said.get("ref"), where, connection)
         offset += len(page)
         is_more = len(page) == _PAGE
 

@@ -13,12 +13,14 @@ from kelt.checked_json import decode_checked, encode_checked
 from kelt.errors import StorageError
 from kelt.import_folders import (
     IMPORTS_NAME,
+    REPLACED_NUMBER,
     OtherWriter,
     file_name,
     replace_contents,
     staging,
     write_journal,
 )
+from kelt.journal.segments import segment_numbers
 from kelt.journal.spool_files import SpoolFiles
 from kelt.private_files import replace_private
 from kelt.run_folder import MANIFEST_NAME, RunManifest, folder_name
@@ -26,6 +28,7 @@ from kelt.state_dir import StateDir
 from kelt.wandb_files.reading import Sink, WandbContent, read_wandb_file, read_wandb_run
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
+from kelt.wandb_files.run_files import find_files, write_files
 from kelt.wandb_files.translation import Control
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import Assertion, Loss
@@ -76,7 +79,8 @@ def _bring_in(
     path: Path, staged: Path, state_dir: StateDir, upstream: str, observe: Sink | None
 ) -> tuple[Path, WandbContent | None]:
     folder = folder_of(read_wandb_run(path), state_dir)
-    version = _version(path)
+    files = find_files(path)
+    version = _version(path) | {"files": files.signature}
     known = _source(folder)
     if (folder / MANIFEST_NAME).exists() and version.items() <= known.items():
         return folder, None
@@ -84,6 +88,14 @@ def _bring_in(
     if content.exit_code is None and not content.is_going_on:
         _write_witness(staged, content)
     said = {"records": content.records, "lost_rows": content.lost_rows, **version}
+    numbers = segment_numbers(folder, "journal")
+    said["versions"] = write_files(
+        staged,
+        content.run,
+        files,
+        known.get("versions", {}),
+        first_number=max([REPLACED_NUMBER, *numbers]) + 1,
+    )
     if content.is_going_on:
         said["mtime_ns"] = 0  # a map may change without that
     replace_private(staged / _SOURCE_NAME, encode_checked(said))

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from kelt_server.api import arguments
-from kelt_server.api.routes import PREFIX, RUN
+from kelt_server.api.routes import PREFIX, RUN, run_of
 from kelt_server.artifacts import ArtifactLibrary, names, queries
 from kelt_server.artifacts.records import Artifact, ArtifactFile
 from kelt_server.branch_names import Name
 from kelt_server.errors import NotFoundError
+from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.reader import RunReader
 from kelt_server.values import plain, to_json
-from kelt_server.wandb_api.uploads import UploadFolder
 
 FILES_MAX = 10_000
+_BYTES = "application/octet-stream"
 ARTIFACT = "/artifacts/{entity}/{project}/{name}"
 
 
@@ -31,12 +34,12 @@ class FileApi:
         self,
         *,
         reader: RunReader,
-        uploads: UploadFolder,
+        files: FilesOfRuns,
         library: ArtifactLibrary,
         default_entity: str,
     ) -> None:
         self._reader = reader
-        self._uploads = uploads
+        self._files = files
         self._library = library
         self._default_entity = default_entity
 
@@ -56,16 +59,16 @@ class FileApi:
 
     def files(self, request: Request) -> Response:
         """The files of a run."""
-        found = [
-            {"path": path, "size_bytes": size_bytes}
-            for path, size_bytes in self._uploads.names(self._run(request))
-        ]
-        return _page(request, found)
+        found = self._files.all(self._run(request), run_of(request))
+        return _page(request, list(map(asdict, found)))
 
     def file(self, request: Request) -> Response:
         """What is in one."""
-        path = self._uploads.found(self._run(request), request.path_params["path"])
-        return FileResponse(path, media_type="application/octet-stream")
+        path = request.path_params["path"]
+        found = self._files.content(self._run(request), run_of(request), path)
+        if isinstance(found, Path):
+            return FileResponse(found, media_type=_BYTES)
+        return StreamingResponse(found, media_type=_BYTES)
 
     def artifacts_of_run(self, request: Request) -> Response:
         """What a run logged and used."""
@@ -103,7 +106,7 @@ class FileApi:
         stored = self._library.blobs.blob(found.collection.entity, files[0].md5)
         if not stored.is_file():
             raise NotFoundError(f"the file {path[:100]!r} of {found.name} is gone")
-        return FileResponse(stored, media_type="application/octet-stream")
+        return FileResponse(stored, media_type=_BYTES)
 
     def _run(self, request: Request) -> Name:
         asked = request.path_params

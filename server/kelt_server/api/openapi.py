@@ -7,7 +7,7 @@ from typing import Any
 
 from kelt_server import __version__
 from kelt_server.api.files import FILES_MAX
-from kelt_server.api.routes import BUCKETS_MAX, PREFIX, ROWS_MAX, RUNS_MAX
+from kelt_server.api.routes import BUCKETS_MAX, LINES_MAX, PREFIX, ROWS_MAX, RUNS_MAX
 
 _TEXT = {"type": "string"}
 _WHOLE = {"type": "integer"}
@@ -33,6 +33,11 @@ _RANGE = [
     _query("max_step", "last step, inclusive", _WHOLE),
 ]
 _LABEL = _query("label", "only what the writers with this label logged, in a shared run")
+_STREAM = _query(
+    "stream",
+    "`system` for system samples, whose steps are milliseconds of Unix time",
+    {"enum": ["default", "system"], "default": "default"},
+)
 _FORMAT = _query("format", "how to answer", {"enum": ["json", "arrow"], "default": "json"})
 
 _PAGE = [
@@ -129,18 +134,31 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
             _limit("limit", 1000, ROWS_MAX),
             _query("after", "`next` of the page before"),
             _query("samples", "take so many rows, evenly", {**_WHOLE, "maximum": ROWS_MAX}),
+            _STREAM,
             _FORMAT,
         ],
         {"type": "object"},
     ),
     "/runs/{entity}/{project}/{run}/buckets": (
         "Minimum, maximum and mean by ranges of steps",
-        [*_KEYS, _LABEL, *_RANGE, _limit("buckets", 1000, BUCKETS_MAX), _FORMAT],
+        [*_KEYS, _LABEL, *_RANGE, _limit("buckets", 1000, BUCKETS_MAX), _STREAM, _FORMAT],
         {"type": "object"},
     ),
     "/runs/{entity}/{project}/{run}/keys": (
         "Every key of its history",
-        [_LABEL],
+        [_LABEL, _STREAM],
+        {"type": "object"},
+    ),
+    "/runs/{entity}/{project}/{run}/console": (
+        "Lines of its console",
+        [
+            _query("last", "the last so many lines", {**_WHOLE, "maximum": LINES_MAX}),
+            _limit("limit", 1000, LINES_MAX),
+            _query("after", "`next` of the page before"),
+            _query("begin", "`last` of any page: that line, as it is now, and what follows"),
+            _LABEL,
+            _FORMAT,
+        ],
         {"type": "object"},
     ),
     "/runs/{entity}/{project}/{run}/files": ("Its files", _PAGE, {"type": "object"}),

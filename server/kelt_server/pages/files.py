@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from urllib.parse import quote
 
 from kelt_server.artifacts import ArtifactLibrary, queries
 from kelt_server.artifacts.records import Artifact
 from kelt_server.branch_names import Name
+from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.pages.html import Child, Markup, tag
-from kelt_server.wandb_api.uploads import UploadFolder
 
 _API = "/api/v1"
 _SHOWN_MAX = 200
@@ -19,15 +18,15 @@ _SHOWN_MAX = 200
 class RunFiles:
     """Looks them up."""
 
-    def __init__(self, *, uploads: UploadFolder, library: ArtifactLibrary) -> None:
-        self._uploads = uploads
+    def __init__(self, *, files: FilesOfRuns, library: ArtifactLibrary) -> None:
+        self._files = files
         self._library = library
 
     def __call__(self, run: Name) -> list[Child]:
         """Nothing where there are none."""
         with self._library.reading() as reading:
             logged, used = queries.logged_by(reading, run), queries.used_by_run(reading, run)
-        files = list(islice(self._uploads.names(run), _SHOWN_MAX))
+        files = self._files.all(run, run)[:_SHOWN_MAX]
         base = f"{_API}/runs/{_path(*run)}/files/"
         return [
             *_section("Artifacts logged", map(_artifact, logged[:_SHOWN_MAX])),
@@ -35,8 +34,8 @@ class RunFiles:
             *_section(
                 "Files",
                 (
-                    _line(path, base + quote(path, errors="surrogatepass"), size_bytes)
-                    for path, size_bytes in files
+                    _line(f.path, base + quote(f.path, errors="surrogatepass"), f.size_bytes)
+                    for f in files
                 ),
             ),
         ]

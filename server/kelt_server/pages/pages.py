@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from kelt_server.branch_names import Name
 from kelt_server.filters import parse_order
+from kelt_server.pages import output
 from kelt_server.pages.html import Child, Markup, escaped, tag
 from kelt_server.pages.sparkline import sparkline
 from kelt_server.pages.style import STYLE
@@ -81,6 +82,8 @@ class Pages:
                 _notices(run),
                 sessions if is_shared else "",
                 self._charts((entity, project, run["immutable_id"]), _charted(run)),
+                output.system_charts(self._reader, (entity, project, run["immutable_id"])),
+                output.console_tail(self._reader, (entity, project, run["immutable_id"])),
                 tag("h2", "Lineage"),
                 _lineage(run),
                 tag("h2", "Summary"),

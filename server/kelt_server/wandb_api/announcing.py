@@ -114,6 +114,9 @@ def succeeding(session: Session, now: float) -> Session:
         label=session.label,
         host=session.host,
         program=session.program,
+        console_lines=session.console_lines,
+        console_there=session.console_lines,
+        samples=session.samples,
     )
 
 

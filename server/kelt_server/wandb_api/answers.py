@@ -22,6 +22,7 @@ from kelt_server.wandb_api.arguments import text as _text
 from kelt_server.wandb_api.artifact_changes import ArtifactChanges
 from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.histories import HistoryAnswers
+from kelt_server.wandb_api.output_answers import output_fields
 from kelt_server.wandb_api.uploads import UploadFolder
 from kelt_server.wandb_api.upserts import Upsert, read_upsert
 
@@ -179,7 +180,7 @@ class Answers:
                 run, run_answers.project_number(run["entity"], run["project"])
             ),
             "history": lines,
-            "events": lambda _info, **_given: [],
+            **output_fields(self._reader, name, rows),
             "sampledHistory": sampled,
             "parquetHistory": lambda _info, **_given: {
                 "parquetUrls": [],
@@ -196,9 +197,11 @@ class Answers:
         def resolve(_info: object, **given: Any) -> dict[str, Any]:
             said = _given(given)
             wanted = said.get("names") or None
+            sizes = {file.name: file.size_bytes for file in self._reader.files.all(name)}
+            sizes |= dict(self._uploads.names(name))  # what a client put came by itself
             found = [
-                self._file(name, file, size)
-                for file, size in self._uploads.names(name)
+                self._file(name, file, sizes[file])
+                for file in sorted(sizes)
                 if wanted is None or file in wanted
             ]
             start = _cursor(said.get("after"))

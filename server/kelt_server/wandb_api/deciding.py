@@ -77,6 +77,27 @@ def _counts_alone(session: Session) -> bool:
     return session.is_shared and session.phase is Phase.OPEN
 
 
+def says_something(session: Session, post: Post) -> bool:
+    """Whether a session that was only announced has begun: not by output alone.
+
+    A file that is synced again begins with that. A shared run's writer is known by its id.
+    """
+    if session.is_shared:
+        return True
+    return bool(post.lines or post.is_empty or post.faults or post.exit_code is not None)
+
+
+def settled(session: Session, post: Post, there: Mapping[Stamp, str]) -> Session:
+    """A session that was announced repeats an older one if its first lines do."""
+    if session.phase is not Phase.ANNOUNCED:
+        return session
+    for line in post.lines:
+        stamp = line.stamp if isinstance(line, RowLine) else None
+        if stamp is not None and stamp in there:
+            return replace(session, phase=Phase.REPEATING, branch_id=there[stamp])
+    return session
+
+
 def after_lines(session: Session, post: Post) -> Session:
     """The session with the line that comes next."""
     if not post.lines:

@@ -24,10 +24,12 @@ from kelt_server.run_view import RunView
 from kelt_server.wandb_api import addressing, announcing, deciding, summaries
 from kelt_server.wandb_api.batches import BatchBuilder
 from kelt_server.wandb_api.editing import Editor
-from kelt_server.wandb_api.history_lines import HistoryLine, RowLine, Stamp
+from kelt_server.wandb_api.history_lines import HistoryLine, RowLine
 from kelt_server.wandb_api.keeping import METRICS_REMEMBERED_MAX, SessionKeeper, builder_for
 from kelt_server.wandb_api.lookups import Lookups
 from kelt_server.wandb_api.opening import Opener
+from kelt_server.wandb_api.output_lines import Output, add_output, held, hold
+from kelt_server.wandb_api.outputs import Outputs, taken
 from kelt_server.wandb_api.posts import Post
 from kelt_server.wandb_api.session_table import SessionTable
 from kelt_server.wandb_api.sessions import Phase, Session
@@ -59,6 +61,7 @@ class Door:
         self._lookups = Lookups(reader=reader, ask=self._kept.read)
         self._opener = Opener(lookups=self._lookups, clock=clock, default_entity=default_entity)
         self._editor = Editor(lookups=self._lookups, committer=committer, clock=clock)
+        self._outputs = Outputs(kept=self._kept, reader=reader)
         self._clock = clock
         self._resuming: OrderedDict[Name, float] = OrderedDict()
         self._counters = counters
@@ -126,22 +129,25 @@ class Door:
             steps = deciding.asked_steps(session, post, addressing.highest_step(sessions))
             there = await self._lookups.stamps(name, steps)
             lines, repeated = deciding.new_lines(session, post, there)
+            output = await self._outputs.sifted(session, post.output)
             if session.phase is Phase.ENDED:
-                if not lines:
+                if not lines and not output:
                     return  # its last post, once more
                 session = announcing.succeeding(session, self._clock())
             elif not session.is_shared and addressing.is_strangers(session, lines):
                 session = announcing.of_a_stranger(session, post.offset, self._clock())
                 await self._kept.make_room(sessions)
-            session = _settled(session, post, there)
+            session = deciding.settled(session, post, there)
             if post.exit_code is not None and not post.lines:
                 session = await self._settled_without_rows(session)
-            if session.phase is Phase.REPEATING and not lines:
+            if session.phase is Phase.ANNOUNCED and not deciding.says_something(session, post):
+                await self._hold(session, output)
+                return
+            session, output = await self._outputs.with_held(session, output)
+            if session.phase is Phase.REPEATING and not lines and not output:
                 await self._repeat(deciding.after_lines(session, post), post)
                 return
-            if session.phase is Phase.ANNOUNCED and not _says_something(post, session):
-                return
-            await self._take(session, post, lines)
+            await self._take(session, post, lines, output)
             if repeated and not lines:
                 self._kept.beat(session)
 
@@ -190,7 +196,16 @@ class Door:
 
     # -- posts ----------------------------------------------------------------------------------
 
-    async def _take(self, session: Session, post: Post, lines: list[HistoryLine]) -> None:
+    async def _hold(self, session: Session, output: Output) -> None:
+        """Keeps output until it is known whether it is there already."""
+        if output:
+            kept, left_out = hold(held(session.held), output)
+            self._counters.wandb_lines_dropped += left_out
+            await self._kept.save(replace(session, held=kept), b"")
+
+    async def _take(
+        self, session: Session, post: Post, lines: list[HistoryLine], output: Output
+    ) -> None:
         builder = builder_for(session)
         if session.phase is not Phase.OPEN:
             session = replace(session, label=session.label or post.label)
@@ -203,6 +218,10 @@ class Door:
         session = deciding.add_lines(builder, session, lines, self._clock())
         session = deciding.after_lines(session, post)
         self._remember_rows(session, lines)
+        refused = add_output(builder, output)
+        if refused:
+            builder.lose("console lines or system samples that take more than 8 MiB", rows=refused)
+        session = taken(session, output, post.output)
         session = self._add_faults(builder, session, post.faults)
         session = await self._add_summary(builder, session, post)
         if builder.last_seq > session.last_seq or post.lines or post.summary is not None:
@@ -324,24 +343,3 @@ def _lacks_something(session: Session, view: RunView) -> bool:
         or bool(summaries.differing(session.waiting, view.summary))
         or bool(summaries.differing(config, view.config))
     )
-
-
-def _says_something(post: Post, session: Session) -> bool:
-    """Whether a session that was only announced has begun: not by system events alone.
-
-    A file that is synced again begins with events. A shared run's writer is known by its id.
-    """
-    if session.is_shared:
-        return True
-    return bool(post.lines or post.is_empty or post.faults or post.exit_code is not None)
-
-
-def _settled(session: Session, post: Post, there: Mapping[Stamp, str]) -> Session:
-    """A session that was announced repeats an older one if its first lines do."""
-    if session.phase is not Phase.ANNOUNCED:
-        return session
-    for line in post.lines:
-        stamp = line.stamp if isinstance(line, RowLine) else None
-        if stamp is not None and stamp in there:
-            return replace(session, phase=Phase.REPEATING, branch_id=there[stamp])
-    return session

@@ -87,10 +87,14 @@ type Run {
   wandbConfig(keys: Any): Any
   history(minStep: Any, maxStep: Any, samples: Any): Any
   events(samples: Any): Any
+  logLines(first: Any, after: Any, last: Any, useImprovedPagination: Any): LogLineConnection
   sampledHistory(specs: Any): Any
   parquetHistory(liveKeys: Any): ParquetHistory
   files(names: Any, after: Any, first: Any, pattern: Any, upload: Any): FileConnection
 }
+type LogLineConnection { edges: [LogLineEdge] pageInfo: PageInfo totalCount: Any }
+type LogLineEdge { node: LogLine cursor: Any }
+type LogLine { number: Any timestamp: Any level: Any label: Any line: Any }
 type ParquetHistory { parquetUrls: Any liveData: Any }
 type FileConnection { edges: [FileEdge] pageInfo: PageInfo totalCount: Any }
 type FileEdge { node: File cursor: Any }

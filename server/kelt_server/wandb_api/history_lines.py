@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kelt_proto.v1.rows import COLUMNS_MAX, NAME_BYTES_MAX, STEP_MAX, ColumnKind, Value
+from kelt_proto.v1.rows import COLUMNS_MAX, NAME_BYTES_MAX, STEP_MAX, Value
+from kelt_server.ingest.blocks import kind_of
 
-_INT64 = range(-(2**63), 2**63)
 _DEPTH_MAX = 64
 _SHOWN_CHARS_MAX = 60
 ROW_KEYS = ("_step", "_timestamp", "_runtime")
@@ -117,19 +117,6 @@ def flatten(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterat
             yield from flatten(value, f"{prefix}{key}.", depth + 1)
         else:
             yield prefix + key, value
-
-
-def kind_of(value: object) -> int:
-    """The kind of column that holds a value out of JSON."""
-    if value is None:
-        return ColumnKind.NONE
-    if isinstance(value, bool):
-        return ColumnKind.BOOL
-    if isinstance(value, int):
-        return ColumnKind.INT if value in _INT64 else ColumnKind.JSON
-    if isinstance(value, float):
-        return ColumnKind.FLOAT
-    return ColumnKind.TEXT if isinstance(value, str) else ColumnKind.JSON
 
 
 def name_fault(name: str) -> str:

@@ -14,9 +14,12 @@ from typing import Any, TypeGuard
 
 from kelt_proto.v1.rows import STEP_MAX
 from kelt_server.wandb_api.history_lines import HistoryLine, RowLine, Stamp, read_line
+from kelt_server.wandb_api.output_lines import Output, read_output
 
 HISTORY, SUMMARY = "wandb-history.jsonl", "wandb-summary.json"
-_EVENTS = "wandb-events.jsonl"
+EVENTS, CONSOLE = "wandb-events.jsonl", "output.log"
+_KNOWN = (HISTORY, SUMMARY, EVENTS, CONSOLE)
+_NO_OUTPUT = Output()
 #: Before the label of a writer of a shared run, in the names of its system metrics.
 _LABEL_MARK = "/l:"
 _LABEL_CHARS_MAX = 128
@@ -31,7 +34,8 @@ class Post:
     summary: Mapping[str, Any] | None = None
     exit_code: int | None = None
     faults: tuple[str, ...] = ()
-    #: Console lines and events, which kelt has no place for.
+    output: Output = _NO_OUTPUT
+    #: Of other files, which kelt has no place for, and what cannot be read of the output.
     lines_elsewhere: int = 0
     is_empty: bool = False
     #: Of a writer of a shared run, where it says so.
@@ -62,18 +66,18 @@ def read_post(body: bytes) -> Post:
     files: Mapping[str, Any] = given if isinstance(given, dict) else {}
     offset, lines = _chunk(files.get(HISTORY))
     summary, faults = _summary(files.get(SUMMARY))
-    elsewhere = sum(
-        len(_chunk(part)[1]) for name, part in files.items() if name not in (HISTORY, SUMMARY)
-    )
+    output = read_output(_chunk(files.get(CONSOLE)), _chunk(files.get(EVENTS)))
+    elsewhere = sum(len(_chunk(part)[1]) for name, part in files.items() if name not in _KNOWN)
     return Post(
         offset=offset,
         lines=tuple(read_line(line) for line in lines),
         summary=summary,
         exit_code=_exit_code(said),
         faults=faults,
-        lines_elsewhere=elsewhere,
+        output=output,
+        lines_elsewhere=elsewhere + output.unread,
         is_empty=not said,
-        label=_label(_chunk(files.get(_EVENTS))[1]),
+        label=_label(_chunk(files.get(EVENTS))[1]),
     )
 
 

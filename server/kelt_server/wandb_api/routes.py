@@ -13,7 +13,7 @@ import re
 import anyio
 import anyio.to_thread
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from kelt_server.artifacts import ArtifactLibrary
@@ -53,6 +53,7 @@ _BODIES_BYTES_MAX = 256 * 2**20
 _QUESTIONS_MAX = 16
 #: A client's id as it is kept; another is kept as its digest.
 _CLIENT = re.compile(r"[0-9A-Za-z-]{1,64}")
+_BYTES = "application/octet-stream"
 
 
 class WandbApi:
@@ -158,10 +159,17 @@ class WandbApi:
         """Likewise back."""
         try:
             name, file = self._signed(request, "GET")
-            path = await anyio.to_thread.run_sync(self._uploads.found, name, file)
+            return await anyio.to_thread.run_sync(self._content, name, file)
         except KeltServerError as error:
             return refusal(error)
-        return FileResponse(path, media_type="application/octet-stream")
+
+    def _content(self, name: Name, file: str) -> Response:
+        """What a client put, or else what came as records."""
+        try:
+            return FileResponse(self._uploads.found(name, file), media_type=_BYTES)
+        except NotFoundError:
+            _, content = self._reader.files.content(name, file)
+            return StreamingResponse(content, media_type=_BYTES)
 
     def _signed(self, request: Request, method: str) -> tuple[Name, str]:
         raw = request.scope.get("raw_path") or request.url.path.encode()

@@ -86,12 +86,8 @@ def run_fields(run: Mapping[str, Any], project_id: int) -> dict[str, Any]:
         "config": _config(run),
         "wandbConfig": json.dumps({"t": {}}),
         "summaryMetrics": json.dumps(nested(summary)),
-        "systemMetrics": "{}",
         "historyLineCount": run["rows"],
-        "eventsLineCount": 0,
-        "logLineCount": 0,
         "historyTail": json.dumps([json.dumps(last)] if run["rows"] else []),
-        "eventsTail": "[]",
         "user": {"id": run["entity"], "name": run["entity"], "username": run["entity"]},
         "project": project_fields(run["entity"], run["project"]),
     }

@@ -49,6 +49,11 @@ class Session:
         config: digests of the values that it has said, likewise `defined` and `by_hand`.
         waiting: summary values of metrics that have rows, compared when the session ends.
         said: what was said while it was announced: `config`, `definitions`, `texts`, `tags`.
+        console_lines: above the numbers of its console lines.
+        samples: the index of the system sample that comes next.
+        console_there: console lines below it are there already, of a session that is repeated.
+        samples_until: up to when system samples may be there already, likewise.
+        held: console lines and system samples that came while it was announced.
     """
 
     name: Name
@@ -77,6 +82,11 @@ class Session:
     by_hand: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, Any] = field(default_factory=dict)
     said: dict[str, Any] = field(default_factory=dict)
+    console_lines: int = 0
+    samples: int = 0
+    console_there: int = 0
+    samples_until: float = 0.0
+    held: dict[str, Any] = field(default_factory=dict)
 
     @property
     def has_writer(self) -> bool:

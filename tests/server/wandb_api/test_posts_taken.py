@@ -210,9 +210,9 @@ def test_an_unknown_session_goes_on(door: DoorStand) -> None:
     assert (door.run()["rows"], door.run()["lost_rows"]) == (1, 0)
 
 
-def test_lines_of_the_console_are_counted(door: DoorStand) -> None:
+def test_lines_of_files_that_are_not_known_are_counted(door: DoorStand) -> None:
     door.begin()
-    door.post({"files": {"output.log": {"offset": 0, "content": ["a", "b"]}}})
+    door.post({"files": {"upstream.log": {"offset": 0, "content": ["a", "b"]}}})
     assert door.stand.counters.wandb_lines_dropped == 2
 
 
