@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from kelt_server.api.app import build_app
 from kelt_server.api.files import FileApi
 from kelt_server.artifacts import ArtifactLibrary, BlobStore
+from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.pages.files import RunFiles
 from kelt_server.pages.pages import Pages
 from kelt_server.storage_quota import StorageQuota
@@ -66,10 +67,11 @@ class Web:
             door=door.door, reader=door.stand.reader, uploads=uploads, library=library,
             default_entity="local", counters=counters,
         )  # fmt: skip
+        found = FilesOfRuns(uploads=uploads, recorded=door.stand.reader.files)
         files = FileApi(
-            reader=door.stand.reader, uploads=uploads, library=library, default_entity="local"
+            reader=door.stand.reader, files=found, library=library, default_entity="local"
         )
-        pages = Pages(door.stand.reader, RunFiles(uploads=uploads, library=library))
+        pages = Pages(door.stand.reader, RunFiles(files=found, library=library))
         app = build_app(
             api_routes=files.routes(), page_routes=pages.routes(), more_routes=api.routes(),
             api_key=api_key,
