@@ -150,13 +150,15 @@ async def _serve(
         clock=clock,
         counters=counters,
     )
+    uploads = UploadFolder(config.files_path, file_bytes_max=config.file_bytes_max)
     wandb_api = WandbApi(
         door=door,
         reader=reader,
-        uploads=UploadFolder(config.files_path, file_bytes_max=config.file_bytes_max),
+        uploads=uploads,
         default_entity=config.default_entity,
     )
-    http = _http_server(config, reader, about, counters, wandb_api)
+    api = ReadApi(reader=reader, about=about, counters=counters, uploads=uploads)
+    http = _http_server(config, reader, api, wandb_api)
     http_port = http_socket.getsockname()[1]
     scheme = "http" if config.tls_cert is None else "https"
     url = f"{scheme}://{_shown_host(config.host)}:{http_port}"
@@ -262,13 +264,8 @@ def _grpc_server(config: ServerConfig, service: UpstreamService) -> tuple[grpc.a
 
 
 def _http_server(
-    config: ServerConfig,
-    reader: RunReader,
-    about: ServerFacts,
-    counters: Counters,
-    wandb_api: WandbApi,
+    config: ServerConfig, reader: RunReader, api: ReadApi, wandb_api: WandbApi
 ) -> uvicorn.Server:
-    api = ReadApi(reader=reader, about=about, counters=counters)
     app = build_app(
         api_routes=api.routes(),
         page_routes=Pages(reader).routes(),

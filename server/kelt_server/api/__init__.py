@@ -173,8 +173,8 @@ of Unix time, by which they are ordered, paged and divided. `label` is then not 
     under `kelt`.
 
 `/runs/{entity}/{project}/{run}/files` and `…/files/{name}`
-    {"files": [{"name", "size_bytes": int, "sha256", "changed_at": seconds | null}]}: files that
-    came as records; those that wandb's clients put are listed for them alone. And the content.
+    {"files": [{"name", "size_bytes": int, "sha256", "changed_at": seconds | null}]}, and the
+    content of one. Of files that a wandb client put, `sha256` is empty and the time not known.
 
 `/openapi.json` (at the root, not under /api/v1) describes all of this for machines.
 """

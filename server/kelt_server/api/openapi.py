@@ -156,7 +156,7 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
         {"type": "object"},
     ),
     "/runs/{entity}/{project}/{run}/files": (
-        "Its files that came as records",
+        "Its files",
         [],
         {"type": "object"},
     ),

@@ -1,9 +1,8 @@
-"""Console lines and files of runs as the read API answers them."""
+"""Console lines of runs as the read API answers them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +10,6 @@ import pyarrow as pa
 from kelt_proto.v1.record_pb2 import ConsoleLine as Record
 from kelt_server.api.history import arrow_bytes
 from kelt_server.consoles import ConsolePage, ConsolePlace
-from kelt_server.run_files import RunFile
 
 _COLUMNS = pa.schema(
     [
@@ -63,16 +61,3 @@ def _about(page: ConsolePage) -> dict[str, Any]:
         "total": page.total,
         "dropped": page.dropped,
     }
-
-
-def files_json(files: Iterable[RunFile]) -> list[dict[str, Any]]:
-    """Files as JSON."""
-    return [
-        {
-            "name": file.name,
-            "size_bytes": file.size_bytes,
-            "sha256": file.version,
-            "changed_at": file.at or None,
-        }
-        for file in files
-    ]

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from kelt_proto.v1.protocol import OURS
 from kelt_server import __version__, filters
 from kelt_server.api import arguments, history, output
+from kelt_server.api.files import FileAnswers
 from kelt_server.bands import BandRequest
 from kelt_server.consoles import ConsolePlace
 from kelt_server.errors import BadRequestError
@@ -20,6 +21,7 @@ from kelt_server.ingest.group import Counters
 from kelt_server.metrics.store import PageRequest
 from kelt_server.reader import RunReader
 from kelt_server.values import to_json
+from kelt_server.wandb_api.uploads import UploadFolder
 
 PREFIX = "/api/v1"
 RUNS_MAX = 1000
@@ -48,8 +50,16 @@ class ServerFacts:
 class ReadApi:
     """Answers questions about runs."""
 
-    def __init__(self, *, reader: RunReader, about: ServerFacts, counters: Counters) -> None:
+    def __init__(
+        self,
+        *,
+        reader: RunReader,
+        about: ServerFacts,
+        counters: Counters,
+        uploads: UploadFolder | None = None,
+    ) -> None:
         self._reader = reader
+        self._files = FileAnswers(reader=reader, uploads=uploads)
         self._about = about
         self._counters = counters
 
@@ -234,13 +244,12 @@ class ReadApi:
         return _json(output.console_json(page))
 
     def files(self, request: Request) -> Response:
-        """The files of a run that came as records."""
-        return _json({"files": output.files_json(self._reader.files.all(_where(request)))})
+        """The files of a run."""
+        return _json({"files": self._files.all(_where(request))})
 
     def file(self, request: Request) -> Response:
         """One of them."""
-        _, content = self._reader.files.content(_where(request), request.path_params["name"])
-        return StreamingResponse(content, media_type="application/octet-stream")
+        return self._files.content(_where(request), request.path_params["name"])
 
 
 def _where(request: Request) -> tuple[str, str, str]:
