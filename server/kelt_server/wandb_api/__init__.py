@@ -19,6 +19,8 @@ Constraints:
   writer at the same steps.
 * Clients take most answers but 200 and 503 as the end of their stream. So content is never refused:
   what cannot be kept is a Loss, which the run's page shows.
+* Console lines and system samples are known again by number and by millisecond. Neither decides
+  whether a session that was announced begins: what comes of them before is held with the session.
 * A session that said goodbye is never continued; what comes after it belongs to another writer.
 
 Format: the table `wandb_sessions` of the catalog has one row a session: `client` (empty: the latest
