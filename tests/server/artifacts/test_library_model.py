@@ -97,6 +97,8 @@ class LibraryMachine(RuleBasedStateMachine):
     def begin_and_die(self, content: int) -> None:
         self.shelf.begin(CONTENTS[content])
         self.shelf.put(CONTENTS[content])
+        if content in self.model.contents.values():  # which is known at the beginning
+            self.model.log(content, names.LATEST)
 
     @rule()
     def sweep(self) -> None:
