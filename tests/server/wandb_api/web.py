@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ class Web:
         self.client = Browser(app)
 
     def ask(self, query: str, **variables: Any) -> Any:
-        answer = self.client.post("/graphql", json={"query": query, "variables": variables})
+        body = json.dumps({"query": query, "variables": variables})
+        answer = self.client.post("/graphql", content=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
