@@ -47,7 +47,14 @@ def test_a_parent_may_be_named_by_its_immutable_id():
 def test_sessions_of_one_run_go_in_the_order_in_which_they_began():
     opened = RunOpened(resumed=Resumed())
     assert waits(opened, queued(2, "r"), queued(1, "r"), queued(3, "r")) == [("r", None)]
-    assert waits(RunOpened(created=Created()), queued(2, "r"), queued(1, "r")) == [("r", None)]
+
+
+def test_a_new_run_of_an_old_name_waits_for_the_old_one_if_that_can_be_sent():
+    opened = RunOpened(created=Created())
+    assert waits(opened, queued(2, "r"), queued(1, "r")) == [("r", None)]
+    assert waits(opened, queued(2, "r"), queued(1, "r", is_held=True)) == []
+    assert waits(opened, queued(2, "r"), queued(1, "r", problem="no room")) == []
+    assert waits(RunOpened(resumed=Resumed()), queued(2, "r"), queued(1, "r", is_held=True)) != []
 
 
 def test_the_writers_of_a_shared_run_wait_for_nobody():

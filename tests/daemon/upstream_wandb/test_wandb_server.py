@@ -184,6 +184,47 @@ async def test_a_run_goes_back_in_mid_session(desk, stub):
     assert stub.run("r").exit_code == 0
 
 
+@pytest.mark.parametrize("kind", ["model", "rewindRun", "upsertBucket", "file_stream"])
+@pytest.mark.parametrize("fault", ["lose", 503])
+async def test_sessions_that_follow_on_others_begin_once_though_answers_are_lost(
+    desk, stub, kind, fault
+):
+    await desk.connect()
+    for number, run_id in enumerate(("parent", "again", "back"), start=1):
+        first = desk.add(rows_of(run_id, number, 4), run_id)
+        await desk.ship(first)
+        desk.change(first, is_through=True)
+    point = record_pb2.BranchPoint(project="p", run_id="parent", step=2)
+    back = record_pb2.BranchPoint(project="p", run_id="back", step=1)
+    later = {
+        "child": opened(11, "child", forked=point),
+        "again": opened(12, "again", resumed=record_pb2.Resumed(last_step=3)),
+        "back": opened(13, "back", rewound=back),
+    }
+    for step, (run_id, stream) in zip((3, 4, 2), later.items(), strict=True):
+        stub.fault = Faults(kind=kind, faults=[fault, None, fault])
+        stream.row(step, {"x": 100})
+        stream.exit(0, at=1.0)
+        await desk.ship(desk.add(stream, run_id), ends=(2,))
+    assert xs(stub, "child") == [0.5, 1.5, 2.5, 100]
+    assert xs(stub, "again") == [0.5, 1.5, 2.5, 3.5, 100]
+    assert xs(stub, "back") == [0.5, 1.5, 100]
+    assert [stub.run(run_id).exit_code for run_id in later] == [0, 0, 0]
+
+
+async def test_a_run_that_goes_on_elsewhere_is_not_ended_to_go_back_in_it(desk, stub):
+    await desk.connect()
+    first = desk.add(rows_of("r", 1, 4, ends=False), "r")
+    await desk.ship(first)
+    desk.change(first, is_through=True)
+    point = record_pb2.BranchPoint(project="p", run_id="r", step=1)
+    second = desk.add(opened(2, "r", rewound=point), "r")
+    for _ in range(2):
+        with pytest.raises(RunRefusedError, match="running"):
+            await desk.server.push([outgoing(second, 1, 1)])
+    assert stub.run("r").exit_code is None
+
+
 async def test_a_row_is_sent_once_it_is_whole(desk, stub):
     await desk.connect()
     stream = opened(1, "r")

@@ -47,6 +47,7 @@ class CarriedRun:
         entity: as the server spelled it, once the session has begun.
         storage_id: by which the server knows the run.
         is_begun: whether the server was told of the session.
+        is_rewinding: whether it was asked to go back, and what it did is not known.
         label: of a shared run's writer; `is_shared` and `is_primary` likewise.
         facts: what people see of the run, by W&B's names.
         facts_due: those that the server was not told yet.
@@ -71,6 +72,7 @@ class CarriedRun:
     run_id: str = ""
     storage_id: str = ""
     is_begun: bool = False
+    is_rewinding: bool = False
     is_shared: bool = False
     is_primary: bool = True
     label: str = ""

@@ -58,7 +58,9 @@ def predecessors(
 ) -> Iterator[Predecessor]:
     """What a session that opens must wait for, of what is still on its way.
 
-    The writers of a shared run wait for nobody: W&B keeps them apart by themselves.
+    The writers of a shared run wait for nobody: W&B keeps them apart by themselves. A new run of an
+    old name waits for those before it so that its own lines are the ones that stay, but not for
+    what cannot be sent now.
     """
     if opened.HasField("shared"):
         return
@@ -70,6 +72,8 @@ def predecessors(
         is_same = _key(other, default_entity) == _key(me, default_entity)
         is_earlier = (other.started_at, other.writer_id) < (me.started_at, me.writer_id)
         if is_same and is_earlier:
+            if origin == "created" and (other.is_held or other.problem):
+                continue
             yield Predecessor(other, None)
         elif not is_same and point is not None and _is_of(other, point, me, default_entity):
             yield Predecessor(other, point.step)

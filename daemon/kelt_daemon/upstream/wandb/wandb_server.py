@@ -131,6 +131,7 @@ class WandbServer:
             run=run,
             fallback=_opened_of(me),
             speaker=self,
+            default_entity=self._default_entity,
             wait_turn=partial(self._wait_turn, me),
             keep=partial(self._keep, me, run),
             in_thread=self._in_thread,
