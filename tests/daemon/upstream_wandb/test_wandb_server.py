@@ -142,6 +142,40 @@ async def test_a_fork_waits_for_what_it_inherits(desk, stub):
     )
 
 
+async def test_a_run_goes_back_once_its_forks_have_what_they_inherit_of_it(desk, stub):
+    await desk.connect()
+    parent = rows_of("r", 1, 5, ends=False)
+    parent.row(4, {"y": 1}, flags=FLAG_PARTIAL)  # its row is open when it goes back
+    point = record_pb2.BranchPoint(project="p", run_id="r", branch_id="b-r", step=1)
+    parent.rewind("b2", at=10.0, point=point)
+    parent.row(2, {"x": 100})
+    parent.exit(0, at=11.0)
+    desk.add(parent, "r")
+    forks = {}
+    for number, (run_id, branch, step) in {
+        2: ("before", "b-r", 4), 3: ("below", "b-r", 0), 20: ("after", "b2", 2),
+    }.items():  # fmt: skip
+        at = record_pb2.BranchPoint(project="p", run_id="r", branch_id=branch, step=step)
+        forks[run_id] = opened(number, run_id, forked=at)
+        forks[run_id].row(step + 1, {"x": -1})
+        forks[run_id].exit(0, at=1.0)
+        desk.add(forks[run_id], run_id)
+    with pytest.raises(NotYetError, match="p/after waits"):
+        await desk.server.push([outgoing(forks["after"], 1, 3)])
+    with pytest.raises(NotYetError, match="p/r goes back once"):
+        await desk.server.push([outgoing(parent, 1, parent.last_seq)])
+    with pytest.raises(NotYetError, match="p/after waits"):
+        await desk.server.push([outgoing(forks["after"], 1, 3)])
+    await desk.ship(forks["before"])
+    await desk.ship(forks["below"])
+    await desk.ship(parent)
+    await desk.ship(forks["after"])
+    assert xs(stub, "before") == [0.5, 1.5, 2.5, 3.5, 4.5, -1]
+    assert xs(stub, "below") == [0.5, -1]
+    assert xs(stub, "after") == [0.5, 1.5, 100, -1]
+    assert xs(stub, "r") == [0.5, 1.5, 100]
+
+
 async def test_a_fork_of_a_run_that_is_held_back_says_which(desk, stub):
     await desk.connect()
     point = record_pb2.BranchPoint(project="p", run_id="parent", step=3)

@@ -19,8 +19,8 @@ from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.chapters import Chapter, Record
 from kelt_daemon.upstream.wandb.folding import (
     client_id,
+    closed,
     fold,
-    forget_history,
     open_session,
     turn_back,
 )
@@ -67,6 +67,7 @@ class Carrier:
         speaker: the server.
         default_entity: of the key, where the run names none.
         wait_turn: raises unless those before it are at the server.
+        wait_children: raises unless those have begun that inherit what a rewind drops.
         keep: makes `run` as it stands durable.
         in_thread: does work that blocks.
     """
@@ -79,6 +80,7 @@ class Carrier:
         speaker: Speaker,
         default_entity: str,
         wait_turn: Callable[[RunOpened], Awaitable[None]],
+        wait_children: Callable[[int, float], Awaitable[None]],
         keep: Callable[[], Awaitable[None]],
         in_thread: InThread,
     ) -> None:
@@ -87,6 +89,7 @@ class Carrier:
         self._speaker = speaker
         self._default_entity = default_entity
         self._wait_turn = wait_turn
+        self._wait_children = wait_children
         self._keep = keep
         self._in_thread = in_thread
         #: The config of the last upsert: what is the same is not sent again.
@@ -132,16 +135,17 @@ class Carrier:
         await self._begin(chapter, seq=seq, inherits=origin == "forked")
 
     async def _turn_back(self, opening: Record, chapter: Chapter) -> None:
-        """In mid-session: what was logged before is posted, and dropped from the step on."""
+        """In mid-session: what was logged before is posted, and inherited, before it goes."""
         run = self._run
         try:
             rewind = Rewind.FromString(bytes(opening.payload))
         except DecodeError as error:
             raise RejectedDataError(f"a rewind that cannot be read: {error}") from error
-        lines = turn_back(run, rewind)
-        await self._post_all(lines)
+        await self._post_all(closed(run))
+        await self._keep()
+        await self._wait_children(rewind.point.step, rewind.at)
         await self._rewind(rewind.point.step, is_ours=True)
-        forget_history(run)
+        turn_back(run, rewind)
         run.is_begun = False
         await self._begin(chapter, seq=opening.seq, inherits=False)
 
