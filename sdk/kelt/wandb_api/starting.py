@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import kelt
 from kelt.active import active
@@ -20,13 +19,15 @@ from kelt.wandb_api.wandb_run import Run
 
 #: Runs under a script's `dir`, as wandb's are in its folder `wandb`.
 _RUNS = "kelt-runs"
-_runs: WeakKeyDictionary[KeltRun, Run] = WeakKeyDictionary()
+_runs: dict[KeltRun, Run] = {}
 
 
 def _as_wandbs(run: KeltRun) -> Run:
-    """A run as scripts see it; each has one such face."""
+    """An open run as scripts see it; each has one such face."""
     found = _runs.get(run)
     if found is None:
+        for ended in [known for known in _runs if known not in active.all]:
+            del _runs[ended]
         found = _runs[run] = Run(run)
     return found
 
