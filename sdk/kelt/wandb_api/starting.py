@@ -13,7 +13,6 @@ from kelt.active_run import Run as KeltRun
 from kelt.errors import KeltError
 from kelt.wandb_api.carrying import carried_config
 from kelt.wandb_api.describing import Config, NotStarted, Summary, plain_mapping
-from kelt.wandb_api.missing import missing_method
 from kelt.wandb_api.settings import kelt_mode, kelt_resume, named_by_kelt, of_environment
 from kelt.wandb_api.wandb_run import Run
 
@@ -167,27 +166,3 @@ def setup(*_args: Any, **_named: Any) -> None:
 
 
 ensure_configured = require = setup
-
-
-class Api(kelt.Api):
-    """`wandb.Api`, over kelt's: projects, runs and their histories of a kelt server.
-
-    Args:
-        overrides: wandb's settings, which have no effect.
-        timeout: how long one request may take, in seconds.
-        api_key: W&B's key, which is not sent to a kelt server.
-    """
-
-    def __init__(
-        self, overrides: object = None, timeout: float | None = None, api_key: object = None
-    ) -> None:
-        del overrides, api_key
-        super().__init__(timeout_s=timeout or 30.0)
-
-    artifact = missing_method("wandb.Api.artifact")
-    artifacts = missing_method("wandb.Api.artifacts")
-    artifact_type = missing_method("wandb.Api.artifact_type")
-    sweep = missing_method("wandb.Api.sweep")
-    reports = missing_method("wandb.Api.reports")
-    create_project = missing_method("wandb.Api.create_project")
-    upload_file = missing_method("wandb.Api.upload_file")
