@@ -18,7 +18,7 @@ mkdir -p "$out"
 PATH="$PWD/$venv/bin:$PATH" "$venv/bin/python" -m grpc_tools.protoc -Iproto \
   --python_out="$out" --pyi_out="$out" \
   kelt_proto/v1/record.proto kelt_proto/v1/sidecar.proto kelt_proto/v1/upstream.proto \
-  kelt_proto/wandb/wandb_record.proto
+  kelt_proto/wandb/wandb_record.proto kelt_proto/tensorboard/event.proto
 PATH="$PWD/$venv/bin:$PATH" "$venv/bin/python" -m grpc_tools.protoc -Iproto \
   --grpc_python_out="$out" --mypy_grpc_out="$out" \
   kelt_proto/v1/sidecar.proto kelt_proto/v1/upstream.proto

@@ -185,6 +185,32 @@ def child(
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """A command that was run to its end: what it printed and used, its children included."""
+
+    output: str
+    wall_s: float
+    cpu_s: float
+    peak_mib: float
+
+
+def ended(command: list[str], environment: dict[str, str], folder: Path | None = None) -> Ended:
+    """Runs a command, which has to succeed."""
+    started_s = time.perf_counter()
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder
+    )
+    assert process.stdout is not None
+    output = process.stdout.read().decode()
+    _, status, used = os.wait4(process.pid, 0)
+    wall_s = time.perf_counter() - started_s
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{output}")
+    return Ended(output, wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+@dataclass(frozen=True, slots=True)
 class Child:
     """A script of `children` that waits for lines and answers with lines."""
 

@@ -10,6 +10,7 @@ NAMES = (
     "end_to_end",
     "finish",
     "replay",
+    "wandb_files",
     "trainer",
     "daemon",
     "ingest",

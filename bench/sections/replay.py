@@ -11,11 +11,8 @@ is sent (about 5 µs a row), and the daemon reads them out of the spool (about 3
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -52,24 +49,18 @@ def replayed(folder: Path, runs: int, rows: int) -> dict[str, Any]:
         size = sum(p.stat().st_blocks * 512 for p in (host.state / "runs").rglob("*.kelt"))
         before = usage_of(server.process.pid), busiest_thread_s(server.process.pid)
         command = [sys.executable, "-m", "kelt.cli.main", "sync", "--json"]
-        started_s = time.perf_counter()
-        process = subprocess.Popen(command, env=host.environment, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        said = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - started_s
-        process.returncode = os.waitstatus_to_exitcode(status)
-        totals = json.loads(said.splitlines()[-1])
-        if process.returncode or totals["rows_sent"] != runs * rows:
+        done = processes.ended(command, host.environment)
+        totals = json.loads(done.output.splitlines()[-1])
+        if totals["rows_sent"] != runs * rows:
             raise SystemExit(f"not all was sent: {totals}")
         daemon, after = usage_of(host.daemon_pid), usage_of(server.process.pid)
         return {
             "runs": runs,
             "rows_each": rows,
             "backlog_mib": size / 2**20,
-            "wall_s": wall_s,
-            "points_per_s": runs * rows * SCALARS / wall_s,
-            "command": {"cpu_s": used.ru_utime + used.ru_stime, "peak_mib": used.ru_maxrss / 1024},
+            "wall_s": done.wall_s,
+            "points_per_s": runs * rows * SCALARS / done.wall_s,
+            "command": {"cpu_s": done.cpu_s, "peak_mib": done.peak_mib},
             "daemon": {"cpu_s": daemon.cpu_s, "peak_mib": daemon.peak_mib},
             "server": {"cpu_s": after.cpu_s - before[0].cpu_s, "peak_mib": after.peak_mib},
             "busiest_thread_s": busiest_thread_s(server.process.pid) - before[1],

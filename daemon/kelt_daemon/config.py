@@ -87,7 +87,15 @@ class DaemonConfig:
     push_bytes_min: int = 16 * KIB
     #: So many refused records in a row are no accident: the folder is parked.
     refused_in_row_max: int = 16
+    #: So often in a row "not yet" may be said of a run before it counts as a refusal.
+    not_yet_max: int = 8
+    #: A key or a run that was refused is tried again this often, should nobody ask for it before.
+    refused_retry_s: float = 300.0
     heartbeat_interval_s: float = 15.0
+    #: A W&B server gets one post of a run in this time, as from W&B's own client, and an empty one
+    #: where there was none for that long.
+    wandb_post_interval_s: float = 15.0
+    wandb_heartbeat_s: float = 30.0
     beats_per_request_max: int = 10_000
     cursors_save_interval_s: float = 1.0
 

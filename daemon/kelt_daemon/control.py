@@ -93,15 +93,23 @@ class Control:
     ) -> list[sidecar_pb2.FolderProgress]:
         """Lets go what is asked for; folders that cannot be are taken out and reported."""
         errors = []
+
+        def give_up(folder: RunFolder, error: OSError) -> None:
+            reason = f"{folder.path} cannot be written ({error.strerror}); mend that."
+            errors.append(_refusal(folder.path, reason))
+            folders.remove(folder)
+
+        for folder in list(folders) if upstream else ():
+            try:
+                await self._registry.send_to(folder, upstream)
+            except OSError as error:
+                give_up(folder, error)
+        # All at once: a run may have to wait for another that is asked for with it.
         for folder in list(folders):
             try:
-                if upstream:
-                    await self._registry.send_to(folder, upstream)
                 self._registry.release(folder)
             except OSError as error:
-                reason = f"{folder.path} cannot be written ({error.strerror}); mend that."
-                errors.append(_refusal(folder.path, reason))
-                folders.remove(folder)
+                give_up(folder, error)
         return errors
 
     async def _follow(
@@ -305,7 +313,11 @@ def _run_status(folder: RunFolder, config: DaemonConfig) -> sidecar_pb2.RunStatu
         bytes=folder.journal.used_bytes,
         state_at=life.at or manifest.started_at,
         problem=plain(
-            folder.problem or folder.journal_problem or folder.incomplete or _refused(folder)
+            folder.problem
+            or folder.journal_problem
+            or folder.incomplete
+            or folder.delay
+            or _refused(folder)
         ),
         lost_rows=folder.all_lost_rows,
         upstream=folder.link.url,

@@ -33,7 +33,7 @@ from kelt_daemon.service import SidecarService, start_server
 from kelt_daemon.shipper import save_cursors
 from kelt_daemon.spools import Discovery
 from kelt_daemon.upstream import Access
-from kelt_daemon.upstream.kelt_server import KeltServer
+from kelt_daemon.upstreams import upstream_for
 
 log = structlog.get_logger()
 _IDLE_LOOK_S = 1.0
@@ -116,7 +116,9 @@ class Daemon:
                 host=this_host(),
                 config=config,
                 filesystem=RealFilesystem(),
-                make_upstream=lambda url: KeltServer(url=url, config=config),
+                make_upstream=lambda url: upstream_for(
+                    url, config=config, folders=registry.folders.values
+                ),
             )
             self._take_key(registry, environ)
             ingest = Ingest(

@@ -8,6 +8,8 @@ RefusedError         a person must act (key, version); nothing is tried meanwhil
 RejectedDataError    the upstream will never take these records: the one at fault is looked for
   TooLargeError        or not in a message of this size: sent in smaller ones
 RunGoneError         the upstream has deleted the run: its folder is parked
+RunRefusedError      the upstream does not take this run: shown, and tried again now and then
+NotYetError          this run has to wait, others need not: tried again by itself
 JournalFullError     no room: tried again, nothing is acknowledged meanwhile
 JournalBrokenError   the disk fails to sync twice: tried again, later
 FolderProblemError   a run folder cannot be used as it is
@@ -71,6 +73,27 @@ class TooLargeError(RejectedDataError):
 
 class RunGoneError(UpstreamError):
     """The run was deleted there."""
+
+
+class RunRefusedError(UpstreamError):
+    """This run is not accepted there, while others may be."""
+
+
+class NotYetError(UpstreamError):
+    """This run is not accepted now, while others may be.
+
+    Args:
+        message: the sentence.
+        retry_after_s: what the upstream asked for, or None.
+        may_be_final: whether, again and again, it means that the run is not accepted at all.
+    """
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, may_be_final: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.may_be_final = may_be_final
 
 
 class JournalFullError(DaemonError):

@@ -12,6 +12,7 @@ import structlog
 
 from kelt.addresses import without_user
 from kelt.version import __version__
+from kelt.wandb_upstream import has_scheme
 from kelt_daemon.append_stream import AppendStream, Write, upstream_state
 from kelt_daemon.bounds import writers_bound
 from kelt_daemon.commit import GroupCommitter
@@ -84,7 +85,7 @@ class Ingest:
             pid=os.getpid(),
             writers_per_stream=self._config.writers_per_stream_max,
         )
-        if request.upstream.startswith(("http://", "https://")):
+        if has_scheme(request.upstream):
             link = self._registry.connected_link(without_user(request.upstream).rstrip("/"))
             self._keep_secret(request.api_key)
             self._keep_secret(_password_of(request.proxy))
@@ -104,7 +105,7 @@ class Ingest:
         Raises:
             CallRefusedError: there is no answer.
         """
-        if not request.upstream.startswith(("http://", "https://")):
+        if not has_scheme(request.upstream):
             raise CallRefusedError(Refusal.MISTAKE, "The upstream must be an HTTP address.")
         link = self._registry.connected_link(without_user(request.upstream).rstrip("/"))
         deadline_s = _DESCRIBE_DEADLINE_S if remaining_s is None else remaining_s

@@ -2,7 +2,8 @@
 
 One task keeps the connection. Whoever uses it waits until it is ready and reports how calls went.
 While the upstream does not answer, that task alone tries, with jitter; when it answers again all
-others go on. After a refusal nobody tries until a person gave another key or asked for it.
+others go on. After a refusal it tries once a person gave another key or asked for it, and seldom
+by itself.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ import structlog
 
 from kelt.notices import Notices
 from kelt_daemon.config import DaemonConfig
-from kelt_daemon.errors import RefusedError, RetryableError, UnreachableError, UpstreamError
+from kelt_daemon.errors import (
+    RefusedError,
+    RetryableError,
+    RunRefusedError,
+    UnreachableError,
+    UpstreamError,
+)
 from kelt_daemon.retry import Backoff, Breaker, RetryBudget
 from kelt_daemon.signals import Signal
 from kelt_daemon.upstream import Access, ServerInfo, Upstream
@@ -86,6 +93,7 @@ class UpstreamLink:
         self._chance = chance
         self._reported_at_s = 0.0
         self._access = Access()
+        self._connected_with = self._access
         self._config = config
         self._backlog = backlog
         self._backoff = Backoff(min_s=config.backoff_s_min, max_s=config.backoff_s_max)
@@ -176,6 +184,11 @@ class UpstreamLink:
             self._set(LinkState.REFUSED, str(error))
             self._lost.notify()
             return
+        if isinstance(error, RunRefusedError) and self._access != self._connected_with:
+            # Perhaps not by the key that came meanwhile.
+            self._set(LinkState.CONNECTING, "")
+            self._lost.notify()
+            return
         if isinstance(error, RetryableError):
             breaker = self._breakers[call] = self._breakers[call].failed()
             self._budget = self._budget.spent()
@@ -189,8 +202,8 @@ class UpstreamLink:
         """Keeps the connection; ends by cancellation."""
         try:
             while True:
-                while self.report.state is LinkState.REFUSED:
-                    await self._nudged.wait()
+                if self.report.state is LinkState.REFUSED:
+                    await self._nudged.wait_at_most(self._config.refused_retry_s)
                 if self.report.state is LinkState.UNREACHABLE:
                     await self._wait_backoff()
                 if await self._connect():
@@ -251,6 +264,7 @@ class UpstreamLink:
             reason = f"What {self.url} answers cannot be handled ({type(error).__name__})."
             self._set(LinkState.UNREACHABLE, reason)
         else:
+            self._connected_with = access
             self._set(LinkState.REACHABLE, "")
             return True
         return False

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import anyio
 import structlog
 
+from kelt.run_folder import WHOLE_NAME
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import MIB, DaemonConfig
 from kelt_daemon.cursors import read_cursors, spool_signature
@@ -69,6 +71,7 @@ class Replayer:
             folder.quiet_since_s = anyio.current_time() - known_s
         while True:
             folder.copied = signature
+            is_whole = await self._host.in_thread(_is_whole, folder.path)
             async with self._reading:
                 await self._take(copy)
             now = await self._host.in_thread(spool_signature, folder.path)
@@ -78,7 +81,7 @@ class Replayer:
             if self._declare(copy, quiet_s=quiet_s):
                 continue
             is_awaited = any(hole.damage for hole in copy.holes.values())
-            if quiet_s >= config.settle_s and not is_awaited:
+            if (is_whole or quiet_s >= config.settle_s) and not is_awaited:
                 break
             await anyio.sleep(min(config.settle_s, config.follow_interval_s))
         self._pass_end(copy)
@@ -164,6 +167,11 @@ class Replayer:
             if through > cursor.accepted and through <= copy.trimmed.get(writer_id, 0):
                 cursor.accepted = cursor.durable = through
                 folder.cursors.trimmed[writer_id] = through
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether its maker said so: then there is nothing to wait for."""
+    return (folder / WHOLE_NAME).exists()
 
 
 def _some(entries: Iterator[NewEntry]) -> list[NewEntry]:

@@ -99,6 +99,8 @@ class RunFolder:
     #: Its journal has damage within: what the spool still has mends it, so that stays.
     is_damaged: bool = False
     problem: str = ""
+    #: Why the upstream does not take it yet; it is tried again by itself.
+    delay: str = ""
     #: What a copy still lacks, in a sentence; it is read on when more arrives.
     incomplete: str = ""
     #: Names, sizes and times of a copy's segments before they were read for the last time.

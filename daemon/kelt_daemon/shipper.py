@@ -20,9 +20,10 @@ from kelt_daemon.batch import Push, PushBounds, gather
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.cursors import Cursors, write_cursors
 from kelt_daemon.errors import (
+    NotYetError,
     RejectedDataError,
-    RetryableError,
     RunGoneError,
+    RunRefusedError,
     TooSlowError,
     UnreachableError,
     UpstreamError,
@@ -70,6 +71,8 @@ class Shipper:
         self._failure: UpstreamError | None = None
         self._failed_push = Push()
         self._must_go_back = False
+        #: How often in a row the upstream said "not yet" as if for good.
+        self._delays = 0
         self._pushes = 0
         self._bounds = PushBounds.widest(
             bytes_limit=config.push_bytes_max, bytes_min=config.push_bytes_min
@@ -117,8 +120,17 @@ class Shipper:
         if isinstance(failure, RunGoneError):
             self._park(str(failure))
             return
+        if isinstance(failure, RunRefusedError):
+            await self._sit_out(str(failure))
+            return
+        if isinstance(failure, NotYetError):
+            folder.delay = str(failure)
+            self._delays = self._delays + 1 if failure.may_be_final else 0
+            if self._delays >= self._config.not_yet_max:
+                await self._sit_out(folder.delay)
+                return
         self._backoff = self._backoff.failed()
-        after_s = failure.retry_after_s if isinstance(failure, RetryableError) else None
+        after_s: float | None = getattr(failure, "retry_after_s", None)
         delay_s = self._backoff.delay_s(chance=self._host.chance(), retry_after_s=after_s)
         await folder.nudged.wait_at_most(delay_s)
 
@@ -136,6 +148,15 @@ class Shipper:
             return
         if problem := await self._refusals.set_aside(push, reason):
             self._park(problem)
+
+    async def _sit_out(self, problem: str) -> None:
+        """Shows why the run is not taken, and tries again once somebody asks, or much later."""
+        folder = self._folder
+        folder.problem = problem
+        folder.changed.notify()
+        await folder.nudged.wait_at_most(self._config.refused_retry_s)
+        folder.problem = ""
+        folder.changed.notify()
 
     def _park(self, problem: str) -> None:
         folder = self._folder
@@ -167,6 +188,7 @@ class Shipper:
             self._aligned_with = 0
             # A lost link is waited for elsewhere; what is left to sit out here is an error reply.
             return not self._link.is_ready
+        self._folder.delay, self._delays = "", 0
         if self._pushes and self._folder.committed_records <= before:
             return False  # answers that lead nowhere are not asked for in a hurry
         self._backoff = self._backoff.succeeded()
@@ -270,7 +292,9 @@ class Shipper:
             return 0.0
         if not 0 < unread_bytes < self._bounds.bytes_max:
             return 0.0
-        return self._pushed_at_s + self._config.push_interval_s
+        info = self._link.info
+        asked_s = info.push_interval_s if info else None
+        return self._pushed_at_s + (self._config.push_interval_s if asked_s is None else asked_s)
 
     def _has_unread(self) -> bool:
         return self._unread_bytes() > 0

@@ -195,6 +195,8 @@ def sync(
     live: bool = False,
     dry_run: bool = False,
     include_synced: bool | None = None,
+    project: str | None = None,
+    entity: str | None = None,
     timeout_s: float = 15.0,
 ) -> SyncResult:
     """Sends run folders that wait, such as offline ones, as `kelt sync` does.
@@ -204,19 +206,21 @@ def sync(
     Repeating it, and interrupting it, is safe.
 
     Args:
-        paths: run folders or W&B's `.wandb` files, or folders of them; without any, all runs that
-            wait on this host.
+        paths: run folders, W&B's `.wandb` files, TensorBoard's event files, MLflow's stores,
+            Neptune's exported files, or folders of them; without any, all runs that wait here.
         upstream: send them to this server, and from now on, whatever they were logged for.
         live: follow runs that are still being written, until they end.
         dry_run: send nothing and start nothing; the result says what would be sent.
         include_synced: also those that are known to be upstream; by default those that are named.
+        project: of runs that TensorBoard, MLflow or Neptune wrote; others have one.
+        entity: likewise; by default the server's own.
         timeout_s: how long an upstream may stay out of reach without any progress.
 
     Raises:
         UsageError: an argument or a setting that cannot be.
         DaemonError: no daemon can be started on this host.
     """
-    from kelt.syncing.engine import sync_paths  # noqa: PLC0415 # see the package's description
+    from kelt.syncing.from_python import sync_paths  # noqa: PLC0415 # see the package's description
 
     return sync_paths(
         paths,
@@ -224,6 +228,8 @@ def sync(
         live=live,
         dry_run=dry_run,
         include_synced=include_synced,
+        project=project,
+        entity=entity,
         wait_s=timeout_s,
         environ=os.environ,
     )

@@ -236,6 +236,10 @@ def _command(state_dir: StateDir, ready_fd: int) -> list[str]:
     return [*module, "--state-dir", str(state_dir.root), "--ready-fd", str(ready_fd)]
 
 
+#: Of upstreams of either kind.
+_KEYS = frozenset({"KELT_API_KEY", "WANDB_API_KEY"})
+
+
 def _environment() -> dict[str, str]:
     """The environment without keys, and with import paths that hold in another folder.
 
@@ -244,7 +248,7 @@ def _environment() -> dict[str, str]:
     environ = {
         name: value
         for name, value in os.environ.items()
-        if name != "KELT_API_KEY" and not (name.startswith("KELT_") and has_user(value))
+        if name not in _KEYS and not (name.startswith("KELT_") and has_user(value))
     }
     if paths := environ.get("PYTHONPATH"):
         absolute = [str(Path(p).absolute()) for p in paths.split(os.pathsep) if p]

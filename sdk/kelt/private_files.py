@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 
-def replace_private(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there whole or not at all; it need not survive a power loss.
+def replace_private(path: Path, data: bytes, *, is_synced: bool = False) -> None:
+    """Writes a file so that it is there whole or not at all.
+
+    Args:
+        path: the file.
+        data: all of it.
+        is_synced: whether it must survive a power loss.
 
     Raises:
         OSError: it cannot be written.
@@ -16,4 +21,13 @@ def replace_private(path: Path, data: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     with os.fdopen(os.open(partial, flags, 0o600), "wb") as file:
         file.write(data)
+        if is_synced:
+            file.flush()
+            os.fsync(file.fileno())
     partial.replace(path)
+    if is_synced:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -13,10 +13,13 @@ from pathlib import Path
 from kelt.checked_json import decode_checked, encode_checked
 from kelt.journal.files import open_regular
 from kelt.private_files import replace_private
+from kelt.wandb_upstream import has_scheme
 from kelt_proto.v1.frames import WRITER_ID_BYTES
 
 MANIFEST_NAME = "run.json"
 LOCK_NAME = "lock"
+#: In a folder that an importer makes: all is there, and while this is, nothing is added.
+WHOLE_NAME = "whole"
 FORMAT = 1
 #: Texts that earlier versions did not write.
 _ADDED = ("folder", "label", "spool_folder")
@@ -88,8 +91,7 @@ def _is_sound(manifest: RunManifest) -> bool:
         is_writer = len(bytes.fromhex(manifest.writer_id)) == WRITER_ID_BYTES
     except ValueError:
         return False
-    is_address = manifest.upstream.startswith(("http://", "https://"))
-    return is_writer and is_address and manifest.pid < _PID_END
+    return is_writer and has_scheme(manifest.upstream) and manifest.pid < _PID_END
 
 
 def read_manifest(folder: Path, *, name: str = MANIFEST_NAME) -> RunManifest:

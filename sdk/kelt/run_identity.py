@@ -11,6 +11,7 @@ from kelt.records import RunFacts
 from kelt.session import Session
 from kelt.settings import Settings
 from kelt.shared_mode import SharedWriter
+from kelt.wandb_upstream import is_wandb, web_url
 
 
 class RunIdentity:
@@ -50,11 +51,12 @@ class RunIdentity:
 
     @property
     def url(self) -> str | None:
-        """Where the run can be seen, or None where nothing is recorded."""
-        if self._is_disabled:
+        """Where the run can be seen; None where nothing is recorded, or that is not known yet."""
+        upstream = self._settings.upstream
+        entity = self.entity or ("" if is_wandb(upstream) else "local")
+        if self._is_disabled or not entity:
             return None
-        entity = self.entity or "local"
-        return f"{self._settings.upstream}/{entity}/{self.project}/runs/{self.id}"
+        return f"{web_url(upstream)}/{entity}/{self.project}/runs/{self.id}"
 
     @property
     def dir(self) -> Path | None:

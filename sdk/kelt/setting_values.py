@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from kelt.addresses import has_user
 from kelt.spool_policy import checked_block_ms, checked_policy
 from kelt.state_dir import StateDir
+from kelt.wandb_upstream import EXAMPLE, has_scheme, is_wandbs_own
 
 DEFAULT_UPSTREAM = "http://127.0.0.1:8470"
 MODES = ("online", "offline", "disabled")
@@ -47,8 +48,10 @@ def _name(value: object) -> str:
 
 def _url(value: object) -> str:
     text = _text(value)
-    if not text.startswith(("http://", "https://")) or not text.partition("://")[2].strip("/"):
-        raise ValueError(f"an address such as {DEFAULT_UPSTREAM}")
+    if not has_scheme(text) or not text.partition("://")[2].strip("/"):
+        raise ValueError(f"an address such as {DEFAULT_UPSTREAM}, or {EXAMPLE} for a W&B server")
+    if is_wandbs_own(text):
+        raise ValueError(f"{EXAMPLE}, as a W&B server is no kelt server")
     if has_user(text):
         raise ValueError("an address without a user or key in it; a key belongs in KELT_API_KEY")
     return text.rstrip("/")

@@ -14,7 +14,7 @@ The config file is TOML, at `KELT_CONFIG` or `$XDG_CONFIG_HOME/kelt/config.toml`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from kelt.errors import SettingsError
 from kelt.setting_values import DEFAULT_UPSTREAM, PARSERS, SHARED
 from kelt.spool_policy import DROP_COUNTED
 from kelt.state_dir import StateDir, default_state_dir
+from kelt.wandb_upstream import is_wandb, wandb_key
 
 DEFAULT_PROJECT = "Uncategorized"
 
@@ -114,7 +115,10 @@ def load_settings(overrides: Mapping[str, object], environ: Mapping[str, str]) -
         _require_setting(name)
         if value is not None:
             _choose(chosen, name, _parsed(name, value, f"'{name}'"))
-    return Settings(**cast("dict[str, Any]", chosen))
+    found = Settings(**cast("dict[str, Any]", chosen))
+    if is_wandb(found.upstream) and not overrides.get("api_key"):
+        return replace(found, api_key=wandb_key(found.upstream, found.api_key, environ) or None)
+    return found
 
 
 def _require_setting(name: str, where: str = "") -> None:

@@ -66,6 +66,8 @@ def read_config(arguments: Sequence[str] | None, environment: Mapping[str, str])
         raise ServerUsageError("--tls-cert and --tls-key belong together; give both, or neither")
     if flags.lease_s <= 0:
         raise ServerUsageError(f"--lease-s {flags.lease_s} is not above 0")
+    if flags.files_bytes_max < 0:
+        raise ServerUsageError(f"--files-bytes-max {flags.files_bytes_max} is below 0")
     return ServerConfig(
         folder=(flags.dir or default_folder(environment)).expanduser().absolute(),
         host=flags.host,
@@ -75,6 +77,7 @@ def read_config(arguments: Sequence[str] | None, environment: Mapping[str, str])
         lease_s=flags.lease_s,
         api_key=_api_key(flags.api_key_file, environment),
         ready_file=flags.ready_file,
+        files_bytes_max=flags.files_bytes_max,
         tls_cert=flags.tls_cert,
         tls_key=flags.tls_key,
     )
@@ -144,6 +147,12 @@ def _parser() -> argparse.ArgumentParser:
         "--tls-cert", type=Path, help="certificate chain (PEM): HTTPS, and gRPC over TLS"
     )
     parser.add_argument("--tls-key", type=Path, help="its private key (PEM)")
+    parser.add_argument(
+        "--files-bytes-max",
+        type=int,
+        default=ServerConfig.files_bytes_max,
+        help="what files and artifacts of runs may take on the disk, all together",
+    )
     parser.add_argument("--ready-file", type=Path, help="written as JSON once the server listens")
     return parser
 

@@ -21,6 +21,8 @@ def keys_of(
     keys: set[Key] = {block.branch_id for block in blocks}
     keys.update(sign.writer_id for sign in signs)
     for fact in said:
+        if isinstance(fact, facts.ConsoleFact | facts.FilePieceFact):
+            continue  # nothing that is remembered rests on them
         if not isinstance(fact, facts.ExitFact | facts.LossFact | facts.AssertionFact):
             keys.add(fact.branch_id)
         if isinstance(fact, facts.BranchFact):

@@ -36,6 +36,11 @@ class ServerConfig:
     #: A file that a wandb client puts.
     file_bytes_max: int = 4096 * MEBIBYTE
 
+    #: Files of runs and artifacts together.
+    files_bytes_max: int = 256 * 1024 * MEBIBYTE
+    #: What uploads leave free on the disk, for rows.
+    disk_free_bytes_min: int = 1024 * MEBIBYTE
+
     @property
     def catalog_path(self) -> Path:
         """Facts, cursors and signs of life."""
@@ -45,6 +50,16 @@ class ServerConfig:
     def files_path(self) -> Path:
         """Files that wandb clients put."""
         return self.folder / "files"
+
+    @property
+    def artifacts_path(self) -> Path:
+        """Files of artifacts."""
+        return self.folder / "artifacts"
+
+    @property
+    def objects_path(self) -> Path:
+        """Pieces of files that came as records."""
+        return self.folder / "objects"
 
     @property
     def metrics_path(self) -> Path:

@@ -35,6 +35,10 @@ class TooLargeError(KeltServerError):
     """A push that is larger than the limit which Hello names."""
 
 
+class NoRoomError(KeltServerError):
+    """There is no room for more files; the sentence says who can make some."""
+
+
 class BadBatchError(KeltServerError):
     """A batch that did not arrive as it was sent; sending it again helps."""
 

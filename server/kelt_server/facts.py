@@ -17,6 +17,8 @@ SHARED = "shared"
 GOING_ON = (CONTINUED, SHARED)
 #: A session went on with a branch whose beginning has not arrived.
 RESUMED = "resumed"
+#: As a session's `resume_mode`: no process writes the run, somebody changes what is said of it.
+EDIT = "edit"
 #: The record that said where these records belong was lost.
 ORPHAN = "orphan"
 
@@ -179,6 +181,38 @@ class AssertionFact:
     at: float
 
 
+class ConsoleFact(NamedTuple):
+    """A line of the console, as it stood then; a later one with its number takes its place."""
+
+    branch_id: str
+    writer_id: bytes
+    seq: int
+    number: int
+    stream: int
+    at: float
+    label: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilePieceFact:
+    """A piece of a file of `writer_id`'s session is here, with the object that holds it.
+
+    `version` is the digest of the whole file, `object_id` that of the piece.
+    """
+
+    writer_id: bytes
+    by_writer_id: bytes
+    by_seq: int
+    name: str
+    version: str
+    size_bytes: int
+    offset_bytes: int
+    length_bytes: int
+    object_id: str
+    at: float
+
+
 @dataclass(frozen=True, slots=True)
 class LifeSign:
     """When the server last heard of a writer, by the server's clock. Changes with time."""
@@ -199,4 +233,6 @@ Fact = (
     | ExitFact
     | LossFact
     | AssertionFact
+    | ConsoleFact
+    | FilePieceFact
 )

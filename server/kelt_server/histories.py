@@ -1,15 +1,36 @@
-"""Rows of one run's history: pages of them, their numbers by ranges of steps, and their keys."""
+"""Rows of one run's history: pages of them, their numbers by ranges of steps, and their keys.
+
+The same of its system samples, which lie on a branch of their own with milliseconds for steps
+(`ingest.output_records`). They are those of the run's branch and of those that it merely goes on
+with: a fork and a rewind begin without.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import pyarrow as pa
+
 from kelt_server import shared_writers
+from kelt_server.config_history import session_order
 from kelt_server.errors import BadRequestError
 from kelt_server.finding import Finder
-from kelt_server.metrics.store import Bucket, MetricsStore, Page, PageRequest, RowAt, Span
+from kelt_server.ingest.output_records import branch_of_system, step_of, system_branch
+from kelt_server.metrics.store import (
+    Bucket,
+    MetricKind,
+    MetricsStore,
+    Page,
+    PageRequest,
+    RowAt,
+    Span,
+)
+from kelt_server.run_view import continued_chain
 from kelt_server.scope import Scope, cut, lowest, writers_of
+
+#: A time and the millisecond that it was rounded to differ by less.
+_TICK_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +98,81 @@ class Histories:
         page = self._metrics.page(replace(request, spans=shown, ranks=ranks))
         return page, Writers(tuple(writers), labels)
 
+    def system_page(
+        self, run: tuple[str, str, str], request: PageRequest, after_writer: bytes | None = None
+    ) -> tuple[Page, Writers]:
+        """System samples of a run, as `page` gives rows."""
+        spans, writers, scope = self._system(run)
+        ranks = {writer_id: rank for rank, writer_id in enumerate(writers)}
+        labels = shared_writers.labels(writers, scope.family.sessions)
+        if request.after is not None and after_writer in ranks:
+            after = replace(request.after, rank=ranks[after_writer])
+            request = replace(request, after=after)
+        page = self._metrics.page(replace(request, spans=spans, ranks=ranks))
+        return _on_own_branches(page), Writers(tuple(writers), labels)
+
+    def system_buckets(
+        self,
+        run: tuple[str, str, str],
+        metrics: Sequence[str],
+        *,
+        number: int,
+        step_min: int | None,
+        step_max: int | None,
+    ) -> Bucketed:
+        """Numbers of system metrics by equal ranges of milliseconds."""
+        spans, _, _ = self._system(run)
+        streams = self._metrics.streams([span.branch_id for span in spans])
+        known = [stream for of_branch in streams.values() for stream in of_branch]
+        start = min((s.step_min for s in known), default=0) if step_min is None else step_min
+        stop = max((s.step_max for s in known), default=-1) if step_max is None else step_max
+        if stop < start:
+            return Bucketed(start, stop, 1, [])
+        width = -(-(stop - start + 1) // number)
+        limited = [replace(span, step_max=stop) for span in spans]
+        found = self._metrics.buckets(limited, metrics, start=start, width=width, number=number)
+        return Bucketed(start, stop, width, found)
+
+    def system_keys(self, entity: str, project: str, run: str) -> list[str]:
+        """Every system metric of a run."""
+        spans, _, _ = self._system((entity, project, run))
+        return self._metrics.metric_names(spans)
+
+    def samples(self, entity: str, project: str, run: str) -> int:
+        """How many system samples a run has, those of all writers."""
+        spans, _, _ = self._system((entity, project, run))
+        streams = self._metrics.streams([span.branch_id for span in spans])
+        return sum(stream.parts for of_branch in streams.values() for stream in of_branch)
+
+    def sample_times(
+        self, entity: str, project: str, run_id: str, *, at_min: float, at_max: float
+    ) -> set[int]:
+        """The milliseconds within a range of which any branch of a name has system samples."""
+        branch_ids = self._finder.branches_of(entity, project, run_id)
+        found = self._metrics.stamps(
+            [system_branch(branch_id) for branch_id in branch_ids],
+            step_min=step_of(at_min),
+            step_max=step_of(at_max),
+        )
+        return {step for _, step, _ in found}
+
+    def samples_until(self, entity: str, project: str, run_id: str) -> float:
+        """When the last system sample of any branch of a name was taken; 0 where there is none."""
+        branch_ids = self._finder.branches_of(entity, project, run_id)
+        streams = self._metrics.streams([system_branch(branch_id) for branch_id in branch_ids])
+        known = [stream.step_max for of_branch in streams.values() for stream in of_branch]
+        return max(known) / 1000 + _TICK_S if known else 0.0
+
+    def _system(self, run: tuple[str, str, str]) -> tuple[list[Span], list[bytes], Scope]:
+        """Where the system samples of a run lie, and whose they are in their order."""
+        branch_id, scope = self._finder.run(*run)
+        chain = continued_chain(scope.lineage.line(branch_id))
+        spans = [Span(system_branch(own), place) for place, own in enumerate(reversed(chain))]
+        streams = self._metrics.streams([span.branch_id for span in spans])
+        writers = {stream.writer_id for of_branch in streams.values() for stream in of_branch}
+        order = sorted(writers, key=lambda w: session_order(w, scope.family.sessions))
+        return spans, order, scope
+
     def buckets(
         self,
         run: tuple[str, str, str],
@@ -134,6 +230,19 @@ class Histories:
         branch_id, scope = self._finder.run(entity, project, run)
         spans = _labelled(scope.lineage.spans(branch_id), label, scope)
         return self._metrics.metric_names(spans)
+
+    def kinds(self, entity: str, project: str, run: str) -> list[MetricKind]:
+        """Likewise, with the kinds of their values."""
+        branch_id, scope = self._finder.run(entity, project, run)
+        return self._metrics.metric_kinds(scope.lineage.spans(branch_id))
+
+
+def _on_own_branches(page: Page) -> Page:
+    """The page with the immutable ids that people know."""
+    column = page.table.schema.get_field_index("immutable_id")
+    names = [branch_of_system(name) for name in page.table["immutable_id"].to_pylist()]
+    shown = pa.array(names, pa.string())
+    return replace(page, table=page.table.set_column(column, "immutable_id", shown))
 
 
 def _labelled(spans: Sequence[Span], label: str, scope: Scope) -> Sequence[Span]:

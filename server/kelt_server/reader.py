@@ -10,22 +10,26 @@ from kelt_server import bands
 from kelt_server.bands import Banded, BandRequest
 from kelt_server.catalog.store import Catalog
 from kelt_server.changes import Key
+from kelt_server.consoles import Consoles
 from kelt_server.finding import Finder
 from kelt_server.histories import Histories
 from kelt_server.metrics.store import MetricsStore
+from kelt_server.object_store import ObjectStore
+from kelt_server.run_files import RunFiles
 from kelt_server.run_table import Document, RunTable
 from kelt_server.run_view import RunView
 from kelt_server.viewing import Viewer
 
 
 class RunReader:
-    """One door to them all. `rows` reads the rows of a run."""
+    """One door to them all. `rows`, `consoles` and `files` read what a run is made of."""
 
     def __init__(
         self,
         *,
         catalog: Catalog,
         metrics: MetricsStore,
+        objects: ObjectStore,
         clock: Callable[[], float],
         server_started_at: float,
         lease_s: float,
@@ -43,6 +47,8 @@ class RunReader:
         )
         self._table = RunTable(names=catalog.names, resolve=self._viewer.resolved, clock=clock)
         self.rows = Histories(finder=self._finder, metrics=metrics)
+        self.consoles = Consoles(finder=self._finder, catalog=catalog)
+        self.files = RunFiles(finder=self._finder, catalog=catalog, objects=objects)
 
     def projects(self) -> list[dict[str, Any]]:
         """Every project."""

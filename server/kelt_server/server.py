@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,19 +22,25 @@ import anyio.abc
 import grpc.aio
 import structlog
 import uvicorn
+from starlette.routing import Route
 
 from kelt_proto.v1 import upstream_pb2_grpc
 from kelt_server import tls
 from kelt_server.api.app import build_app
+from kelt_server.api.files import FileApi
 from kelt_server.api.routes import ReadApi, ServerFacts
+from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper
 from kelt_server.config import ServerConfig
 from kelt_server.errors import StartError
+from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import Counters, GroupCommitter
 from kelt_server.ingest.service import UpstreamService
 from kelt_server.packing import Packer
+from kelt_server.pages.files import RunFiles
 from kelt_server.pages.pages import Pages
 from kelt_server.reader import RunReader
+from kelt_server.storage_quota import StorageQuota
 from kelt_server.stores import FolderLock, Stores, open_stores
 from kelt_server.wandb_api import Door, SessionTable, UploadFolder, WandbApi
 
@@ -103,6 +109,7 @@ async def _serve(
     reader = RunReader(
         catalog=stores.catalog,
         metrics=stores.metrics,
+        objects=stores.objects,
         clock=clock,
         server_started_at=clock(),
         lease_s=config.lease_s,
@@ -111,6 +118,7 @@ async def _serve(
     group = GroupCommitter(
         catalog=stores.catalog,
         metrics=stores.metrics,
+        objects=stores.objects,
         clock=clock,
         default_entity=config.default_entity,
         counters=counters,
@@ -147,14 +155,25 @@ async def _serve(
         reader=reader,
         clock=clock,
         counters=counters,
+        default_entity=config.default_entity,
     )
+    uploads, library, sweeper = _file_stores(config, stores, counters, clock)
     wandb_api = WandbApi(
         door=door,
         reader=reader,
-        uploads=UploadFolder(config.files_path, file_bytes_max=config.file_bytes_max),
+        uploads=uploads,
+        library=library,
         default_entity=config.default_entity,
+        counters=counters,
     )
-    http = _http_server(config, reader, about, counters, wandb_api)
+    files_of_runs = FilesOfRuns(uploads=uploads, recorded=reader.files)
+    files = FileApi(
+        reader=reader, files=files_of_runs, library=library, default_entity=config.default_entity
+    )
+    pages = Pages(reader, RunFiles(files=files_of_runs, library=library))
+    more_routes = [*wandb_api.routes(), *files.routes()]
+    api = ReadApi(reader=reader, about=about, counters=counters)
+    http = _http_server(config, api, pages, more_routes)
     http_port = http_socket.getsockname()[1]
     scheme = "http" if config.tls_cert is None else "https"
     url = f"{scheme}://{_shown_host(config.host)}:{http_port}"
@@ -162,6 +181,7 @@ async def _serve(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(committer.run)
         tasks.start_soon(Packer(metrics=stores.metrics, counters=counters).run)
+        tasks.start_soon(sweeper.run)
         tasks.start_soon(_serve_http, http, http_socket)
         await grpc_server.start()
         with anyio.fail_after(_START_S):
@@ -171,6 +191,21 @@ async def _serve(
         await _until_stopped(tasks)
         await _drain(config, grpc_server, committer, http)
         tasks.cancel_scope.cancel()
+
+
+def _file_stores(
+    config: ServerConfig, stores: Stores, counters: Counters, clock: Callable[[], float]
+) -> tuple[UploadFolder, ArtifactLibrary, Sweeper]:
+    quota = StorageQuota(
+        (config.files_path, config.artifacts_path),
+        bytes_max=config.files_bytes_max,
+        disk_free_bytes_min=config.disk_free_bytes_min,
+        counters=counters,
+    )
+    blobs = BlobStore(config.artifacts_path, quota=quota, file_bytes_max=config.file_bytes_max)
+    library = ArtifactLibrary(engine=stores.catalog.engine, blobs=blobs, quota=quota, clock=clock)
+    uploads = UploadFolder(config.files_path, file_bytes_max=config.file_bytes_max, quota=quota)
+    return uploads, library, Sweeper(library=library, quota=quota, clock=clock)
 
 
 async def _serve_http(http: uvicorn.Server, http_socket: socket.socket) -> None:
@@ -260,17 +295,12 @@ def _grpc_server(config: ServerConfig, service: UpstreamService) -> tuple[grpc.a
 
 
 def _http_server(
-    config: ServerConfig,
-    reader: RunReader,
-    about: ServerFacts,
-    counters: Counters,
-    wandb_api: WandbApi,
+    config: ServerConfig, api: ReadApi, pages: Pages, more_routes: Sequence[Route]
 ) -> uvicorn.Server:
-    api = ReadApi(reader=reader, about=about, counters=counters)
     app = build_app(
         api_routes=api.routes(),
-        page_routes=Pages(reader).routes(),
-        wandb_routes=wandb_api.routes(),
+        page_routes=pages.routes(),
+        more_routes=more_routes,
         api_key=config.api_key,
     )
     settings = uvicorn.Config(

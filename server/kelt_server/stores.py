@@ -23,6 +23,7 @@ from kelt_server.config import ServerConfig
 from kelt_server.errors import StartError, StoreError
 from kelt_server.metrics.duckdb_reading import damage_note
 from kelt_server.metrics.duckdb_store import DuckDBStore, open_store
+from kelt_server.object_store import ObjectStore
 
 _Store = TypeVar("_Store")
 
@@ -38,10 +39,11 @@ class DamagedFile:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Both stores, and what was found damaged now or at earlier starts."""
+    """Both stores with the objects, and what was found damaged now or at earlier starts."""
 
     catalog: SqlCatalog
     metrics: DuckDBStore
+    objects: ObjectStore
     damaged: tuple[DamagedFile, ...]
 
     def close(self) -> None:
@@ -103,7 +105,8 @@ def open_stores(config: ServerConfig) -> Stores:
         raise
     if metrics_damaged:
         catalog.renew_identity()
-    return Stores(catalog, metrics, (*earlier, *damaged, *metrics_damaged))
+    objects = ObjectStore(config.objects_path)
+    return Stores(catalog, metrics, objects, (*earlier, *damaged, *metrics_damaged))
 
 
 def _opened(

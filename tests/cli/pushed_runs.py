@@ -80,6 +80,13 @@ class PushedRun:
             Kind.LOSS, record_pb2.Loss(writer_id=self.writer_id, rows=rows, reason=reason)
         )
 
+    def printed(self, *texts):
+        lines = [
+            record_pb2.ConsoleLine(number=number, text=text, at=5.0)
+            for number, text in enumerate(texts)
+        ]
+        return self.record(Kind.CONSOLE, record_pb2.Console(lines=lines))
+
     def point(self, step):
         """Where a fork leaves this run."""
         return record_pb2.BranchPoint(

@@ -36,7 +36,7 @@ def known(server):
         baseline.row(step, loss=2.0, n=step, ok=True)
     baseline.ended(143, "terminated by SIGTERM", 15).push()
     lossy = PushedRun(port, "lossy", project="known", started_at=baseline.started_at + 2)
-    lossy.opened().row(0, x=1).lost(12, "the disk was full").push()
+    lossy.opened().row(0, x=1).lost(12, "the disk was full").printed("one", "two").push()
     return {"baseline": baseline, "fork": fork, "lossy": lossy}
 
 
@@ -259,3 +259,14 @@ def test_doctor_finds_nothing_wrong_with_a_host_and_its_server(served):
     checks = json_lines(result)
     assert {c["check"] for c in checks} >= {"python", "space", "upstream", "key", "clock", "ingest"}
     assert not [c for c in checks if c["level"] == "fail"]
+
+
+def test_logs_shows_the_console(kelt_known):
+    result = kelt_known("runs", "logs", "known/lossy")
+    assert (result.returncode, result.stdout) == (0, "one\ntwo\n")
+    (line,) = json_lines(kelt_known("runs", "logs", "known/lossy", "--last", "1", "--json"))
+    assert line == {
+        "number": 1, "timestamp": "1970-01-01T00:00:05+00:00", "level": "", "label": "",
+        "content": "two",
+    }  # fmt: skip
+    assert kelt_known("runs", "logs", "known/nobody").returncode == ExitCode.FAILED

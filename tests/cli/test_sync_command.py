@@ -256,6 +256,6 @@ except kelt.UsageError as error:
         "True 50 53 0 ",
         "True 0 53 True",
         "()",
-        "kelt.sync: /does/not/exist is no folder; name run folders, a folder that holds some, or a .wandb file.",
+        "kelt.sync: /does/not/exist is no folder. Name run folders, W&B's .wandb files, TensorBoard's event files, an MLflow store, Neptune's exported files, or folders of them.",
     ]
     assert steps(upstream, "wanted") == list(range(50))

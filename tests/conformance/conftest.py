@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Kelt:
 
     folder: Path
     port: int = field(default_factory=free_port)
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -45,7 +46,7 @@ class Kelt:
         ready.unlink(missing_ok=True)
         command = [
             sys.executable, "-m", "kelt_server", "--dir", str(self.folder / "data"),
-            "--port", str(self.port), "--grpc-port", "0", "--ready-file", str(ready),
+            "--port", str(self.port), "--grpc-port", "0", "--ready-file", str(ready), *self.options,
         ]  # fmt: skip
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(command, stderr=log)
@@ -69,6 +70,11 @@ class Kelt:
         found = httpx.get(self.url + "/api/v1" + path, params=params, timeout=30, trust_env=False)
         assert found.status_code == 200, found.text
         return found.json()
+
+    def fetch(self, path: str) -> bytes:
+        found = httpx.get(self.url + "/api/v1" + path, timeout=30, trust_env=False)
+        assert found.status_code == 200, found.text
+        return found.content
 
     def run(self, run_id: str, project: str = "p") -> dict[str, Any]:
         return self.get(f"/runs/-/{project}/{run_id}")
@@ -122,10 +128,12 @@ class Client:
             **more,
         }
 
-    def start(self, code: str, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, code: str, *, arguments: Sequence[str] = (), **environment: str
+    ) -> subprocess.Popen[str]:
         program = "import json, os, sys, time\nimport wandb\n" + textwrap.dedent(code)
         return subprocess.Popen(
-            [self.python, "-c", program],
+            [self.python, "-c", program, *arguments],
             env=self.environment(**environment),
             cwd=self.home,
             stdout=subprocess.PIPE,
@@ -139,14 +147,14 @@ class Client:
         assert (process.returncode != 0) == fails, out + err
         return out
 
-    def answer(self, code: str) -> Any:
+    def answer(self, code: str, **environment: str) -> Any:
         """What the last line of a program's output says in JSON."""
-        return json.loads(self.run(code).strip().splitlines()[-1])
+        return json.loads(self.run(code, **environment).strip().splitlines()[-1])
 
-    def sync(self, *paths: Path) -> str:
+    def sync(self, *paths: Path, **environment: str) -> str:
         done = subprocess.run(
             [self.python, "-m", "wandb", "sync", *map(str, paths)],
-            env=self.environment(),
+            env=self.environment(**environment),
             cwd=self.home,
             capture_output=True,
             text=True,
@@ -158,6 +166,20 @@ class Client:
 
     def offline_folders(self) -> list[Path]:
         return sorted((self.home / "wandb").glob("offline-run-*"))
+
+
+def log_natively(kelt: Kelt, tmp_path: Path, code: str) -> None:
+    keep = {k: v for k, v in os.environ.items() if not k.startswith("KELT")}
+    environment = {
+        **keep,
+        "KELT_DIR": str(tmp_path / "kelt"),
+        "KELT_UPSTREAM": kelt.url,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "import kelt\n" + textwrap.dedent(code)],
+        env=environment, capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture

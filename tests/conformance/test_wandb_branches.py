@@ -2,28 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
-from conformance.conftest import Client, Kelt
-
-
-def log_natively(kelt: Kelt, tmp_path: Path, code: str) -> None:
-    keep = {k: v for k, v in os.environ.items() if not k.startswith("KELT")}
-    environment = {
-        **keep,
-        "KELT_DIR": str(tmp_path / "kelt"),
-        "KELT_UPSTREAM": kelt.url,
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", "import kelt\n" + textwrap.dedent(code)],
-        env=environment, capture_output=True, text=True, timeout=90, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-
+from conformance.conftest import Client, Kelt, log_natively
 
 FIRST = """
 r = wandb.init(id="r1", config={"lr": 0.1}, tags=["t"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from conformance.conftest import Client, Kelt
+from pathlib import Path
+
+from conformance.conftest import Client, Kelt, log_natively
 
 LOGGED = """
 for n in range(4):
@@ -101,3 +103,36 @@ run.update()
 
 def test_a_run_that_is_not_there(client: Client, kelt: Kelt) -> None:
     client.run(API + 'api.run("p/nothing").state', fails=True)
+
+
+def test_a_run_that_kelt_logged_is_changed_too(client: Client, kelt: Kelt, tmp_path: Path) -> None:
+    log_natively(
+        kelt, tmp_path,
+        """
+        run = kelt.init(project="p", id="n", config={"lr": 0.1, "old": 1}, tags=["t"], notes="a")
+        for i in range(4):
+            run.log({"i": i})
+        run.finish()
+        """,
+    )  # fmt: skip
+    before = kelt.run("n")
+    client.run(
+        API
+        + """
+run = api.run("p/n")
+run.config["lr"] = 0.7
+run.config["new"] = {"a": 1}
+del run.config["old"]
+run.summary["best"] = 1
+run.tags, run.notes, run.display_name, run.group = ["u"], "b", "shown", "g"
+run.update()
+run = wandb.Api().run("p/n")
+assert (run.config["lr"], run.summary["best"], run.name) == (0.7, 1, "shown")
+"""
+    )
+    run = kelt.run("n")
+    assert run["config"] == {"lr": 0.7, "new": {"a": 1}}
+    assert (run["tags"], run["notes"], run["name"], run["group"]) == (["u"], "b", "shown", "g")
+    assert run["summary"]["best"] == 1
+    for key in ("state", "rows", "sessions", "archived", "created_at", "problems", "host"):
+        assert run[key] == before[key], key

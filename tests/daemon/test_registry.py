@@ -12,6 +12,7 @@ import kelt_daemon.retention
 import kelt_daemon.run_scan
 from harness.in_process import daemon_parts, make_folder
 from harness.memory_upstream import MemoryUpstream
+from kelt.run_folder import WHOLE_NAME
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -102,6 +103,18 @@ async def test_the_damaged_end_of_a_copy_is_waited_for_then_told_and_no_journal_
             assert folder.incomplete == ""
             await parts.until(lambda: folder.durable_records == 500, "499 rows and the loss")
             assert folder.journal.open_number == 0
+
+
+async def test_a_copy_is_watched_for_more_unless_its_maker_said_that_it_is_whole(tmp_path):
+    runs = tmp_path / "runs"
+    async with MemoryUpstream() as upstream, daemon_parts(runs, settle_s=3600) as parts:
+        for name in ("half", "whole"):
+            make_folder(runs / name, upstream.url, 50, machine_id="another").close()
+        (runs / "whole" / WHOLE_NAME).touch()
+        half, whole = [await parts.adopt(runs / name) for name in ("half", "whole")]
+        await parts.until(lambda: whole in parts.registry.settled(), "settled")
+        await parts.until(lambda: half.durable_records == 51, "read as far as it goes")
+        assert not half.is_over
 
 
 async def test_what_an_upstream_lacks_again_is_kept_though_it_was_about_to_be_deleted(

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.stack import eventually
+from harness.stack import ServerProcess, eventually
 from harness.wandb_writer import WandbWriter
 from kelt import Api
 
@@ -55,6 +55,23 @@ GOING_ON = """
         sys.stdin.readline()
         for i in range(300, 600):
             run.log({"i": i})
+"""
+
+#: Logs to a server, as an online run does, whose folder is then synced to another one.
+ONLINE = """
+    import os, sys, time
+    os.environ |= {"WANDB_MODE": "online", "WANDB_BASE_URL": ARGS[0], "WANDB_API_KEY": "k" * 40,
+                   "WANDB_CONSOLE": "wrap"}
+    import wandb
+    settings = wandb.Settings(x_stats_sampling_interval=0.5)
+    with wandb.init(project="p", id="online", settings=settings) as run:
+        print("one")
+        for i in range(20):
+            print(f"\\r{i} of 20", end="", flush=True)
+            run.log({"i": i})
+        run.log({"page": wandb.Html("<p>media</p>")})
+        print("\\nlast", file=sys.stderr)
+        time.sleep(1.2)
 """
 
 
@@ -140,7 +157,6 @@ def test_every_row_of_an_offline_run_arrives_once_however_often_it_is_synced(
     before = {p: p.read_bytes() for p in wandb_home.root.rglob("*") if p.is_file()}
     out, _ = host.kelt("sync", "--dry-run", wandb_home.root)
     assert "(2,000 rows), 0 skipped" in out
-    assert "not carried over:" in out
     out, _ = host.kelt("sync", wandb_home.root)
     assert "Synced 1 run: sent" in out
     assert "(2,000 rows)" in out
@@ -159,6 +175,48 @@ def test_every_row_of_an_offline_run_arrives_once_however_often_it_is_synced(
     assert_same(history(server, "plain"), logged(2000))
     assert len(reader.run("plain")["sessions"]) == 1
     assert before == {p: p.read_bytes() for p in wandb_home.root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def second(tmp_path):
+    process = ServerProcess(tmp_path / "second")
+    process.start()
+    yield process
+    process.stop()
+
+
+def test_the_folder_of_an_online_run_is_carried_with_console_system_metrics_and_files(
+    wandb_home, host, server, second, tmp_path
+):
+    wandb_home.run(ONLINE, server.url)
+    (folder,) = wandb_home.root.glob("run-*-online")
+    # A file of two pieces, which is a link, as `run.save` makes them.
+    (tmp_path / "weights").write_bytes(bytes(range(256)) * 5000)
+    (folder / "files" / "saved").symlink_to(tmp_path / "weights")
+    out, _ = host.kelt("sync", "--upstream", second.url, folder)
+    assert "Synced 1 run" in out
+    assert "not carried" not in out
+    there, here = Api(server.url).run("p/online"), Api(second.url).run("p/online")
+    for _ in range(2):
+        lines = [(line.number, line.content, line.level) for line in here.console_logs()]
+        assert lines == [
+            (n, line.content, line.level) for n, line in enumerate(there.console_logs())
+        ]
+        assert [text for _, text, _ in lines] == ["one", "19 of 20", "", "last"]
+        samples = here.history(stream="system", pandas=False)
+        assert samples == there.history(stream="system", pandas=False)
+        assert len(samples) >= 2
+        assert len(list(here.scan_history())) == 21
+        again, _ = host.kelt("sync", "--upstream", second.url, folder)
+        assert "sent 0 records" in again
+    for path in (p for p in (folder / "files").rglob("*") if p.is_file()):
+        (found,) = (f for f in here.files() if f.name == str(path.relative_to(folder / "files")))
+        assert found.download(tmp_path / "fetched").read_bytes() == path.read_bytes()
+    assert any(found.name.startswith("media/html/") for found in here.files())
+    (tmp_path / "weights").write_bytes(b"other")
+    host.kelt("sync", "--upstream", second.url, folder)
+    (saved,) = (found for found in here.files() if found.name == "saved")
+    assert saved.download(tmp_path / "fetched", replace=True).read_bytes() == b"other"
 
 
 def test_forks_rewinds_and_resumed_segments_hang_together(wandb_home, host, server, reader):

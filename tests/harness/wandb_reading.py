@@ -13,6 +13,8 @@ MESSAGES = {
     Kind.RUN_INFO: record_pb2.RunInfo,
     Kind.EXIT: record_pb2.Exit,
     Kind.LOSS: record_pb2.Loss,
+    Kind.CONSOLE: record_pb2.Console,
+    Kind.SYSTEM: record_pb2.System,
 }
 
 

@@ -4,7 +4,7 @@ import json
 import struct
 import zlib
 
-from kelt_proto.wandb.wandb_record_pb2 import Record
+from kelt_proto.wandb.wandb_record_pb2 import History, Record, Summary
 
 BLOCK_BYTES = 32768
 HEADER = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
@@ -51,6 +51,9 @@ class WandbWriter:
 
     def add(self, **kinds):
         self._num += 1
+        for name, message in (("history", History), ("summary", Summary)):
+            if name in kinds:
+                kinds[name] = message(**kinds[name]).SerializeToString()
         return self.log.add(Record(num=self._num, **kinds).SerializeToString())
 
     def begin(self, run_id="r1", project="p", config=None, **facts):

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import uv
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Those start many processes and have nothing to do with a Python's version.
@@ -42,22 +43,16 @@ def floor_python():
 
 
 def make_environment(folder, python, *what):
-    subprocess.run([python, "-m", "venv", str(folder)], check=True)
-    binaries = folder / "bin"
-    command = [
-        binaries / "python",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-compile",  # most of it is never imported
-        "--disable-pip-version-check",
-    ]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    subprocess.run(
-        [*map(str, command), "-c", str(ROOT / "constraints.txt"), *what],
-        check=True, env=environment, cwd=folder, timeout=600,
-    )  # fmt: skip
+    binaries = folder / "bin"
+    for command in (
+        ("venv", "--python", python, folder),
+        ("pip", "install", "--python", binaries / "python", "-c", ROOT / "constraints.txt", *what),
+    ):
+        subprocess.run(
+            [uv.find_uv_bin(), "--quiet", *map(str, command)],
+            check=True, env=environment, cwd=folder.parent, timeout=600,
+        )  # fmt: skip
     return binaries
 
 

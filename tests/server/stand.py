@@ -23,6 +23,7 @@ def reader_on(stores: Stores, *, server_started_at: float = NOW - 10) -> RunRead
     return RunReader(
         catalog=stores.catalog,
         metrics=stores.metrics,
+        objects=stores.objects,
         clock=lambda: NOW,
         server_started_at=server_started_at,
         lease_s=1800.0,
@@ -53,6 +54,7 @@ class Stand:
         group = GroupCommitter(
             catalog=stores.catalog,
             metrics=metrics or stores.metrics,
+            objects=stores.objects,
             clock=lambda: NOW,
             default_entity="local",
             counters=counters,

@@ -160,9 +160,9 @@ async def says_later(stub: Any, stream: Stream) -> None:
 
 def limited(stand: Stand, names_max: int) -> Stand:
     group = GroupCommitter(
-        catalog=stand.stores.catalog, metrics=stand.stores.metrics, clock=lambda: NOW,
-        default_entity="local", counters=stand.counters, metric_names_max=names_max,
-        noticed=stand.reader.notice,
+        catalog=stand.stores.catalog, metrics=stand.stores.metrics,
+        objects=stand.stores.objects, clock=lambda: NOW, default_entity="local",
+        counters=stand.counters, metric_names_max=names_max, noticed=stand.reader.notice,
     )  # fmt: skip
     return replace(stand, group=group)
 

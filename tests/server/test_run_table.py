@@ -30,6 +30,7 @@ def anew(stand: Stand, now: float = NOW) -> list[dict[str, Any]]:
     reader = RunReader(
         catalog=stand.stores.catalog,
         metrics=stand.stores.metrics,
+        objects=stand.stores.objects,
         clock=lambda: now,
         server_started_at=NOW - 10,
         lease_s=1800.0,
@@ -106,8 +107,8 @@ def test_what_time_alone_changes_is_seen_when_it_changes(stand: Stand, later_s: 
     )
     clock = [NOW]
     reader = RunReader(
-        catalog=stand.stores.catalog, metrics=stand.stores.metrics, clock=lambda: clock[0],
-        server_started_at=NOW - 10, lease_s=1800.0, default_entity="local",
+        catalog=stand.stores.catalog, metrics=stand.stores.metrics, objects=stand.stores.objects,
+        clock=lambda: clock[0], server_started_at=NOW - 10, lease_s=1800.0, default_entity="local",
     )  # fmt: skip
     reader.runs("-", "proj")
     clock[0] = NOW + later_s

@@ -232,9 +232,12 @@ def test_definitions_keep_axis_summary_goal_and_hiding(file):
 
 def test_a_record_is_one_record_whatever_it_is(file):
     file.begin()
-    file.add(output_raw=b"")
-    file.add(stats=b"")
+    file.add(output_raw={"line": ""})
+    file.add(stats={})
     file.add(files=b"")
+    file.add(output_raw={"line": "a\nb", "output_type": 1, "timestamp": {"seconds": 9}})
+    file.add(stats={"timestamp": {"seconds": 9}, "item": [{"key": "cpu", "value_json": "1.0"}]})
+    file.add(alert=b"")
     file.row(0, {"x": 1})
     file.add(run={"run_id": "r1", "display_name": "later", "config": {"update": [item("1", "c")]}})
     file.add(telemetry=b"")
@@ -243,12 +246,18 @@ def test_a_record_is_one_record_whatever_it_is(file):
     kinds = [kind for kind, _ in found]
     nothing = Kind.CONFIG
     assert kinds == [
-        Kind.RUN_OPENED, Kind.CONFIG, nothing, nothing, nothing, Kind.ROW, Kind.RUN_INFO,
-        Kind.CONFIG, Kind.EXIT,
+        Kind.RUN_OPENED, Kind.CONFIG, nothing, nothing, nothing, Kind.CONSOLE, Kind.SYSTEM,
+        nothing, Kind.ROW, Kind.RUN_INFO, Kind.CONFIG, Kind.EXIT,
     ]  # fmt: skip
+    (said,) = of_kind(found, Kind.CONSOLE)
+    assert [(line.number, line.text, line.at) for line in said.lines] == [
+        (0, "a", 9.0), (1, "b", 9.0),
+    ]  # fmt: skip
+    (samples,) = of_kind(found, Kind.SYSTEM)
+    assert [(item.key, item.json) for item in samples.samples[0].values] == [("system.cpu", "1.0")]
     assert items_of(found, Kind.CONFIG) == {"c": "1"}
     assert content.state == "failed"
-    assert content.not_carried == "not carried over: 1 console line, 1 file, 1 system metric sample"
+    assert content.not_carried == "not carried over: 1 alert"
 
 
 TEXTS = st.text(max_size=5) | st.sampled_from(["_step", "_wandb", "a.b", "_type", "n" * 2000])
@@ -276,7 +285,22 @@ ENTRIES = st.one_of(
     ITEMS.map(lambda items: {"config": {"update": items}}),
     ITEMS.map(lambda items: {"config": {"remove": items}}),
     TEXTS.map(lambda name: {"metric": {"name": name, "step_metric": name}}),
-    st.just({"output_raw": b""}),
+    st.builds(
+        lambda kind, text, at: {
+            kind: {"line": text, "output_type": at % 3, "timestamp": {"nanos": at}}
+        },
+        st.sampled_from(["output", "output_raw"]),
+        st.text(max_size=9),
+        st.integers(-9, 9),
+    ),
+    st.builds(
+        lambda name, text, at: {
+            "stats": {"timestamp": {"seconds": at}, "item": [{"key": name, "value_json": text}]}
+        },
+        TEXTS,
+        st.text(max_size=9) | JSON,
+        st.integers(-(2**63), 2**63 - 1),
+    ),
     st.integers(-5, 5).map(lambda code: {"exit": {"exit_code": code}}),
 )
 

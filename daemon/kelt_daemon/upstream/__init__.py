@@ -13,12 +13,16 @@ from kelt_proto.v1.upstream_pb2 import DescribeRunReply, DescribeRunRequest
 
 @dataclass(frozen=True, kw_only=True)
 class ServerInfo:
-    """Who answered. Cursors kept for another `server_id` are void."""
+    """Who answered. Cursors kept for another `server_id` are void.
+
+    `push_interval_s` is how often a run that goes on is sent; None: as the daemon is configured.
+    """
 
     server_id: str
     version: str
     default_entity: str
     push_bytes_max: int
+    push_interval_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

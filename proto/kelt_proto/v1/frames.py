@@ -53,6 +53,9 @@ class Kind(IntEnum):
     EXIT = 9
     LOSS = 10
     ASSERTION = 11
+    CONSOLE = 12
+    SYSTEM = 13
+    FILE_PIECE = 14
 
 
 class DamagedFrameError(ValueError):

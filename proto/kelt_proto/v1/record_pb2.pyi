@@ -232,3 +232,63 @@ class Assertion(_message.Message):
     signal: int
     at: float
     def __init__(self, writer_id: _Optional[bytes] = ..., state: _Optional[_Union[Assertion.State, str]] = ..., reason: _Optional[str] = ..., exit_code: _Optional[int] = ..., signal: _Optional[int] = ..., at: _Optional[float] = ...) -> None: ...
+
+class Console(_message.Message):
+    __slots__ = ("lines",)
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    lines: _containers.RepeatedCompositeFieldContainer[ConsoleLine]
+    def __init__(self, lines: _Optional[_Iterable[_Union[ConsoleLine, _Mapping]]] = ...) -> None: ...
+
+class ConsoleLine(_message.Message):
+    __slots__ = ("number", "stream", "at", "text", "label")
+    class Stream(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        STDOUT: _ClassVar[ConsoleLine.Stream]
+        STDERR: _ClassVar[ConsoleLine.Stream]
+    STDOUT: ConsoleLine.Stream
+    STDERR: ConsoleLine.Stream
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    STREAM_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    stream: ConsoleLine.Stream
+    at: float
+    text: str
+    label: str
+    def __init__(self, number: _Optional[int] = ..., stream: _Optional[_Union[ConsoleLine.Stream, str]] = ..., at: _Optional[float] = ..., text: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
+
+class System(_message.Message):
+    __slots__ = ("samples",)
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    samples: _containers.RepeatedCompositeFieldContainer[SystemSample]
+    def __init__(self, samples: _Optional[_Iterable[_Union[SystemSample, _Mapping]]] = ...) -> None: ...
+
+class SystemSample(_message.Message):
+    __slots__ = ("at", "runtime", "values")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    at: float
+    runtime: float
+    values: _containers.RepeatedCompositeFieldContainer[JsonItem]
+    def __init__(self, at: _Optional[float] = ..., runtime: _Optional[float] = ..., values: _Optional[_Iterable[_Union[JsonItem, _Mapping]]] = ...) -> None: ...
+
+class FilePiece(_message.Message):
+    __slots__ = ("writer_id", "name", "version", "size_bytes", "offset_bytes", "content", "at")
+    WRITER_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    writer_id: bytes
+    name: str
+    version: bytes
+    size_bytes: int
+    offset_bytes: int
+    content: bytes
+    at: float
+    def __init__(self, writer_id: _Optional[bytes] = ..., name: _Optional[str] = ..., version: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., offset_bytes: _Optional[int] = ..., content: _Optional[bytes] = ..., at: _Optional[float] = ...) -> None: ...

@@ -33,18 +33,18 @@ class Record(_message.Message):
     OUTPUT_LOGGER_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     num: int
-    history: History
-    summary: Summary
-    output: bytes
+    history: bytes
+    summary: bytes
+    output: Output
     config: Config
     files: bytes
-    stats: bytes
+    stats: Stats
     artifact: bytes
     tbrecord: bytes
     alert: bytes
     telemetry: bytes
     metric: Metric
-    output_raw: bytes
+    output_raw: Output
     run: Run
     exit: Exit
     final: bytes
@@ -56,7 +56,7 @@ class Record(_message.Message):
     environment: bytes
     output_logger: bytes
     request: bytes
-    def __init__(self, num: _Optional[int] = ..., history: _Optional[_Union[History, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., output: _Optional[bytes] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., files: _Optional[bytes] = ..., stats: _Optional[bytes] = ..., artifact: _Optional[bytes] = ..., tbrecord: _Optional[bytes] = ..., alert: _Optional[bytes] = ..., telemetry: _Optional[bytes] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ..., output_raw: _Optional[bytes] = ..., run: _Optional[_Union[Run, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., final: _Optional[bytes] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., footer: _Optional[bytes] = ..., preempting: _Optional[bytes] = ..., link_artifact: _Optional[bytes] = ..., use_artifact: _Optional[bytes] = ..., environment: _Optional[bytes] = ..., output_logger: _Optional[bytes] = ..., request: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, num: _Optional[int] = ..., history: _Optional[bytes] = ..., summary: _Optional[bytes] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., files: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ..., artifact: _Optional[bytes] = ..., tbrecord: _Optional[bytes] = ..., alert: _Optional[bytes] = ..., telemetry: _Optional[bytes] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ..., output_raw: _Optional[_Union[Output, _Mapping]] = ..., run: _Optional[_Union[Run, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., final: _Optional[bytes] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., footer: _Optional[bytes] = ..., preempting: _Optional[bytes] = ..., link_artifact: _Optional[bytes] = ..., use_artifact: _Optional[bytes] = ..., environment: _Optional[bytes] = ..., output_logger: _Optional[bytes] = ..., request: _Optional[bytes] = ...) -> None: ...
 
 class Header(_message.Message):
     __slots__ = ("version_info",)
@@ -245,3 +245,29 @@ class Exit(_message.Message):
     exit_code: int
     runtime: int
     def __init__(self, exit_code: _Optional[int] = ..., runtime: _Optional[int] = ...) -> None: ...
+
+class Output(_message.Message):
+    __slots__ = ("output_type", "timestamp", "line")
+    OUTPUT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    output_type: int
+    timestamp: Timestamp
+    line: str
+    def __init__(self, output_type: _Optional[int] = ..., timestamp: _Optional[_Union[Timestamp, _Mapping]] = ..., line: _Optional[str] = ...) -> None: ...
+
+class Stats(_message.Message):
+    __slots__ = ("timestamp", "item")
+    TIMESTAMP_FIELD_NUMBER: _ClassVar[int]
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    timestamp: Timestamp
+    item: _containers.RepeatedCompositeFieldContainer[StatsItem]
+    def __init__(self, timestamp: _Optional[_Union[Timestamp, _Mapping]] = ..., item: _Optional[_Iterable[_Union[StatsItem, _Mapping]]] = ...) -> None: ...
+
+class StatsItem(_message.Message):
+    __slots__ = ("key", "value_json")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_JSON_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value_json: str
+    def __init__(self, key: _Optional[str] = ..., value_json: _Optional[str] = ...) -> None: ...

@@ -20,6 +20,8 @@ from kelt.api_client.errors import (
     ServerFaultError,
     UnreachableError,
 )
+from kelt.api_client.files import Artifact, File
+from kelt.api_client.output import ConsoleLogLine
 from kelt.api_client.records import Ancestor, Bucket, Loss, Project, Writer
 from kelt.api_client.run import Run
 from kelt.api_client.runs import Runs
@@ -27,7 +29,10 @@ from kelt.api_client.runs import Runs
 __all__ = [
     "Ancestor",
     "Api",
+    "Artifact",
     "Bucket",
+    "ConsoleLogLine",
+    "File",
     "KeyRefusedError",
     "Loss",
     "Project",

@@ -13,8 +13,9 @@ from kelt.api_client.paths import parse_project_path, parse_run_path
 from kelt.api_client.records import Project
 from kelt.api_client.run import Run
 from kelt.api_client.runs import Runs
-from kelt.errors import RunNotFoundError
+from kelt.errors import RunNotFoundError, UsageError
 from kelt.settings import load_settings
+from kelt.wandb_upstream import is_wandb
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,6 +37,11 @@ class Api:
         self, upstream: str | None = None, api_key: str | None = None, timeout_s: float = 30.0
     ) -> None:
         settings = load_settings({"upstream": upstream, "api_key": api_key}, os.environ)
+        if is_wandb(settings.upstream):
+            raise UsageError(
+                f"kelt.Api reads from kelt servers, and {settings.upstream} is a W&B server; read "
+                f"there with wandb.Api(), or name a kelt server."
+            )
         self._connection = Connection(
             upstream=settings.upstream,
             api_key=settings.api_key,

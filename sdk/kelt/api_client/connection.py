@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import weakref
+from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,24 @@ class Connection:
                 raise self._not_kelt() from None
         raise self._refusal(response)
 
+    def content(self, route: str) -> Iterator[bytes]:
+        """The bytes of what lies at a route, piece by piece.
+
+        Raises:
+            UnreachableError, RunNotFoundError, ServerFaultError: as `get`.
+        """
+        try:
+            with self._client.stream("GET", f"{self.upstream}{_BASE}{route}") as response:
+                if response.status_code != httpx.codes.OK:
+                    response.read()
+                    raise self._refusal(response)
+                yield from response.iter_raw()
+        except httpx.TransportError as error:
+            raise UnreachableError(
+                f"The upstream {self.upstream} stopped in the middle of a file ({_cause(error)}). "
+                "Try again."
+            ) from error
+
     def server_time(self) -> float | None:
         """The server's clock (Unix seconds, whole), or None where it does not tell.
 
@@ -117,22 +136,25 @@ class Connection:
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 # A kept connection that the server closed while nobody looked, as on its restart.
                 return self._client.get(url, params=tuple(arguments))
-        except httpx.TimeoutException:
-            raise UnreachableError(
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+
+    def _unreachable(self, error: httpx.TransportError) -> UnreachableError:
+        if isinstance(error, httpx.TimeoutException):
+            return UnreachableError(
                 f"The upstream {self.upstream} did not answer within {self._timeout_s:g} s. "
                 "Try again, or allow it more time with timeout_s."
-            ) from None
-        except httpx.TransportError as error:
-            if (distrusted := _distrusted(error)) is not None:
-                raise UnreachableError(
-                    f"The certificate of {self.upstream} is not accepted "
-                    f"({distrusted.verify_message}). Name the file of its authority in "
-                    "KELT_CA_FILE, or have the certificate renewed."
-                ) from error
-            raise UnreachableError(
-                f"The upstream {self.upstream} cannot be reached ({_cause(error)}). "
-                "Start it with `kelt server`, or name another with KELT_UPSTREAM."
-            ) from error
+            )
+        if (distrusted := _distrusted(error)) is not None:
+            return UnreachableError(
+                f"The certificate of {self.upstream} is not accepted "
+                f"({distrusted.verify_message}). Name the file of its authority in "
+                "KELT_CA_FILE, or have the certificate renewed."
+            )
+        return UnreachableError(
+            f"The upstream {self.upstream} cannot be reached ({_cause(error)}). "
+            "Start it with `kelt server`, or name another with KELT_UPSTREAM."
+        )
 
     def _refusal(self, response: httpx.Response) -> Exception:
         try:

@@ -35,6 +35,7 @@ class HistoryQuery:
     max_step: int | None = None
     samples: int | None = None
     label: str | None = None
+    stream: str = "default"
 
     def __post_init__(self) -> None:
         if not 1 <= self.page_rows <= PAGE_ROWS_MAX:
@@ -43,6 +44,8 @@ class HistoryQuery:
             )
         if self.samples is not None and self.samples < 1:
             raise QueryError(f"samples is {self.samples}; ask for at least 1.")
+        if self.stream not in {"default", "system"}:
+            raise QueryError(f"stream is {self.stream!r}; choose default or system.")
 
     def arguments(self, after: str | None) -> list[tuple[str, str | int]]:
         """A request's arguments, for the page that follows `after`."""
@@ -57,6 +60,7 @@ class HistoryQuery:
             ("samples", self.samples),
             ("label", self.label),
             ("after", after),
+            ("stream", self.stream if self.stream != "default" else None),
         ):
             if value is not None:
                 chosen.append((name, value))
@@ -66,7 +70,9 @@ class HistoryQuery:
         """A row as people get it: asked for by keys, in their order; else whole."""
         values: Mapping[str, Any] = item["values"]
         if self.keys is None:
-            return {name: item[field] for name, field in ROW_FACTS.items()} | dict(values)
+            # A sample has a time, and its millisecond in the place of a step.
+            facts = {n: f for n, f in ROW_FACTS.items() if self.stream == "default" or n != "_step"}
+            return {name: item[field] for name, field in facts.items()} | dict(values)
         return {key: item[ROW_FACTS[key]] if key in ROW_FACTS else values[key] for key in self.keys}
 
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from kelt.api_client.connection import Connection
+from kelt.api_client.files import Artifact, File, read_files
 from kelt.api_client.filters import iso_time
+from kelt.api_client.frames import frame_of
 from kelt.api_client.history import HistoryQuery, chosen_keys, read_joined_rows, read_rows
+from kelt.api_client.output import (
+    ConsoleChunk,
+    ConsoleLogLine,
+    read_chunk,
+    read_lines,
+)
 from kelt.api_client.paths import RunPath
 from kelt.api_client.records import (
     Ancestor,
@@ -260,6 +268,7 @@ class Run:
         samples: int = 500,
         *,
         pandas: bool = True,
+        stream: Literal["default", "system"] = "default",
         label: str | None = None,
     ) -> pd.DataFrame | list[dict[str, Any]]:
         """At most `samples` rows, evenly chosen, to look at; `scan_history()` gives all.
@@ -268,23 +277,16 @@ class Run:
             keys: as for `scan_history()`; `_step` is always there.
             samples: how many rows at most.
             label: as for `scan_history()`.
+            stream: `system` for what was measured of the machine: it has times and no steps.
             pandas: a DataFrame where pandas is installed; else, and without it, a list of dicts.
         """
         chosen = chosen_keys(keys)
         if chosen is not None:
-            chosen = tuple(dict.fromkeys(("_step", *chosen)))
-        rows = list(self._rows(HistoryQuery(keys=chosen, samples=samples, label=label)))
-        if pandas:
-            try:
-                import pandas as pd  # noqa: PLC0415 # optional, and slow to load
-            except ImportError:
-                return rows
-            try:
-                frame: pd.DataFrame = pd.DataFrame(rows)
-            except UnicodeEncodeError:
-                frame = _frame_of_any_text(rows)
-            return frame
-        return rows
+            place = "_timestamp" if stream == "system" else "_step"
+            chosen = tuple(dict.fromkeys((place, *chosen)))
+        query = HistoryQuery(keys=chosen, samples=samples, label=label, stream=stream)
+        rows = list(self._rows(query))
+        return frame_of(rows) if pandas else rows
 
     def buckets(
         self,
@@ -316,24 +318,47 @@ class Run:
         reply = self._connection.get(f"{self._route(self.immutable_id)}/buckets", arguments)
         return {key: [bucket(item) for item in items] for key, items in reply["keys"].items()}
 
+    def console_logs(
+        self, per_page: int = 1000, last: int | None = None, *, label: str | None = None
+    ) -> Iterator[ConsoleLogLine]:
+        """Lines of the console, page by page, those of a progress bar as they stood last.
+
+        Args:
+            per_page: lines a request, at most 10000.
+            last: only the last so many.
+            label: only of the writers of a shared run that have this label.
+        """
+        route = self._route(self.immutable_id)
+        return read_lines(self._connection, route, last=last, per_page=per_page, label=label or "")
+
+    def console_chunk(
+        self, *, last: int | None = None, begin: str | None = None, limit: int, label: str = ""
+    ) -> ConsoleChunk:
+        """Some lines of the console: the last ones, or from the place of one on."""
+        route = self._route(self.immutable_id)
+        return read_chunk(self._connection, route, last=last, begin=begin, limit=limit, label=label)
+
+    def files(self) -> list[File]:
+        """The files that were saved for the run, by path."""
+        route = f"{self._route(self.immutable_id)}/files"
+        return list(read_files(self._connection, route, route))
+
+    def logged_artifacts(self) -> list[Artifact]:
+        """The artifacts that the run logged."""
+        return self._artifacts("logged")
+
+    def used_artifacts(self) -> list[Artifact]:
+        """The artifacts that the run used."""
+        return self._artifacts("used")
+
+    def _artifacts(self, how: str) -> list[Artifact]:
+        found = self._connection.get(f"{self._route(self.immutable_id)}/artifacts")[how]
+        return [Artifact(connection=self._connection, data=data) for data in found]
+
     def _rows(self, query: HistoryQuery) -> Iterator[dict[str, Any]]:
-        read = read_joined_rows if self.labels and query.label is None else read_rows
+        is_joined = self.labels and query.label is None and query.stream == "default"
+        read = read_joined_rows if is_joined else read_rows
         return read(self._connection, self._route(self.immutable_id), query)
 
     def _route(self, run: str) -> str:
         return RunPath(self.entity, self.project, run).route
-
-
-def _frame_of_any_text(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """A frame of rows whose keys or texts hold lone surrogates, which pandas' text type cannot."""
-    import pandas as pd  # noqa: PLC0415 # as above
-
-    names = list(dict.fromkeys(key for row in rows for key in row))
-    columns = {}
-    for number, name in enumerate(names):
-        values = [row.get(name, float("nan")) for row in rows]
-        is_text = any(isinstance(value, str) for value in values)
-        columns[number] = pd.Series(values, dtype=object if is_text else None)
-    frame: pd.DataFrame = pd.DataFrame(columns)
-    frame.columns = pd.Index(names, dtype=object)
-    return frame

@@ -18,7 +18,9 @@ from kelt.launcher import find_daemon
 from kelt.proxies import proxy_for
 from kelt.settings import Settings, load_settings
 from kelt.sidecar_client import SidecarClient
+from kelt.tls import ssl_context
 from kelt.version import __version__
+from kelt.wandb_upstream import http_url, is_wandb
 from kelt_proto.v1.protocol import OURS, said
 
 #: More would put rows and states of different hosts in a wrong order.
@@ -69,6 +71,9 @@ def check_daemon(settings: Settings) -> Iterator[Check]:
 
 def check_upstream(settings: Settings) -> Iterator[Check]:
     """Whether the upstream answers, takes our key, and has our time."""
+    if is_wandb(settings.upstream):
+        yield from check_wandb(settings)
+        return
     try:
         asked = Api(settings.upstream, settings.api_key, timeout_s=_TIMEOUT_S)
     except KeltError as error:
@@ -88,6 +93,46 @@ def check_upstream(settings: Settings) -> Iterator[Check]:
         yield Check("ingest", "ok", f"port {info['grpc_port']}, through the proxy (not tried)")
         return
     yield _check_ingest(settings.upstream, int(info["grpc_port"]))
+
+
+def check_wandb(settings: Settings) -> Iterator[Check]:
+    """Whether a W&B server answers, and knows our key."""
+    import httpx  # noqa: PLC0415 # beside what kelt's own client loads
+
+    url = http_url(settings.upstream)
+    proxy = proxy_for(url, proxy=settings.proxy or "", environ=os.environ)
+    try:
+        reply = httpx.post(
+            f"{url}/graphql",
+            json={"query": "query Viewer { viewer { username entity } }", "variables": {}},
+            auth=("api", settings.api_key or ""),
+            timeout=_TIMEOUT_S,
+            verify=ssl_context(settings.ca_file) if url.startswith("https://") else True,
+            proxy=proxy or None,
+            trust_env=False,
+        )
+    except (httpx.HTTPError, KeltError) as error:
+        yield Check("upstream", "fail", f"{url} does not answer ({error}). Check KELT_UPSTREAM.")
+        return
+    is_refused = reply.status_code in {401, 403}
+    try:
+        viewer = None if is_refused else reply.json()["data"]["viewer"]
+        known = None if viewer is None else f"{viewer['username']}, entity {viewer['entity']}"
+    except (ValueError, KeyError, TypeError):
+        yield Check(
+            "upstream",
+            "fail",
+            f"what answers at {url} is no W&B server (HTTP status {reply.status_code}). "
+            "Check KELT_UPSTREAM.",
+        )
+        return
+    yield Check("upstream", "ok", f"{url}, a W&B server")
+    if known is None:
+        said = "is not accepted" if settings.api_key else "is missing"
+        remedy = "Set WANDB_API_KEY, or run: wandb login"
+        yield Check("key", "fail", f"the key {said} (HTTP status {reply.status_code}). {remedy}")
+    else:
+        yield Check("key", "ok", f"accepted: {known}")
 
 
 def _check_version(upstream: str, info: Mapping[str, Any]) -> Check:

@@ -11,6 +11,7 @@ import typer
 from kelt.cli import (
     daemon_commands,
     doctor_command,
+    export_command,
     run_command,
     runs_commands,
     status_command,
@@ -57,6 +58,7 @@ app.add_typer(daemon_commands.app, name="daemon")
 app.command("run", context_settings=_OF_ANOTHER)(run_command.run)
 app.command("status")(status_command.status)
 app.command("sync")(sync_command.sync)
+app.command("export")(export_command.export)
 app.command("doctor")(doctor_command.doctor)
 
 

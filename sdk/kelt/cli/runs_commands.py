@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -194,6 +195,48 @@ def tail_run(
         note(
             ": ".join(text for text in (tail.run.id, tail.run.state, tail.run.state_reason) if text)
         )
+
+
+@app.command("logs")
+def show_logs(
+    run: RunArgument,
+    *,
+    last: Annotated[
+        int | None,
+        typer.Option("-n", "--last", metavar="N", min=1, help="Only the last N lines."),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Wait for more while the run is running.")
+    ] = False,
+    label: Annotated[
+        str, typer.Option(help="Only this writer's, of a shared run.", show_default=False)
+    ] = "",
+    interval_s: Annotated[
+        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="How often to look.")
+    ] = 1.0,
+    upstream: UpstreamOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """What the run wrote to its console.
+
+    With --follow a line that is written over, as by a progress bar, is printed again.
+    """
+    from kelt.cli.runs_logs import (  # noqa: PLC0415 # with the API client
+        ConsoleTail,
+        log_json,
+        log_line,
+    )
+
+    has_colours = sys.stdout.isatty()
+    with _api(upstream) as api:
+        tail = ConsoleTail(api=api, path=run, label=label, sleep=time.sleep, interval_s=interval_s)
+        for line in tail.lines(last=last, follow=follow):
+            if as_json:
+                say_json(log_json(line))
+            else:
+                say(log_line(line.content, has_colours=has_colours))
+        if tail.dropped:
+            note(f"{tail.dropped} older lines are not kept.")
 
 
 def _api(upstream: str | None) -> Api:

@@ -42,8 +42,8 @@ def sync(  # the options
         list[Path] | None,
         typer.Argument(
             metavar="[PATH]...",
-            help="Run folders or W&B's .wandb files, or folders of them; without any, all runs "
-            "that wait on this host.",
+            help="Run folders, W&B's .wandb files, TensorBoard's event files, MLflow's stores, "
+            "Neptune's exported files, or folders of them; without any, all runs that wait here.",
         ),
     ] = None,
     *,
@@ -64,6 +64,18 @@ def sync(  # the options
             metavar="URL",
             help="Send them to this server, and from now on, whatever they were logged for.",
         ),
+    ] = None,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            "--project",
+            metavar="NAME",
+            help="Of runs that TensorBoard, MLflow or Neptune wrote; W&B's and kelt's have one.",
+        ),
+    ] = None,
+    entity: Annotated[
+        str | None,
+        typer.Option("--entity", metavar="NAME", help="Likewise; the server's default without it."),
     ] = None,
     include_synced: Annotated[
         bool | None,
@@ -91,6 +103,7 @@ def sync(  # the options
     run a line, and a line with the totals.
     """
     from kelt.syncing.engine import plan_sync, run_sync  # noqa: PLC0415 # loads protobuf
+    from kelt.syncing.named_paths import checked_target  # noqa: PLC0415 # as above
 
     chosen = _settings(upstream)
     plan = plan_sync(
@@ -101,6 +114,7 @@ def sync(  # the options
         include_synced=include_synced,
         wait_s=wait_s,
         keeps=not dry_run,
+        target=checked_target("--", project, entity),
     )
     if not plan.runs and not plan.missing:
         if as_json:
@@ -134,24 +148,24 @@ def _settings(upstream: str | None) -> Settings:
 
 
 def _folder(path: Path) -> Path:
-    if not (path.is_dir() or (path.suffix == ".wandb" and path.is_file())):
-        raise CliError(
-            f"{path} is no folder. Name run folders, a folder that holds some, or a .wandb file.",
-            code=ExitCode.USAGE,
-        )
+    from kelt.syncing.named_paths import is_to_sync, not_to_sync  # noqa: PLC0415 # as elsewhere
+
+    if not is_to_sync(path):
+        raise CliError(not_to_sync(path), code=ExitCode.USAGE)
     return path.absolute()
 
 
 def _list(plan: SyncPlan, chosen: Settings) -> None:
     from kelt.cli.daemon_commands import fetch_status  # noqa: PLC0415 # may load gRPC
     from kelt.errors import KeltError  # noqa: PLC0415 # as above
+    from kelt.syncing.named_paths import nothing_in  # noqa: PLC0415 # as above
 
     status: dict[str, Any] | None = None
     with contextlib.suppress(KeltError):
         status = fetch_status(chosen.state_dir)
     print_table(*table(plan, status=status, now=time.time()))
     for path in plan.missing:
-        say(plain(f"{path}: holds no run folder (a folder with run.json) and no .wandb file."))
+        say(plain(nothing_in(path)))
     for run in plan.runs:
         if run.note:
             say(plain(f"{run.name}: {run.note}"))
@@ -172,7 +186,7 @@ class _Told:
     """A line a run, as soon as it is through."""
 
     def __init__(self) -> None:
-        self._paths: set[Path] = set()
+        self._told: set[tuple[Path, str]] = set()
 
     def tell_ended(self, runs: Sequence[SyncedRun]) -> None:
         """Those that are through and were not told of yet."""
@@ -182,8 +196,8 @@ class _Told:
 
     def tell(self, run: SyncedRun) -> None:
         """Once."""
-        if run.path not in self._paths:
-            self._paths.add(run.path)
+        if (run.path, run.name) not in self._told:  # a store has many runs
+            self._told.add((run.path, run.name))
             say(plain(run_sentence(run)))
 
 

@@ -56,8 +56,9 @@ def _rows(plan: SyncPlan, *, status: Mapping[str, Any] | None, now: float) -> li
 
 def _reason(run: RunOnDisk, status: Mapping[str, Any] | None, *, target: str) -> str:
     lost = f"{count(run.waiting.lost_rows, 'row')} lost; " if run.waiting.lost_rows else ""
-    if run.wandb_file is not None and run.is_waiting and not run.problem:
-        return f"{lost}a W&B file"
+    if run.original is not None and run.is_waiting and not run.problem:
+        tracker = "W&B" if run.source is None else run.source.tracker
+        return f"{lost}{tracker}'s {'file' if run.original.is_file() else 'folder'}"
     return lost + (run.problem or _waits_for(run, status, target=target))
 
 

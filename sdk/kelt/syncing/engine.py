@@ -5,19 +5,21 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kelt.errors import DaemonUnavailableError, KeltError, UsageError
-from kelt.settings import Settings, load_settings
+from kelt.errors import DaemonUnavailableError, KeltError
+from kelt.other_trackers.foreign_run import Target
+from kelt.settings import Settings
+from kelt.syncing import foreign_runs, wandb_runs
+from kelt.syncing.named_paths import nothing_in
 from kelt.syncing.outcome import SyncedRun, SyncResult
 from kelt.syncing.row_counts import RowCounts
 from kelt.syncing.survey import RunOnDisk, find_run_folders, survey, survey_all
-from kelt.syncing.wandb_runs import brought_in, survey_wandb_files
 from kelt.syncing.watch import SyncWatch
-from kelt.wandb_files.finding import find_wandb_files, is_wandb_file
+from kelt.wandb_files.finding import find_wandb_files
 
 if TYPE_CHECKING:
     from kelt.sidecar_client import SidecarClient
@@ -77,44 +79,6 @@ class SyncPlan:
         )
 
 
-def sync_paths(
-    paths: str | Path | Sequence[str | Path] | None,
-    *,
-    upstream: str | None,
-    live: bool,
-    dry_run: bool,
-    include_synced: bool | None,
-    wait_s: float,
-    environ: Mapping[str, str],
-) -> SyncResult:
-    """`kelt.sync`.
-
-    Raises:
-        UsageError: an argument or a setting that cannot be.
-        DaemonError: no daemon can be started.
-    """
-    chosen = load_settings({"upstream": upstream} if upstream else {}, environ)
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    folders = None if paths is None else [Path(path).expanduser().absolute() for path in paths]
-    for folder in folders or ():
-        if not (folder.is_dir() or is_wandb_file(folder)):
-            raise UsageError(
-                f"kelt.sync: {folder} is no folder; name run folders, a folder that holds some, "
-                "or a .wandb file."
-            )
-    plan = plan_sync(
-        folders,
-        settings=chosen,
-        keeps=not dry_run,
-        upstream=chosen.upstream.rstrip("/") if upstream else "",
-        live=live,
-        include_synced=include_synced,
-        wait_s=wait_s,
-    )
-    return plan.dry_result() if dry_run else run_sync(plan, settings=chosen)
-
-
 def plan_sync(
     paths: Sequence[Path] | None,
     *,
@@ -124,6 +88,7 @@ def plan_sync(
     include_synced: bool | None = None,
     wait_s: float = UPSTREAM_WAIT_S,
     keeps: bool = False,
+    target: Target | None = None,
 ) -> SyncPlan:
     """Looks at what lies there. Writes nothing but what `keeps` allows.
 
@@ -136,9 +101,11 @@ def plan_sync(
             those that are named.
         wait_s: see `SyncPlan`.
         keeps: whether run folders may be made of W&B's files already (`survey_wandb`).
+        target: where runs of other trackers go that do not say so themselves.
     """
     missing: list[Path] = []
     files: dict[Path, None] = {}
+    foreign: list[RunOnDisk] = []
     if paths is None:
         found = survey_all(settings.state_dir, upstream=upstream)
     else:
@@ -147,13 +114,22 @@ def plan_sync(
             inside, wandb_files = find_run_folders(path), find_wandb_files(path)
             folders |= dict.fromkeys(inside)
             files |= dict.fromkeys(wandb_files)
-            if not inside and not wandb_files:
+            others = foreign_runs.survey_foreign_runs(
+                path, target=target or Target(), state_dir=settings.state_dir,
+                upstream=upstream or settings.upstream.rstrip("/"), keeps=keeps, live=live,
+            )  # fmt: skip
+            foreign += others
+            if not (inside or wandb_files or others):
                 missing.append(path)
         found = [survey(path, state_dir=settings.state_dir, upstream=upstream) for path in folders]
-        target = upstream or settings.upstream.rstrip("/")
-        found += survey_wandb_files(
-            files, state_dir=settings.state_dir, upstream=target, keeps=keeps, live=live
+        found += wandb_runs.survey_wandb_files(
+            files,
+            state_dir=settings.state_dir,
+            upstream=upstream or settings.upstream.rstrip("/"),
+            keeps=keeps,
+            live=live,
         )
+        found += foreign
     takes_all = paths is not None if include_synced is None else include_synced
     # Another upstream than the one that is known to have them may have none of them.
     runs = [
@@ -322,8 +298,13 @@ def _left_out(plan: SyncPlan) -> list[SyncedRun]:
 
 def _with_folders(plan: SyncPlan, settings: Settings) -> SyncPlan:
     """The plan with run folders in the place of W&B's files."""
-    runs = [brought_in(run, settings=settings, upstream=plan.upstream) for run in plan.runs]
-    is_refused = [run.wandb_file is not None and bool(run.problem) for run in runs]
+    runs = [
+        (foreign_runs if run.foreign_path else wandb_runs).brought_in(
+            run, settings=settings, upstream=plan.upstream
+        )
+        for run in plan.runs
+    ]
+    is_refused = [run.original is not None and bool(run.problem) for run in runs]
     return replace(
         plan,
         runs=tuple(run for run, is_out in zip(runs, is_refused, strict=True) if not is_out),
@@ -333,11 +314,6 @@ def _with_folders(plan: SyncPlan, settings: Settings) -> SyncPlan:
 
 def _nothing_in(path: Path) -> SyncedRun:
     return SyncedRun(path=path, error=nothing_in(path))
-
-
-def nothing_in(path: Path) -> str:
-    """What is wrong with a path that names nothing to send."""
-    return f"{path} holds no run folder (a folder with run.json) and no .wandb file."
 
 
 def _failed_sentence(runs: Sequence[SyncedRun]) -> str:

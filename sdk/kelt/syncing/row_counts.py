@@ -26,13 +26,13 @@ class RowCounts:
         known = self._surveyed.get(run.path)
         if known is None:
             return run
-        if known.wandb_file is not None and 0 < known.committed < run.skipped:
+        if known.original is not None and 0 < known.committed < run.skipped:
             # The daemon has noticed that the file had grown before it was asked to send it.
             run = replace(
                 run, skipped=known.committed, sent=max(0, run.committed - known.committed)
             )
         counted = self._with_rows(run, known, is_last=is_last)
-        return replace(counted, path=known.wandb_file or run.path, note=known.note)
+        return replace(counted, path=known.original or run.path, note=known.note)
 
     def _with_rows(self, run: SyncedRun, known: RunOnDisk, *, is_last: bool) -> SyncedRun:
         if not run.sent:

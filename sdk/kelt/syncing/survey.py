@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kelt.checked_json import decode_checked
 from kelt.errors import KeltError
@@ -32,6 +32,9 @@ from kelt.state_dir import StateDir
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import Exit, Loss
 from kelt_proto.v1.rows import FLAG_RELATIVE_STEP, decode_row_header
+
+if TYPE_CHECKING:
+    from kelt.other_trackers.foreign_run import Source
 
 _HINT_BYTES_MAX = 1024 * 1024
 #: Folders of folders are looked into this deep.
@@ -64,6 +67,8 @@ class RunOnDisk:
         is_held: whether it waits for somebody to ask for it.
         problem: why it cannot be sent.
         wandb_file: W&B's file that it is to be made of (`kelt.wandb_files`); None for a run folder.
+        foreign_path: likewise, where another tracker's run lies (`kelt.other_trackers`).
+        source: that run; None where there is none that can be read.
         note: what else there is to say of it.
     """
 
@@ -83,6 +88,8 @@ class RunOnDisk:
     is_held: bool = False
     problem: str = ""
     wandb_file: Path | None = None
+    foreign_path: Path | None = None
+    source: Source | None = None
     note: str = ""
 
     @property
@@ -90,6 +97,11 @@ class RunOnDisk:
         """The run, or the folder where it cannot be read."""
         named = "/".join(part for part in (self.entity, self.project, self.run_id) if part)
         return named or str(self.path)
+
+    @property
+    def original(self) -> Path | None:
+        """What its run folder is to be made of; None where it is one."""
+        return self.wandb_file or self.foreign_path
 
 
 def find_run_folders(path: Path) -> list[Path]:
@@ -188,7 +200,7 @@ def count(path: Path, *, after_seq: int, through_seq: int) -> Counts:
 
 
 def _read(path: Path, after_seq: int, through_seq: int = _SEQ_END) -> tuple[Counts, Exit | None]:
-    steps = _Steps()
+    steps = Steps()
     rows = lost = 0
     last_seq = before = 0
     goodbye = None
@@ -216,7 +228,7 @@ def _read(path: Path, after_seq: int, through_seq: int = _SEQ_END) -> tuple[Coun
 _ROW = int(Kind.ROW)
 
 
-class _Steps:
+class Steps:
     """Which steps were logged, in little room: stretches of steps at even distance.
 
     Where steps jump about a set is kept instead.

@@ -150,7 +150,7 @@ def _mapping_of(given: Any) -> dict[Any, Any]:
 def _of_file(path: str) -> dict[Any, Any]:
     """W&B's config files: YAML, each value under its key's `value`."""
     try:
-        import yaml  # type: ignore[import-untyped] # noqa: PLC0415 # not kelt's dependency, and only this needs it
+        import yaml  # noqa: PLC0415 # not kelt's dependency, and only this needs it
     except ModuleNotFoundError:
         raise UsageError(f"wandb.config: to read {path!r}, pip install pyyaml.") from None
     try:

@@ -1,34 +1,26 @@
-"""Makes the kelt run folder of a `.wandb` file, in the state folder's `imports`.
-
-It is made aside, complete, and moved into its place under a lock. Where it is there already and the
-file has grown, its segments are replaced in their order: each holds what it held, and more. It is
-not put among the runs: whoever asks the daemon to send it has the daemon put a link there. The
-daemon takes the folder for a copy from another machine, which it is: it reads it at once and
-writes nothing into it.
-"""
+"""Makes the kelt run folder of a `.wandb` file (`kelt.import_folders`)."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from kelt.checked_json import decode_checked, encode_checked
 from kelt.errors import StorageError
-from kelt.journal.entries import encode_entry
-from kelt.journal.segments import (
-    JournalHeader,
-    encode_journal_header,
-    segment_numbers,
-    segment_path,
+from kelt.import_folders import (
+    IMPORTS_NAME,
+    REPLACED_NUMBER,
+    OtherWriter,
+    file_name,
+    replace_contents,
+    staging,
+    write_journal,
 )
+from kelt.journal.segments import segment_numbers
 from kelt.journal.spool_files import SpoolFiles
 from kelt.private_files import replace_private
 from kelt.run_folder import MANIFEST_NAME, RunManifest, folder_name
@@ -36,26 +28,20 @@ from kelt.state_dir import StateDir
 from kelt.wandb_files.reading import Sink, WandbContent, read_wandb_file, read_wandb_run
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
+from kelt.wandb_files.run_files import find_files, write_files
 from kelt.wandb_files.translation import Control
-from kelt_proto.v1.frames import Kind, crc_seed, encode_frame
+from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import Assertion, Loss
 
 #: Names no machine: nobody here judges whether the run's process lives.
 _MACHINE = "wandb"
 _SOURCE_NAME = "wandb-source.json"
-_IMPORTS_NAME = "imports"
-_STAGED_PREFIX = ".staged-"
 
 
 def folder_of(run: WandbRun, state_dir: StateDir) -> Path:
     """Where the run folder of a W&B run lies."""
-    name = folder_name(_file_name(run.run_id), run.writer_id, run.started_at, "online")
-    return state_dir.root / _IMPORTS_NAME / f"wandb-{name}"
-
-
-def _file_name(run_id: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "._-" else "_" for c in run_id)
-    return kept if len(kept) <= 64 else kept[:64]  # noqa: PLR2004 # for people; the digest tells them apart
+    name = folder_name(file_name(run.run_id), run.writer_id, run.started_at, "online")
+    return state_dir.root / IMPORTS_NAME / f"wandb-{name}"
 
 
 def bring_in(
@@ -78,7 +64,7 @@ def bring_in(
     """
     state_dir.create()
     try:
-        with _staging(state_dir) as staged:
+        with staging(state_dir) as staged:
             return _bring_in(path, staged, state_dir, upstream, observe)
     except OSError as error:
         if isinstance(error, StorageError):
@@ -89,30 +75,12 @@ def bring_in(
         ) from error
 
 
-@contextlib.contextmanager
-def _staging(state_dir: StateDir) -> Iterator[Path]:
-    """A new folder for one at a time; what others left who were killed is swept."""
-    parent = state_dir.root / _IMPORTS_NAME
-    parent.mkdir(mode=0o700, exist_ok=True)
-    fd = os.open(parent / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        for left in parent.glob(f"{_STAGED_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
-        staged = Path(tempfile.mkdtemp(prefix=_STAGED_PREFIX, dir=parent))
-        try:
-            yield staged
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
-    finally:
-        os.close(fd)
-
-
 def _bring_in(
     path: Path, staged: Path, state_dir: StateDir, upstream: str, observe: Sink | None
 ) -> tuple[Path, WandbContent | None]:
     folder = folder_of(read_wandb_run(path), state_dir)
-    version = _version(path)
+    files = find_files(path)
+    version = _version(path) | {"files": files.signature}
     known = _source(folder)
     if (folder / MANIFEST_NAME).exists() and version.items() <= known.items():
         return folder, None
@@ -120,6 +88,14 @@ def _bring_in(
     if content.exit_code is None and not content.is_going_on:
         _write_witness(staged, content)
     said = {"records": content.records, "lost_rows": content.lost_rows, **version}
+    numbers = segment_numbers(folder, "journal")
+    said["versions"] = write_files(
+        staged,
+        content.run,
+        files,
+        known.get("versions", {}),
+        first_number=max([REPLACED_NUMBER, *numbers]) + 1,
+    )
     if content.is_going_on:
         said["mtime_ns"] = 0  # a map may change without that
     replace_private(staged / _SOURCE_NAME, encode_checked(said))
@@ -130,7 +106,7 @@ def _bring_in(
         staged.rename(folder)
         staged.mkdir(mode=0o700)
     elif _is_more(said, known):
-        _replace(staged, folder)
+        replace_contents(staged, folder, _SOURCE_NAME)
     return folder, content
 
 
@@ -161,18 +137,6 @@ def _is_more(said: dict[str, Any], known: dict[str, Any]) -> bool:
     return bool(
         said["records"] > records or (said["records"] == records and said["lost_rows"] <= lost)
     )
-
-
-def _replace(staged: Path, folder: Path) -> None:
-    for number in segment_numbers(staged, "spool"):
-        name = segment_path(staged, "spool", number).name
-        (staged / name).replace(folder / name)
-    witness = segment_path(staged, "journal", 1)
-    if witness.exists():
-        witness.replace(folder / witness.name)
-    else:
-        (folder / witness.name).unlink(missing_ok=True)
-    (staged / _SOURCE_NAME).replace(folder / _SOURCE_NAME)
 
 
 def _version(path: Path) -> dict[str, Any]:
@@ -219,16 +183,11 @@ def _write_witness(staged: Path, content: WandbContent) -> None:
     said = Assertion(
         writer_id=run.writer_id, state=Assertion.CRASHED, reason=reason, at=content.ended_at
     )
-    seed = crc_seed(witness)
-    frames = encode_frame(seed, Kind.ASSERTION, 1, said.SerializeToString(deterministic=True))
-    last_seq = 1
+    records = [(Kind.ASSERTION, said.SerializeToString(deterministic=True))]
     if tail is not None and content.is_tail_damaged:
         lost = Loss(
             writer_id=run.writer_id,
             reason=f"{tail.size_bytes} bytes at the end of W&B's file are damaged: {tail.reason}",
         )
-        frames += encode_frame(seed, Kind.LOSS, 2, lost.SerializeToString(deterministic=True))
-        last_seq = 2
-    header = JournalHeader(journal_id, 1, 0, 0)
-    entry, _ = encode_entry(header.crc_seed, witness, 1, last_seq, frames)
-    replace_private(segment_path(staged, "journal", 1), encode_journal_header(header) + entry)
+        records.append((Kind.LOSS, lost.SerializeToString(deterministic=True)))
+    write_journal(staged, [OtherWriter(writer_id=witness, records=records)], journal_id)

@@ -20,8 +20,10 @@ RECORD_BYTES_MAX = 64 * 1024 * 1024
 
 _FILE_HEADER = struct.Struct("<4sHB")
 _IDENT, _MAGIC, _VERSION = b":W&B", 0xBEE1, 0
+FILE_HEADER = _FILE_HEADER.pack(_IDENT, _MAGIC, _VERSION)
 _CHUNK = struct.Struct("<IHB")
-_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+#: Kinds of chunks.
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 _READ_BLOCKS = 32
 
 
@@ -125,14 +127,14 @@ class LogReader:
 
     def _take(self, kind: int, payload: memoryview, at: int) -> bytes | None:
         """One chunk; returns the record that it completes."""
-        if kind in {_FULL, _FIRST}:
+        if kind in {FULL, FIRST}:
             if self._parts:
                 self._lose("a record without its end")
             self._start = at
-            if kind == _FULL:
+            if kind == FULL:
                 return bytes(payload)
             self._parts, self._parts_bytes = [bytes(payload)], len(payload)
-        elif kind not in {_MIDDLE, _LAST}:
+        elif kind not in {MIDDLE, LAST}:
             self._lose("a chunk of an unknown kind")
         elif not self._parts:
             self._lose("a record without its beginning")
@@ -141,7 +143,7 @@ class LogReader:
         else:
             self._parts.append(bytes(payload))
             self._parts_bytes += len(payload)
-            if kind == _LAST:
+            if kind == LAST:
                 record = b"".join(self._parts)
                 self._forget()
                 return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from kelt.wandb_files.log_blocks import (
 )
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
+from kelt.wandb_files.run_files import find_files, has_files
 from kelt.wandb_files.translation import Control, Translator
 
 
@@ -113,7 +115,7 @@ def read_wandb_file(path: Path, sink: Sink | None = None) -> WandbContent:
         tail=None if reader is None else reader.tail,
         is_tail_damaged=reader is not None and reader.is_tail_damaged,
         is_going_on=is_going_on,
-        not_carried=_not_carried(translator),
+        not_carried=_not_carried(translator, path),
         size_bytes=path.stat().st_size,
     )
 
@@ -156,10 +158,14 @@ def _why_no_run(reader: LogReader | None) -> str:
     return "no record of it does"
 
 
-def _not_carried(translator: Translator) -> str:
+def _not_carried(translator: Translator, path: Path) -> str:
+    found = Counter(translator.not_carried)
+    if has_files(path):
+        del found["media file"]  # they are there, and carried with the others
+        found += find_files(path).left_out
     counts = [
         f"{number:,} {kind}{'' if number == 1 else 's'}"
-        for kind, number in sorted(translator.not_carried.items())
+        for kind, number in sorted(found.items())
         if number
     ]
     return f"not carried over: {', '.join(counts)}" if counts else ""

@@ -11,9 +11,16 @@ import json
 import math
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from kelt.wandb_files.number_rows import (
+    RUNTIME_KEY,
+    STEP_KEY,
+    TIMESTAMP_KEY,
+    NumberRow,
+    NumberRows,
+)
+from kelt.wandb_files.row_shapes import RowShape
 from kelt_proto.v1.frames import PAYLOAD_BYTES_MAX
 from kelt_proto.v1.rows import (
     COLUMNS_MAX,
@@ -30,8 +37,6 @@ from kelt_proto.v1.rows import (
 )
 from kelt_proto.wandb.wandb_record_pb2 import History, HistoryItem
 
-STEP_KEY, TIMESTAMP_KEY, RUNTIME_KEY = "_step", "_timestamp", "_runtime"
-_OWN = (STEP_KEY, TIMESTAMP_KEY, RUNTIME_KEY)
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _EXACT_MAX = 2**53
 _DEPTH_MAX = 64
@@ -53,8 +58,7 @@ class UnfitRowError(ValueError):
     """A row that kelt cannot hold; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltRow:
+class BuiltRow(NamedTuple):
     """A row as a spool holds it. `schema` is None where the row carries its own."""
 
     payload: bytes
@@ -64,27 +68,15 @@ class BuiltRow:
     values: Mapping[str, Any]
 
 
-class _Shape:
-    """What rows of the same names and kinds have in common."""
-
-    __slots__ = ("is_inline", "pack", "schema")
-
-    def __init__(self, schema: Schema, *, is_inline: bool) -> None:
-        self.schema = schema
-        self.is_inline = is_inline
-        plain = None if schema.has_tail or is_inline or ColumnKind.NONE in schema.kinds else schema
-        codes = "" if plain is None else plain.slots.format.removeprefix("<")
-        self.pack = None if plain is None else struct.Struct("<IIqdd" + codes).pack
-
-
 class RowBuilder:
     """Builds the rows of one file, in their order.
 
     Args:
         may_be_relative: the run may go on another, so that steps from 0 count from that one's end.
+        numbers: reads the rows of numbers.
     """
 
-    def __init__(self, *, may_be_relative: bool) -> None:
+    def __init__(self, *, may_be_relative: bool, numbers: NumberRows | None = None) -> None:
         self.highest_step = -1
         self.media = 0
         self._may_be_relative = may_be_relative
@@ -92,24 +84,30 @@ class RowBuilder:
         self._fractions: set[str] = set()
         self._names: set[str] = set()
         self._media_types: set[str] = set()
-        self._shapes: dict[tuple[tuple[str, ...], tuple[int, ...]], _Shape] = {}
+        self._shapes: dict[tuple[tuple[str, ...], tuple[int, ...]], RowShape] = {}
         #: By the names and Python types: the shape, how many metrics were fractions then, and
         #: which columns are whole numbers.
         self._guesses: dict[
-            tuple[tuple[str, ...], tuple[type, ...]], tuple[_Shape, int, tuple[int, ...]]
+            tuple[tuple[str, ...], tuple[type, ...]], tuple[RowShape, int, tuple[int, ...]]
         ] = {}
         self._interned = 0
+        self._numbers = numbers or NumberRows()
 
-    def build(self, history: History, *, timestamp: float) -> BuiltRow:
+    def build(self, raw: bytes, *, timestamp: float) -> BuiltRow:
         """One row.
 
         Args:
-            history: W&B's record.
+            raw: W&B's `History` message.
             timestamp: what to take where it has none.
 
         Raises:
             UnfitRowError: it cannot be a row.
+            DecodeError: it is no such message.
         """
+        numbers = self._numbers.read(raw, fractions=len(self._fractions))
+        if numbers is not None and (row := self._pack_plain(numbers)) is not None:
+            return row
+        history = History.FromString(raw)
         values = self._values(history)
         step = values.pop(STEP_KEY, None)
         step = history.step.num if step is None else step
@@ -127,24 +125,41 @@ class RowBuilder:
         self.highest_step = max(self.highest_step, step)
         return BuiltRow(payload, schema, step, timestamp, values)
 
-    def _pack(
-        self, values: dict[str, Any], step: int, timestamp: float, runtime: float
-    ) -> tuple[bytes, Schema | None]:
+    def _pack_plain(self, numbers: NumberRow) -> BuiltRow | None:
+        """The row; None where a metric of whole numbers is a fraction from here on."""
+        step, timestamp, runtime, names, row, shape = numbers
+        if shape.pack is None:
+            raise AssertionError
+        flags = self._row_flags(step)
+        try:
+            packed = shape.pack(shape.schema.schema_id, flags, step, timestamp, runtime, *row)
+        except struct.error:
+            return None
+        self.highest_step = max(self.highest_step, step)
+        return BuiltRow(packed, shape.schema, step, timestamp, dict(zip(names, row, strict=True)))
+
+    def _row_flags(self, step: int) -> int:
         if self._flags is None:
             is_relative = self._may_be_relative and step == 0
             self._flags = FLAG_RELATIVE_STEP if is_relative else 0
-        flags = self._flags | (FLAG_STEP_WENT_DOWN if step < self.highest_step else 0)
+        return self._flags | (FLAG_STEP_WENT_DOWN if step < self.highest_step else 0)
+
+    def _pack(
+        self, values: dict[str, Any], step: int, timestamp: float, runtime: float
+    ) -> tuple[bytes, Schema | None]:
+        flags = self._row_flags(step)
         names = tuple(sorted(values))
         row = [values[name] for name in names]
         shape = self._shape(names, row)
         if shape.pack is not None:
+            self._numbers.learn(names, shape, fractions=len(self._fractions))
             packed = shape.pack(shape.schema.schema_id, flags, step, timestamp, runtime, *row)
             return packed, shape.schema
         schema_id = INLINE_SCHEMA_ID if shape.is_inline else shape.schema.schema_id
         header = RowHeader(schema_id, flags, step, timestamp, runtime)
         return encode_row(shape.schema, header, row), None if shape.is_inline else shape.schema
 
-    def _shape(self, names: tuple[str, ...], row: list[Any]) -> _Shape:
+    def _shape(self, names: tuple[str, ...], row: list[Any]) -> RowShape:
         types = tuple(map(type, row))
         guess = self._guesses.get((names, types))
         # What whole numbers become depends on what their metrics were before, and on their size.
@@ -176,11 +191,11 @@ class RowBuilder:
             return ColumnKind.INT
         return _KINDS[kind]
 
-    def _new_shape(self, names: tuple[str, ...], kinds: tuple[int, ...]) -> _Shape:
+    def _new_shape(self, names: tuple[str, ...], kinds: tuple[int, ...]) -> RowShape:
         is_inline = self._interned >= SCHEMAS_MAX
         if is_inline:
-            return _Shape(Schema(INLINE_SCHEMA_ID, names, kinds), is_inline=True)
-        shape = _Shape(Schema(self._interned, names, kinds), is_inline=False)
+            return RowShape(Schema(INLINE_SCHEMA_ID, names, kinds), is_inline=True)
+        shape = RowShape(Schema(self._interned, names, kinds), is_inline=False)
         self._interned += 1
         self._shapes[names, kinds] = shape
         return shape

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from kelt import records
-from kelt.wandb_files import run_facts
+from kelt.wandb_files import output_records, run_facts
+from kelt.wandb_files.console_output import ConsoleOutput
 from kelt.wandb_files.log_blocks import Damage
 from kelt.wandb_files.numbering import Numbering
 from kelt.wandb_files.row_building import BuiltRow, RowBuilder
@@ -18,15 +19,11 @@ from kelt.wandb_files.run_facts import ConfigState, WandbRun, wandb_run
 from kelt.wandb_files.summary_changes import SummaryChanges, is_of_a_row
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import PAYLOAD_BYTES_MAX, Kind
-from kelt_proto.wandb.wandb_record_pb2 import Config, Exit, History, Metric, Record
+from kelt_proto.wandb.wandb_record_pb2 import Config, Exit, Metric, Record, Stats, Summary
 
 #: Kinds that kelt does not carry, as people call them. What is not named is W&B's own business.
 _NOT_CARRIED = {
-    "output": "console line",
-    "output_raw": "console line",
     "output_logger": "console line",
-    "stats": "system metric sample",
-    "files": "file",
     "artifact": "artifact",
     "use_artifact": "artifact",
     "link_artifact": "artifact",
@@ -70,6 +67,7 @@ class Translator:
         self._rows = RowBuilder(may_be_relative=False)
         self._config = ConfigState()
         self._summary = SummaryChanges()
+        self._console = ConsoleOutput()
         self._records = 0
         self._at = 0.0
         #: Records that wait for the place of one that says nothing.
@@ -108,6 +106,8 @@ class Translator:
             return
         try:
             made = self._translated(record, item, place.seq)
+        except DecodeError:
+            made = self._loss(place.seq, place.seq, rows=1, reason=_UNREADABLE)
         except (ValueError, OverflowError, RecursionError, struct.error) as error:
             rows = int(record.HasField("history"))
             reason = f"{'a row' if rows else 'a record'} that kelt cannot hold: {error}"
@@ -133,7 +133,7 @@ class Translator:
         if kind == "history":
             return self._row(record.history)
         if kind == "summary" and not is_of_a_row(raw):
-            self._summary.take(record.summary)
+            self._summary.take(Summary.FromString(record.summary))
         elif kind in _NOT_CARRIED:
             self.not_carried[_NOT_CARRIED[kind]] += 1
         found = self._control(record, kind)
@@ -149,6 +149,8 @@ class Translator:
             return self._definition(record.metric)
         if kind == "exit":
             return self._exit(record.exit)
+        if kind in {"output", "output_raw", "stats"}:
+            return self._system(record.stats) if kind == "stats" else self._output(record)
         if kind != "run":
             return None
         if (change := self._config_change(record.run.config)) is not None:
@@ -156,7 +158,7 @@ class Translator:
         payload = run_facts.info(record.run).SerializeToString(deterministic=True)
         return Control(Kind.RUN_INFO, payload)
 
-    def _row(self, history: History) -> BuiltRow:
+    def _row(self, history: bytes) -> BuiltRow:
         media = self._rows.media
         row = self._rows.build(history, timestamp=self._at)
         self.not_carried["media file"] += self._rows.media - media
@@ -182,6 +184,17 @@ class Translator:
         self.not_carried["further summary of a metric"] += run_facts.summaries_left_out(metric)
         payload = run_facts.definition(metric, step=self._rows.highest_step)
         return None if payload is None else Control(Kind.METRIC_DEFINITION, payload)
+
+    def _output(self, record: Record) -> Control | None:
+        output = record.output if record.HasField("output") else record.output_raw
+        is_error = output_records.is_error(output)
+        changed = self._console.write(output.line, is_error=is_error)
+        return Control(Kind.CONSOLE, output_records.console(changed, output)) if changed else None
+
+    def _system(self, stats: Stats) -> Control | None:
+        started_at = 0.0 if self.run is None else self.run.started_at
+        payload = output_records.system(stats, started_at=started_at)
+        return None if payload is None else Control(Kind.SYSTEM, payload)
 
     def _exit(self, said: Exit) -> Control:
         self.exit_code = said.exit_code

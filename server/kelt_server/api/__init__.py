@@ -153,5 +153,44 @@ RUN
 `/runs/{entity}/{project}/{run}/keys?label=`
     {"keys": [str]}: every key of the history, sorted.
 
+`stream=system` with `history`, `buckets` and `keys` asks for the system samples of the run's own
+branch: what was measured of its machine. They have no steps; in their place stands the millisecond
+of Unix time, by which they are ordered, paged and divided. `label` is then not looked at.
+
+`/runs/{entity}/{project}/{run}/console?last=&limit=&after=&begin=&label=&format=`
+    Lines of the console of the run's own branch, in the order of session, then number: the first
+    `limit` (at most 10000), those after a place, or the `last` so many. Of each writer the newest
+    100,000 lines and 32 Mi characters are kept.
+
+    {"lines": [{"number": int, "stream": "stdout" | "stderr", "at": seconds | null, "text": str,
+                "label": str, "immutable_id", "writer_id"}],
+     "next": str | null, "last": str | null, "total": int, "dropped": int}
+
+    Ask again with `after=` the `next` until it is null. `last` is the place of the last line that
+    was given; `begin=` it asks for that line, which may be written over, and what follows.
+    `total` lines are kept, `dropped` were let go. A line that was written over (a progress bar) has
+    its latest text. `format=arrow` gives the same columns, and the rest as JSON in the metadata
+    under `kelt`.
+
+`/runs/{entity}/{project}/{run}/files?offset=0&limit=1000` and `…/files/{path}`
+    {"files": [{"path", "size_bytes": int, "sha256": str or null, "changed_at": seconds or null}],
+     "total": int}: the run's files by path, those that wandb's clients put for its name and those
+    that came as records; and what is in one of them, as bytes. `limit` is at most 10000.
+
+`/runs/{entity}/{project}/{run}/artifacts`
+    {"logged": [ARTIFACT], "used": [ARTIFACT]}. An artifact whose content was there before is the
+    version that was there.
+
+`/artifacts/{entity}/{project}/{name}?offset=0&limit=1000` and `…/{name}/files/{path}`
+    ARTIFACT, with "used_by": [{"entity", "project", "run_id"}] and "files": [{"path",
+    "size_bytes": int, "digest", "ref": uri or null}] by path; and what is in one of its files, as
+    bytes. `{name}` is `collection:alias`, `collection:v3`, or a collection for its latest version.
+
+ARTIFACT
+    {"entity", "project", "name", "type", "version": "v0", "aliases": [str], "tags": [str], "state",
+     "digest", "description", "metadata": {…}, "size_bytes": int, "file_count": int, "created_at",
+     "updated_at", "ttl_s": int or null,
+     "logged_by": {"entity", "project", "run_id"} or null}
+
 `/openapi.json` (at the root, not under /api/v1) describes all of this for machines.
 """

@@ -18,6 +18,7 @@ from kelt_server.api.routes import PREFIX
 from kelt_server.errors import BadRequestError, NotFoundError, StoreError
 from kelt_server.ingest.service import key_matches
 from kelt_server.values import to_json
+from kelt_server.wandb_api.artifact_addresses import PREFIX as ARTIFACTS_PREFIX
 from kelt_server.wandb_api.uploads import PREFIX as FILES_PREFIX
 
 _OPEN_PATHS = (f"{PREFIX}/info",)
@@ -32,7 +33,7 @@ def build_app(
     *,
     api_routes: Sequence[Route],
     page_routes: Sequence[Route],
-    wandb_routes: Sequence[Route] = (),
+    more_routes: Sequence[Route] = (),
     api_key: str,
 ) -> Starlette:
     """The application. With a key, everything but `/api/v1/info` wants it."""
@@ -42,7 +43,7 @@ def build_app(
         return described
 
     return Starlette(
-        routes=[*api_routes, Route("/openapi.json", openapi), *wandb_routes, *page_routes],
+        routes=[*api_routes, Route("/openapi.json", openapi), *more_routes, *page_routes],
         middleware=[Middleware(KeyMiddleware, api_key=api_key)] if api_key else [],
         exception_handlers={
             **dict.fromkeys(_STATUS, _explain),
@@ -85,7 +86,7 @@ class KeyMiddleware:
 
 def _is_open(path: str) -> bool:
     """Whether it wants no key; addresses of files carry their own."""
-    return path in _OPEN_PATHS or path.startswith(f"{FILES_PREFIX}/")
+    return path in _OPEN_PATHS or path.startswith((f"{FILES_PREFIX}/", f"{ARTIFACTS_PREFIX}/"))
 
 
 def _as_bearer(given: str) -> str:

@@ -76,3 +76,11 @@ def is_arrow(params: Mapping[str, str]) -> bool:
     if wanted not in ("json", "arrow"):
         raise BadRequestError(f"format={wanted!r} is not known; ask for json or arrow")
     return wanted == "arrow"
+
+
+def is_system(params: Mapping[str, str]) -> bool:
+    """Whether system samples are asked for, not rows of the history."""
+    wanted = params.get("stream", "default")
+    if wanted not in ("default", "system"):
+        raise BadRequestError(f"stream={wanted!r} is not known; ask for default or system")
+    return wanted == "system"

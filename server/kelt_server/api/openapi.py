@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kelt_server import __version__
-from kelt_server.api.routes import BUCKETS_MAX, PREFIX, ROWS_MAX, RUNS_MAX
+from kelt_server.api.files import FILES_MAX
+from kelt_server.api.routes import BUCKETS_MAX, LINES_MAX, PREFIX, ROWS_MAX, RUNS_MAX
 
 _TEXT = {"type": "string"}
 _WHOLE = {"type": "integer"}
@@ -32,7 +33,17 @@ _RANGE = [
     _query("max_step", "last step, inclusive", _WHOLE),
 ]
 _LABEL = _query("label", "only what the writers with this label logged, in a shared run")
+_STREAM = _query(
+    "stream",
+    "`system` for system samples, whose steps are milliseconds of Unix time",
+    {"enum": ["default", "system"], "default": "default"},
+)
 _FORMAT = _query("format", "how to answer", {"enum": ["json", "arrow"], "default": "json"})
+
+_PAGE = [
+    _query("offset", "how many to skip", {"type": "integer", "default": 0}),
+    _limit("limit", 1000, FILES_MAX),
+]
 
 _TEXT_FIELDS = (
     "entity", "project", "run_id", "immutable_id", "name", "notes", "group", "job_type", "reason",
@@ -123,20 +134,46 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
             _limit("limit", 1000, ROWS_MAX),
             _query("after", "`next` of the page before"),
             _query("samples", "take so many rows, evenly", {**_WHOLE, "maximum": ROWS_MAX}),
+            _STREAM,
             _FORMAT,
         ],
         {"type": "object"},
     ),
     "/runs/{entity}/{project}/{run}/buckets": (
         "Minimum, maximum and mean by ranges of steps",
-        [*_KEYS, _LABEL, *_RANGE, _limit("buckets", 1000, BUCKETS_MAX), _FORMAT],
+        [*_KEYS, _LABEL, *_RANGE, _limit("buckets", 1000, BUCKETS_MAX), _STREAM, _FORMAT],
         {"type": "object"},
     ),
     "/runs/{entity}/{project}/{run}/keys": (
         "Every key of its history",
-        [_LABEL],
+        [_LABEL, _STREAM],
         {"type": "object"},
     ),
+    "/runs/{entity}/{project}/{run}/console": (
+        "Lines of its console",
+        [
+            _query("last", "the last so many lines", {**_WHOLE, "maximum": LINES_MAX}),
+            _limit("limit", 1000, LINES_MAX),
+            _query("after", "`next` of the page before"),
+            _query("begin", "`last` of any page: that line, as it is now, and what follows"),
+            _LABEL,
+            _FORMAT,
+        ],
+        {"type": "object"},
+    ),
+    "/runs/{entity}/{project}/{run}/files": ("Its files", _PAGE, {"type": "object"}),
+    "/runs/{entity}/{project}/{run}/files/{path}": ("What is in a file", [], {}),
+    "/runs/{entity}/{project}/{run}/artifacts": (
+        "Artifacts that it logged and used",
+        [],
+        {"type": "object"},
+    ),
+    "/artifacts/{entity}/{project}/{name}": (
+        "A version of an artifact, named `collection:alias`",
+        _PAGE,
+        {"type": "object"},
+    ),
+    "/artifacts/{entity}/{project}/{name}/files/{path}": ("What is in one of its files", [], {}),
     "/branches/{immutable_id}": ("One branch by immutable id", [], _RUN_REF),
 }
 
@@ -149,6 +186,8 @@ def _operation(path: str) -> dict[str, Any]:
         if part.startswith("{")
     ]
     content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if not schema:
+        content = {"application/octet-stream": {}}
     if _FORMAT in query:
         content[_ARROW] = {"schema": {"type": "string", "format": "binary"}}
     error = {"$ref": "#/components/responses/Error"}

@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from kelt_proto.v1.protocol import OURS
 from kelt_server import __version__, filters
-from kelt_server.api import arguments, history
+from kelt_server.api import arguments, history, output
 from kelt_server.bands import BandRequest
+from kelt_server.consoles import ConsolePlace
 from kelt_server.errors import BadRequestError
 from kelt_server.ingest.group import Counters
 from kelt_server.metrics.store import PageRequest
@@ -23,13 +24,14 @@ from kelt_server.values import to_json
 PREFIX = "/api/v1"
 RUNS_MAX = 1000
 ROWS_MAX = 10_000
+LINES_MAX = 10_000
 BUCKETS_MAX = 10_000
 _ROW_FIELDS = ("_step", "_timestamp", "_runtime")
 _BAND_PARAMETERS = (
     "entity", "project", "run", "runs", "filters", "group_by", "keys", "key", "buckets", "min_step",
     "max_step", "quantiles", "format",
 )  # fmt: skip
-_RUN = "/runs/{entity}/{project}/{run}"
+RUN = "/runs/{entity}/{project}/{run}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +60,12 @@ class ReadApi:
             ("/projects", self.projects),
             ("/runs", self.runs),
             ("/bands", self.bands),
-            (_RUN, self.run),
-            (f"{_RUN}/archived", self.archived),
-            (f"{_RUN}/history", self.history),
-            (f"{_RUN}/buckets", self.buckets),
-            (f"{_RUN}/keys", self.keys),
+            (RUN, self.run),
+            (f"{RUN}/archived", self.archived),
+            (f"{RUN}/history", self.history),
+            (f"{RUN}/buckets", self.buckets),
+            (f"{RUN}/keys", self.keys),
+            (f"{RUN}/console", self.console),
             ("/branches/{immutable_id}", self.branch),
         ]
         return [
@@ -101,7 +104,7 @@ class ReadApi:
 
     def run(self, request: Request) -> Response:
         """One run."""
-        return _json(self._reader.run(*_where(request)).as_json())
+        return _json(self._reader.run(*run_of(request)).as_json())
 
     def branch(self, request: Request) -> Response:
         """One branch."""
@@ -109,7 +112,7 @@ class ReadApi:
 
     def archived(self, request: Request) -> Response:
         """The archived branches of a run's name."""
-        views = self._reader.archived(*_where(request))
+        views = self._reader.archived(*run_of(request))
         return _json({"runs": [view.as_json() for view in views]})
 
     def history(self, request: Request) -> Response:
@@ -117,8 +120,11 @@ class ReadApi:
         params = request.query_params
         arguments.known(
             params,
-            ("keys", "key", "label", "min_step", "max_step", "limit", "after", "samples", "format"),
-        )
+            (
+                "keys", "key", "label", "min_step", "max_step", "limit", "after", "samples",
+                "format", "stream",
+            ),
+        )  # fmt: skip
         keys = [key for key in arguments.keys(params) if key not in _ROW_FIELDS]
         wanted = PageRequest(
             spans=(),
@@ -135,9 +141,12 @@ class ReadApi:
         if params.get("after") and wanted.samples is None:
             after, after_writer = history.read_token(params["after"])
             wanted = replace(wanted, after=after)
-        page, writers = self._reader.rows.page(
-            *_where(request), wanted, after_writer, label=params.get("label", "")
-        )
+        if arguments.is_system(params):
+            page, writers = self._reader.rows.system_page(run_of(request), wanted, after_writer)
+        else:
+            page, writers = self._reader.rows.page(
+                *run_of(request), wanted, after_writer, label=params.get("label", "")
+            )
         token = None if page.next is None else history.write_token(page.next, writers)
         if arguments.is_arrow(params):
             return _arrow(history.page_arrow(page, token, writers))
@@ -147,19 +156,22 @@ class ReadApi:
         """Minimum, maximum and mean by ranges of steps."""
         params = request.query_params
         arguments.known(
-            params, ("keys", "key", "label", "buckets", "min_step", "max_step", "format")
+            params, ("keys", "key", "label", "buckets", "min_step", "max_step", "format", "stream")
         )
         keys = arguments.keys(params)
         if not keys:
             raise BadRequestError("no key was given; name the metrics as key=loss&key=accuracy")
-        found = self._reader.rows.buckets(
-            _where(request),
-            keys,
-            number=arguments.whole(params, "buckets", 1000, lowest=1, highest=BUCKETS_MAX),
-            step_min=arguments.optional_step(params, "min_step"),
-            step_max=arguments.optional_step(params, "max_step"),
-            label=params.get("label", ""),
-        )
+        number = arguments.whole(params, "buckets", 1000, lowest=1, highest=BUCKETS_MAX)
+        first = arguments.optional_step(params, "min_step")
+        last = arguments.optional_step(params, "max_step")
+        where, rows = run_of(request), self._reader.rows
+        if arguments.is_system(params):
+            found = rows.system_buckets(where, keys, number=number, step_min=first, step_max=last)
+        else:
+            label = params.get("label", "")
+            found = rows.buckets(
+                where, keys, number=number, step_min=first, step_max=last, label=label
+            )
         if arguments.is_arrow(params):
             return _arrow(history.buckets_arrow(found))
         return _json(history.buckets_json(found, keys))
@@ -193,11 +205,35 @@ class ReadApi:
 
     def keys(self, request: Request) -> Response:
         """Every key of a run's history."""
-        label = request.query_params.get("label", "")
-        return _json({"keys": self._reader.rows.keys(*_where(request), label=label)})
+        params = request.query_params
+        arguments.known(params, ("label", "stream"))
+        if arguments.is_system(params):
+            return _json({"keys": self._reader.rows.system_keys(*run_of(request))})
+        label = params.get("label", "")
+        return _json({"keys": self._reader.rows.keys(*run_of(request), label=label)})
+
+    def console(self, request: Request) -> Response:
+        """Lines of a run's console."""
+        params = request.query_params
+        arguments.known(params, ("last", "limit", "after", "begin", "label", "format"))
+        label = params.get("label", "")
+        consoles, where = self._reader.consoles, run_of(request)
+        if params.get("last"):
+            last = arguments.whole(params, "last", 100, lowest=1, highest=LINES_MAX)
+            page = consoles.tail(where, last=last, label=label)
+        else:
+            limit = arguments.whole(params, "limit", 1000, lowest=1, highest=LINES_MAX)
+            after = ConsolePlace.read(params["after"]) if params.get("after") else None
+            if params.get("begin"):
+                after = ConsolePlace.read(params["begin"]).before()
+            page = consoles.page(where, limit=limit, after=after, label=label)
+        if arguments.is_arrow(params):
+            return _arrow(output.console_arrow(page))
+        return _json(output.console_json(page))
 
 
-def _where(request: Request) -> tuple[str, str, str]:
+def run_of(request: Request) -> tuple[str, str, str]:
+    """Which run is asked for."""
     found: dict[str, Any] = request.path_params
     return found["entity"], found["project"], found["run"]
 

@@ -29,6 +29,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kelt_server import facts
 from kelt_server.branch_names import Branches, Name
+from kelt_server.catalog import console_lines
+from kelt_server.catalog.console_lines import ConsoleKept, KeptLine
 from kelt_server.catalog.store import Family
 from kelt_server.catalog.tables import CURSORS, FACT_TABLES, IDENTITY, LIFE_SIGNS
 from kelt_server.errors import StoreError
@@ -123,9 +125,14 @@ class SqlCatalog:
     ) -> None:
         """See Catalog."""
         by_table: dict[type, list[dict[str, Any]]] = {}
+        lines: list[facts.ConsoleFact] = []
         for fact in said:
-            by_table.setdefault(type(fact), []).append(_columns(fact))
+            if isinstance(fact, facts.ConsoleFact):
+                lines.append(fact)
+            else:
+                by_table.setdefault(type(fact), []).append(_columns(fact))
         with self._transaction() as connection:
+            console_lines.store(connection, lines)
             for kind, rows in by_table.items():
                 connection.execute(insert(FACT_TABLES[kind]), rows)
             _replace_rows(
@@ -213,6 +220,26 @@ class SqlCatalog:
                     )
                 },
             )
+
+    def consoles(self, branch_ids: Collection[str]) -> list[ConsoleKept]:
+        """See Catalog."""
+        with self._transaction() as connection:
+            return console_lines.consoles(connection, branch_ids)
+
+    def lines_after(self, console: ConsoleKept, number: int, limit: int) -> list[KeptLine]:
+        """See Catalog."""
+        with self._transaction() as connection:
+            return console_lines.lines_after(connection, console, number, limit)
+
+    def last_lines(self, console: ConsoleKept, limit: int) -> list[KeptLine]:
+        """See Catalog."""
+        with self._transaction() as connection:
+            return console_lines.last_lines(connection, console, limit)
+
+    def file_pieces(self, writer_ids: Collection[bytes]) -> list[facts.FilePieceFact]:
+        """See Catalog."""
+        with self._transaction() as connection:
+            return _load(connection, facts.FilePieceFact, "writer_id", list(writer_ids))
 
     def close(self) -> None:
         """See Catalog."""

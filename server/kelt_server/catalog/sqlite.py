@@ -76,4 +76,7 @@ def _on_connect(connection: Any, _record: Any) -> None:
 
 
 def _on_begin(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN")
+    # A transaction that reads first and writes later fails at once where another one wrote between,
+    # however long it may wait for locks.
+    is_writing = connection.get_execution_options().get("kelt_is_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kelt_server import facts
 from kelt_server.branch_names import Branches, Name
+from kelt_server.catalog.console_lines import ConsoleKept, KeptLine
 from kelt_server.ingest.writer_state import WriterState
 
 
@@ -61,6 +62,18 @@ class Catalog(Protocol):
 
     def family(self, names: Collection[Name], branch_ids: Collection[str] = ()) -> Family:
         """Everything about the branches of these names and those that they descend from."""
+
+    def consoles(self, branch_ids: Collection[str]) -> list[ConsoleKept]:
+        """What is kept of the consoles of some branches."""
+
+    def lines_after(self, console: ConsoleKept, number: int, limit: int) -> list[KeptLine]:
+        """Lines of a console above a number, the lowest first."""
+
+    def last_lines(self, console: ConsoleKept, limit: int) -> list[KeptLine]:
+        """The last lines of a console, in their order."""
+
+    def file_pieces(self, writer_ids: Collection[bytes]) -> list[facts.FilePieceFact]:
+        """The pieces of files of some writers, those of one in order of arrival."""
 
     def close(self) -> None:
         """Lets go of the files."""

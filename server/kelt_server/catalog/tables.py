@@ -65,7 +65,33 @@ FACT_TABLES: dict[type, Table] = {
     facts.ExitFact: _fact_table("exits", facts.ExitFact, indexed=_BY_WRITER),
     facts.LossFact: _fact_table("losses", facts.LossFact, indexed=_BY_WRITER),
     facts.AssertionFact: _fact_table("assertions", facts.AssertionFact, indexed=_BY_WRITER),
+    facts.FilePieceFact: _fact_table("file_pieces", facts.FilePieceFact, indexed=_BY_WRITER),
 }
+
+#: The console, as it stands (`catalog.console_lines`).
+CONSOLE_LINES = Table(
+    "console_lines",
+    METADATA,
+    Column("branch_id", Text, primary_key=True),
+    Column("writer_id", LargeBinary, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("stream", Integer, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("label", Text, nullable=False),
+    Column("text", Text, nullable=False),
+)
+
+#: What is kept of each console, and what was let go.
+CONSOLES = Table(
+    "consoles",
+    METADATA,
+    Column("branch_id", Text, primary_key=True),
+    Column("writer_id", LargeBinary, primary_key=True),
+    Column("end_number", BigInteger, nullable=False),
+    Column("lines", BigInteger, nullable=False),
+    Column("characters", BigInteger, nullable=False),
+    Column("lines_dropped", BigInteger, nullable=False),
+)
 
 CURSORS = Table(
     "cursors",
@@ -89,13 +115,16 @@ IDENTITY = Table(
     Column("value", Text, nullable=False),
 )
 
-#: What the wandb door knows of the session of each name (`kelt_server.wandb_api`).
+#: What the wandb door knows of sessions (`kelt_server.wandb_api`).
 WANDB_SESSIONS = Table(
     "wandb_sessions",
     METADATA,
     Column("entity", Text, primary_key=True),
     Column("project", Text, primary_key=True),
     Column("run_id", Text, primary_key=True),
+    Column("client", Text, primary_key=True),
     Column("document", Text, nullable=False),
     Column("batch", LargeBinary, nullable=False),
+    Column("saved_at", Float(53), nullable=False),
+    Index("wandb_sessions_by_age", "saved_at"),
 )

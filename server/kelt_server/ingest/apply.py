@@ -19,7 +19,14 @@ from kelt_proto.v1.frames import Kind
 from kelt_server import facts
 from kelt_server.ingest.blocks import Column, ControlRecord, LostRange, Piece, RowBlock
 from kelt_server.ingest.columns import decode_batch
-from kelt_server.ingest.records import RecordContext, orphan, own_loss, read_control
+from kelt_server.ingest.output_records import (
+    StoredObject,
+    console_lines,
+    file_piece,
+    system_branch,
+    system_rows,
+)
+from kelt_server.ingest.records import RecordContext, orphan, own_loss, read_control, unreadable
 from kelt_server.ingest.writer_state import WriterState
 
 
@@ -39,6 +46,8 @@ class BatchEffect:
     facts: tuple[facts.Fact, ...]
     blocks: tuple[RoutedBlock, ...]
     state: WriterState
+    #: To be kept before the facts that name them are.
+    objects: tuple[StoredObject, ...] = ()
 
 
 def is_gap(first_seq: int, state: WriterState) -> bool:
@@ -53,6 +62,7 @@ def apply_batch(
     context = RecordContext(batch.writer_id, default_entity, received_at)
     found: list[facts.Fact] = []
     blocks: list[RoutedBlock] = []
+    objects: list[StoredObject] = []
     pieces = list(
         decode_batch(
             batch.frames,
@@ -69,7 +79,7 @@ def apply_batch(
                 found.append(own_loss(batch.writer_id, piece))
             continue
         seq = int(piece.seqs[0]) if isinstance(piece, RowBlock) else piece.seq
-        is_witness = isinstance(piece, ControlRecord) and piece.kind in _WITNESS_KINDS
+        is_witness = isinstance(piece, ControlRecord) and piece.kind in _OF_OTHERS
         is_opening = isinstance(piece, ControlRecord) and piece.kind == Kind.RUN_OPENED
         if not (is_witness or is_opening) and state.branch_at(seq) is None:
             said = orphan(context, seq)
@@ -77,6 +87,11 @@ def apply_batch(
             state = _with_routes(state, said)
         if isinstance(piece, RowBlock):
             blocks += _new_rows(piece, state, batch.writer_id)
+        elif piece.kind in _OUTPUT_KINDS:
+            put_out = _put_out(piece, context, state)
+            found += put_out.facts
+            blocks += put_out.blocks
+            objects += put_out.objects
         else:
             said = read_control(piece, context, state)
             found += said
@@ -90,6 +105,7 @@ def apply_batch(
             catalog_cursor=max(state.catalog_cursor, batch.last_seq),
             metrics_cursor=max(state.metrics_cursor, batch.last_seq),
         ),
+        tuple(objects),
     )
 
 
@@ -118,7 +134,32 @@ def _declared_loss(piece: Piece, writer_id: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-_WITNESS_KINDS = (Kind.LOSS, Kind.ASSERTION)
+#: Said of other writers too, so whoever says it needs no branch.
+_OF_OTHERS = (Kind.LOSS, Kind.ASSERTION, Kind.FILE_PIECE)
+_OUTPUT_KINDS = (Kind.CONSOLE, Kind.SYSTEM, Kind.FILE_PIECE)
+
+
+def _put_out(record: ControlRecord, context: RecordContext, state: WriterState) -> BatchEffect:
+    """What a record of the console, of the system or of a file comes to."""
+    branch_id, writer_id = state.branch_at(record.seq) or "", context.writer_id
+    try:
+        if record.kind == Kind.FILE_PIECE:
+            fact, found = file_piece(record, writer_id=writer_id)
+            return BatchEffect((fact,), (), state, (found,))
+        if record.kind == Kind.CONSOLE:
+            lines = console_lines(record, branch_id=branch_id, writer_id=writer_id)
+            return BatchEffect(tuple(lines), (), state)
+        pieces = list(system_rows(record, received_at=context.received_at))
+    except (DecodeError, ValueError) as error:
+        return BatchEffect((unreadable(record, writer_id, error),), (), state)
+    rows = (piece for piece in pieces if isinstance(piece, RowBlock))
+    lost = (own_loss(writer_id, piece) for piece in pieces if isinstance(piece, LostRange))
+    blocks = [
+        replace(block, branch_id=system_branch(branch_id))
+        for of_record in rows
+        for block in _new_rows(of_record, state, writer_id)
+    ]
+    return BatchEffect(tuple(lost), tuple(blocks), state)
 
 
 def _new_part(fact: facts.Fact, cursor: int) -> facts.Fact | None:
@@ -132,7 +173,7 @@ def _new_part(fact: facts.Fact, cursor: int) -> facts.Fact | None:
         )
     if isinstance(fact, facts.RouteFact):
         seq = fact.from_seq
-    elif isinstance(fact, facts.LossFact | facts.AssertionFact):
+    elif isinstance(fact, facts.LossFact | facts.AssertionFact | facts.FilePieceFact):
         seq = fact.by_seq
     else:
         seq = fact.seq

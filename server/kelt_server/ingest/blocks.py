@@ -23,6 +23,9 @@ Ints = npt.NDArray[np.int64]
 KIND_ESCAPED_TEXT = 7
 
 
+_INT64 = range(-(2**63), 2**63)
+
+
 #: Up to here a float64 holds every integer.
 EXACT_INT_MAX = 2**53
 
@@ -196,3 +199,16 @@ def _stacked_block(
         headers["runtime"].astype(np.float64),
         tuple(columns.values()),
     )
+
+
+def kind_of(value: object) -> int:
+    """The kind of column that holds a value out of JSON."""
+    if value is None:
+        return rows.ColumnKind.NONE
+    if isinstance(value, bool):
+        return rows.ColumnKind.BOOL
+    if isinstance(value, int):
+        return rows.ColumnKind.INT if value in _INT64 else rows.ColumnKind.JSON
+    if isinstance(value, float):
+        return rows.ColumnKind.FLOAT
+    return rows.ColumnKind.TEXT if isinstance(value, str) else rows.ColumnKind.JSON

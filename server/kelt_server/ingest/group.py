@@ -1,7 +1,8 @@
 """One group of pushes → one transaction in each store. Runs in the committing thread alone.
 
-The catalog goes first. A crash in between leaves it ahead of the metrics; the acknowledgement is
-the smaller of the two, so the daemon sends again and each store takes what it lacks.
+Objects go first, as the catalog names them; then the catalog. A crash in between leaves it ahead of
+the metrics; the acknowledgement is the smaller of the two, so the daemon sends again and each store
+takes what it lacks.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from kelt_server.ingest.apply import (
     whole_batch_lost,
 )
 from kelt_server.ingest.name_limits import GroupNames, NameLimits
+from kelt_server.ingest.output_records import StoredObject
 from kelt_server.ingest.writer_state import INT64_MAX, WriterState
 from kelt_server.metrics.store import MetricsStore, Span
+from kelt_server.object_store import ObjectStore
 
 #: Writers whose standing is kept in memory; past that it is read again.
 STATES_MAX = 50_000
@@ -68,8 +71,14 @@ class Counters:
     beats_dropped: int = 0
     points_packed: int = 0
     packs_failed: int = 0
-    #: Of wandb clients: console and system metrics, for which there is no place.
+    #: Of wandb clients: lines of files that are not known, and what a session said beside its rows
+    #: before it was known whose they are, beyond what is kept of that.
     wandb_lines_dropped: int = 0
+    #: Of wandb clients: posts that found no room in memory, to come again.
+    posts_refused_busy: int = 0
+    #: What files of runs and artifacts take on the disk, and how many found no room there.
+    files_bytes: int = 0
+    files_refused: int = 0
 
 
 @dataclass
@@ -79,6 +88,7 @@ class _Work:
     states: dict[bytes, WriterState]
     said: list[facts.Fact] = field(default_factory=list)
     blocks: list[RoutedBlock] = field(default_factory=list)
+    objects: list[StoredObject] = field(default_factory=list)
     moved: set[bytes] = field(default_factory=set)
     errors: dict[int, KeltServerError] = field(default_factory=dict)
     deferred: list[tuple[int, record_pb2.Batch]] = field(default_factory=list)
@@ -93,6 +103,7 @@ class GroupCommitter:
         *,
         catalog: Catalog,
         metrics: MetricsStore,
+        objects: ObjectStore,
         clock: Callable[[], float],
         default_entity: str,
         counters: Counters,
@@ -106,6 +117,7 @@ class GroupCommitter:
         )
         self._catalog = catalog
         self._metrics = metrics
+        self._objects = objects
         self._clock = clock
         self._default_entity = default_entity
         self._counters = counters
@@ -203,6 +215,7 @@ class GroupCommitter:
         work.states[writer_id] = effect.state.beyond_losses()
         work.said += effect.facts
         work.blocks += effect.blocks
+        work.objects += effect.objects
         work.moved.add(writer_id)
         self._counters.batches += 1
         for fact in effect.facts:
@@ -249,6 +262,8 @@ class GroupCommitter:
         if not (work.moved or signs):
             return
         catalog_cursors = {w: work.states[w].catalog_cursor for w in work.moved}
+        for found in work.objects:
+            self._objects.put(found.object_id, found.content)
         try:
             self._catalog.commit(work.said, catalog_cursors, signs)
             if work.moved:

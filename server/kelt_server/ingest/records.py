@@ -72,8 +72,13 @@ def read_control(
     try:
         return list(reader(record, context, state))
     except (DecodeError, UnicodeDecodeError) as error:
-        reason = f"a record that cannot be read: {error}"
-        return [own_loss(context.writer_id, LostRange(record.seq, record.seq, reason))]
+        return [unreadable(record, context.writer_id, error)]
+
+
+def unreadable(record: ControlRecord, writer_id: bytes, error: Exception) -> facts.LossFact:
+    """The loss of a record that cannot be read."""
+    reason = f"a record that cannot be read: {error}"
+    return own_loss(writer_id, LostRange(record.seq, record.seq, reason))
 
 
 def _branch(record: ControlRecord, state: WriterState) -> str:

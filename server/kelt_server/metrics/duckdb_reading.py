@@ -13,6 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from kelt_proto.v1.rows import ColumnKind
 from kelt_server.errors import StoreError
 from kelt_server.metrics import duckdb_pages, duckdb_schema
 from kelt_server.metrics.duckdb_last_values import read_last_values
@@ -24,6 +25,7 @@ from kelt_server.metrics.store import (
     Band,
     Bucket,
     LastValues,
+    MetricKind,
     Page,
     PageRequest,
     RowAt,
@@ -229,6 +231,17 @@ class DuckDBReading:
         sql = f"SELECT DISTINCT metric FROM ({points_sql(rows)})"  # noqa: S608
         found = self._read(lambda c: c.execute(sql).fetchall(), spans=_spans_table(rows))
         return sorted(text_of(self._metrics.names[number]) for (number,) in found)
+
+    def metric_kinds(self, spans: Sequence[Span]) -> list[MetricKind]:
+        """See MetricsStore."""
+        rows = self._span_rows(spans)
+        first_char = f"CASE kind WHEN {ColumnKind.JSON} THEN left(text, 1) ELSE '' END"
+        points = points_sql(rows)
+        sql = f"""SELECT metric, kind, {first_char}, count(*) FROM ({points})
+            GROUP BY ALL ORDER BY ALL"""  # noqa: S608
+        found = self._read(lambda c: c.execute(sql).fetchall(), spans=_spans_table(rows))
+        names = self._metrics.names
+        return [MetricKind(text_of(names[metric]), *rest) for metric, *rest in found]
 
     def _numbers_of(self, metrics: Sequence[str]) -> list[int]:
         numbers = (self._metrics.numbers.get(raw_name(name)) for name in metrics)

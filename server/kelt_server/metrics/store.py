@@ -218,6 +218,16 @@ class Band:
     quantiles: Sequence[float] | None
 
 
+@dataclass(frozen=True, slots=True)
+class MetricKind:
+    """How many values of one kind a metric has (`ColumnKind`), and how those of JSON begin."""
+
+    metric: str
+    kind: int
+    first_char: str
+    number: int
+
+
 class MetricsStore(Protocol):
     """An engine. Implementations must keep rows and cursors in one transaction."""
 
@@ -279,6 +289,9 @@ class MetricsStore(Protocol):
 
     def metric_names(self, spans: Sequence[Span]) -> list[str]:
         """Every metric that a history has, sorted."""
+
+    def metric_kinds(self, spans: Sequence[Span]) -> list[MetricKind]:
+        """What kinds of values each metric of a history has."""
 
     @property
     def committing_s(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from kelt_server.branch_names import Name
 from kelt_server.filters import parse_order
+from kelt_server.pages import output
 from kelt_server.pages.html import Child, Markup, escaped, tag
 from kelt_server.pages.sparkline import sparkline
 from kelt_server.pages.style import STYLE
@@ -27,10 +29,13 @@ _VALUE_CHARACTERS_MAX = 200
 
 
 class Pages:
-    """Pages for people."""
+    """Pages for people. `files` is what a run's page shows of its files."""
 
-    def __init__(self, reader: RunReader) -> None:
+    def __init__(
+        self, reader: RunReader, files: Callable[[Name], list[Child]] = lambda _run: []
+    ) -> None:
         self._reader = reader
+        self._files = files
 
     def routes(self) -> list[Route]:
         """Every page."""
@@ -77,12 +82,15 @@ class Pages:
                 _notices(run),
                 sessions if is_shared else "",
                 self._charts((entity, project, run["immutable_id"]), _charted(run)),
+                output.system_charts(self._reader, (entity, project, run["immutable_id"])),
+                output.console_tail(self._reader, (entity, project, run["immutable_id"])),
                 tag("h2", "Lineage"),
                 _lineage(run),
                 tag("h2", "Summary"),
                 _value_table(run["summary"]),
                 tag("h2", "Config"),
                 _value_table(run["config"]),
+                *self._files((entity, project, run["run_id"])),
                 "" if is_shared else sessions,
             ],
             crumbs=[crumb],

@@ -34,4 +34,6 @@ figure { margin: 0; padding: .6rem .8rem; background: var(--card); border: 1px s
   border-radius: 8px; color: var(--link); }
 figcaption { color: var(--ink); font-size: .85rem; overflow-wrap: anywhere; }
 code { font-size: .9em; overflow-wrap: anywhere; }
+.console { font-size: .8rem; max-height: 30rem; overflow: auto; padding: .6rem .8rem; background: var(--card);
+  border: 1px solid var(--line); border-radius: 8px; }
 """

@@ -11,15 +11,21 @@ Constraints:
   when its first line has come. Lines that are there make it a *repeat*, which gets a writer only
   for what is new. A name that is new is opened at once.
 * A row is known again by its step and time on any branch of the run's name. The index of a line
-  decides only of lines that have none. Rows are looked up where a post overlaps what was taken, or
-  what was there when the session began.
+  decides only of lines that have none, and of writers of a shared run, which send an id. Rows are
+  looked up where a post overlaps what was taken, or what any session of the name may have logged.
+* A post names its run and no process. Which session it goes on with is found by the line and the
+  row it stands at (`addressing`): the latest of the name, or one that is displaced and goes on.
+* Rows of one writer at one step are parts of one row. So rows of two processes never go to one
+  writer at the same steps.
 * Clients take most answers but 200 and 503 as the end of their stream. So content is never refused:
   what cannot be kept is a Loss, which the run's page shows.
 * A session that said goodbye is never continued; what comes after it belongs to another writer.
 
-Format: the table `wandb_sessions` of the catalog has one row a name: `document`, the session as
-JSON (`sessions`), and `batch`, a `record_pb2.Batch`. Both are written *before* the batch is pushed,
-and describe the session as it will stand when it is committed.
+Format: the table `wandb_sessions` of the catalog has one row a session: `client` (empty: the latest
+ordinary one of the name; `~` and a writer's id: one that it displaced; else the id of a shared
+run's writer), `document`, the session as JSON (`sessions`), `batch`, a `record_pb2.Batch`, and
+`saved_at`. Both are written *before* the batch is pushed, and describe the session as it will stand
+when it is committed. Old rows are let go.
 
 Recovery: whoever loads a session pushes its batch first, the same bytes under the same numbers;
 what is committed already is recognised by its number alone. A client that heard no answer posts

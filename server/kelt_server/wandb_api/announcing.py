@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,6 +31,8 @@ def announced(
     parent_branch_id: str,
     rows: int,
     before: Session | None,
+    client: str,
+    shared_branch_id: str,
     now: float,
 ) -> Session:
     """The session that begins.
@@ -40,10 +44,14 @@ def announced(
         parent_branch_id: what holds the name of the run that is forked; empty where unknown.
         rows: of the run's history.
         before: the session of the name before this one.
+        client: which of the writers of a shared run; empty of others.
+        shared_branch_id: the branch of a shared run that is new.
         now: the time of day.
     """
     point = upsert.point
     started_at = max(now, standing.made_at + _TICK_S)
+    if not standing.branch_id and upsert.started_at is not None:
+        started_at = min(now, upsert.started_at)
     if before is not None:
         started_at = max(started_at, before.started_at + _TICK_S)
     session = Session(
@@ -56,7 +64,13 @@ def announced(
         host=upsert.host,
         program=upsert.program,
         said=merged_said({}, upsert),
+        signs=upsert.signs,
+        client=client,
     )
+    if client and standing.branch_id:  # its steps are its own
+        return resuming(session, standing.branch_id, -1, lines=0)
+    if client and point is None:
+        return replace(session, branch_id=shared_branch_id)
     if point is not None and point.run_id != name[2]:
         return replace(
             session, origin=facts.FORKED, parent_run_id=point.run_id, parent_step=point.step,
@@ -94,9 +108,22 @@ def succeeding(session: Session, now: float) -> Session:
         last_step=session.last_step,
         highest_step=max(session.highest_step, session.last_step),
         lines=session.lines,
+        last_row=session.last_row,
+        signs=session.signs,
+        client=session.client,
+        label=session.label,
         host=session.host,
         program=session.program,
+        console_lines=session.console_lines,
+        console_there=session.console_lines,
+        samples=session.samples,
     )
+
+
+def of_a_stranger(session: Session, offset: int, now: float) -> Session:
+    """A session beside another, of a process that nobody heard begin, on the same branch."""
+    beside = replace(succeeding(session, now), client="", last_row=None, signs=(), lines=offset)
+    return replace(beside, last_step=-1, last_step_before=-1).displaced()
 
 
 def is_asked_again(session: Session, upsert: Upsert) -> bool:
@@ -120,6 +147,23 @@ def knowing_config(session: Session, config: Mapping[str, Any]) -> Session:
     said = session.said.get("config") or {}
     known = {key: digest(config[key]) for key in said if key in config}
     return replace(session, config={**known, **session.config})
+
+
+def shared_branch_id(entity: str, project: str, run_id: str) -> str:
+    """The immutable id of a shared run, as kelt's own clients make it: it follows from the name.
+
+    Args:
+        entity: empty where it is the server's own, which a host need not know.
+        project: of the run.
+        run_id: of the run.
+    """
+    text = json.dumps(["kelt shared run", entity, project, run_id])
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
+    digits = ""
+    while len(digits) < _BRANCH_ID_CHARS:
+        number, digit = divmod(number, len(_ALPHABET))
+        digits += _ALPHABET[digit]
+    return digits
 
 
 def new_branch_id() -> str:

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import json
 import secrets
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import anyio.from_thread
-from graphql import Undefined
 
 from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.reader import RunReader
 from kelt_server.wandb_api import run_answers, run_filters
+from kelt_server.wandb_api.arguments import connection
+from kelt_server.wandb_api.arguments import cursor as _cursor
+from kelt_server.wandb_api.arguments import given as _given
+from kelt_server.wandb_api.arguments import input_of as _input
+from kelt_server.wandb_api.arguments import limit as _limit
+from kelt_server.wandb_api.arguments import text as _text
+from kelt_server.wandb_api.artifact_changes import ArtifactChanges
 from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.histories import HistoryAnswers
+from kelt_server.wandb_api.output_answers import output_fields
 from kelt_server.wandb_api.uploads import UploadFolder
 from kelt_server.wandb_api.upserts import Upsert, read_upsert
 
 _RUNS_MAX = 1000
 _FILES_MAX = 10_000
 _CURSOR_CHARS_MAX = 16
+_STEPS = 2**62
+_FEATURES = ("FILESTREAM_GZIP",)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
-PROJECT_DEFAULT = "uncategorized"
 NAME_CHARS_MAX = 1024
 
 _Resolver = Callable[..., Any]
@@ -39,14 +46,22 @@ class Answers:
         door: Door,
         reader: RunReader,
         uploads: UploadFolder,
+        artifacts: ArtifactChanges,
         default_entity: str,
         base: str,
+        client: str,
     ) -> None:
         self._door = door
         self._reader = reader
         self._uploads = uploads
+        self._artifacts = artifacts
         self._default_entity = default_entity
         self._base = base
+        self._client = client
+
+    def __getattr__(self, field: str) -> Any:
+        """What is said of artifacts is answered elsewhere."""
+        return getattr(self._artifacts, field)
 
     # -- queries --------------------------------------------------------------------------------
 
@@ -60,26 +75,32 @@ class Answers:
         }  # fmt: skip
 
     def serverInfo(self, _info: object) -> dict[str, Any]:  # noqa: N802 # the schema's
-        """No feature is on."""
+        """What clients need not ask for again; a feature that is not named is off."""
         return {
-            "features": [],
+            "features": [{"name": name, "isEnabled": True} for name in _FEATURES],
             "cliVersionInfo": {"max_cli_version": "99.0.0"},
             "latestLocalVersionInfo": None,
         }
+
+    def entity(self, _info: object, **given: Any) -> dict[str, Any]:
+        """An entity is a name; it belongs to no organization."""
+        name = self._entity(_given(given).get("name"))
+        return {"id": name, "name": name, "organization": None, "user": None}
 
     def project(self, _info: object, **given: Any) -> dict[str, Any]:
         """A project, whether there are runs in it or not."""
         said = _given(given)
         entity = self._entity(said.get("entityName"))
-        project = _text(said.get("name")) or PROJECT_DEFAULT
+        project = _text(said.get("name")) or run_answers.PROJECT_DEFAULT
         return {
             **run_answers.project_fields(entity, project),
-            "internalId": str(_number_of(entity, project)),
+            "internalId": str(run_answers.project_number(entity, project)),
             "createdAt": run_answers.iso(0.0),
             "bucket": self._one_run(entity, project, is_to_resume=True),
             "run": self._one_run(entity, project),
             "runCount": self._run_count(entity, project),
             "runs": self._runs(entity, project),
+            **self._artifacts.of_project(entity, project),
         }
 
     model = project
@@ -129,17 +150,8 @@ class Answers:
             found = order(run for run in self._reader.runs(entity, project) if test(run))
             start = _cursor(said.get("after"))
             stop = start + _limit(said.get("first"), 50, _RUNS_MAX)
-            edges = [
-                {"node": self._run(run), "cursor": str(index)}
-                for index, run in enumerate(found[start:stop], start + 1)
-            ]
-            has_next = stop < len(found)
-            end = edges[-1]["cursor"] if edges else None
-            return {
-                "totalCount": len(found),
-                "edges": edges,
-                "pageInfo": {"endCursor": end, "hasNextPage": has_next},
-            }
+            nodes = [self._run(run) for run in found[start:stop]]
+            return connection(nodes, start=start, total=len(found))
 
         return resolve
 
@@ -164,41 +176,37 @@ class Answers:
             return [rows.sampled(spec) for spec in read if isinstance(spec, dict)]
 
         return {
-            **run_answers.run_fields(run, _number_of(run["entity"], run["project"])),
+            **run_answers.run_fields(
+                run, run_answers.project_number(run["entity"], run["project"])
+            ),
             "history": lines,
-            "events": lambda _info, **_given: [],
+            **output_fields(self._reader, name, rows),
             "sampledHistory": sampled,
             "parquetHistory": lambda _info, **_given: {
                 "parquetUrls": [],
                 "liveData": [{"_step": step} for step in rows.ends(run["last_step"])],
             },
             "historyKeys": lambda _info: run_answers.history_keys(
-                self._reader.rows.keys(*name), run
+                self._reader.rows.kinds(*name), run
             ),
             "files": self._files(name),
+            **self._artifacts.of_run(name),
         }
 
     def _files(self, name: Name) -> _Resolver:
         def resolve(_info: object, **given: Any) -> dict[str, Any]:
             said = _given(given)
             wanted = said.get("names") or None
+            sizes = {file.name: file.size_bytes for file in self._reader.files.all(name)}
+            sizes |= dict(self._uploads.names(name))  # what a client put came by itself
             found = [
-                self._file(name, file, size)
-                for file, size in self._uploads.names(name)
+                self._file(name, file, sizes[file])
+                for file in sorted(sizes)
                 if wanted is None or file in wanted
             ]
             start = _cursor(said.get("after"))
             stop = start + _limit(said.get("first"), 50, _FILES_MAX)
-            edges = [
-                {"node": node, "cursor": str(index)}
-                for index, node in enumerate(found[start:stop], start + 1)
-            ]
-            end = edges[-1]["cursor"] if edges else None
-            return {
-                "totalCount": len(found),
-                "edges": edges,
-                "pageInfo": {"endCursor": end, "hasNextPage": stop < len(found)},
-            }
+            return connection(found[start:stop], start=start, total=len(found))
 
         return resolve
 
@@ -220,7 +228,7 @@ class Answers:
             return self._edit(upsert, said)
         run_id = upsert.run_id or "".join(secrets.choice(_ALPHABET) for _ in range(8))
         name = self._name(upsert.entity, upsert.project, run_id)
-        lines = anyio.from_thread.run(self._door.upsert, name, upsert)
+        lines = anyio.from_thread.run(self._door.upsert, name, upsert, self._client)
         entity, project, _ = name
         return {
             "inserted": not upsert.storage_id,
@@ -246,7 +254,7 @@ class Answers:
         return {"inserted": False, "bucket": self._run(self._reader.run(*name).as_json())}
 
     def rewindRun(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
-        """Tells how a run stood at a step; it moves when its next session begins.
+        """Tells how a run stood at a step; it moves with the first row of its next session.
 
         A run that is not known is rewound as well: it may come.
         """
@@ -254,7 +262,7 @@ class Answers:
         if said.get("metricName", "_step") != "_step":
             raise BadRequestError("a run can be rewound to a _step only")
         step, run_id = said.get("metricValue"), _text(said.get("runName"))
-        if isinstance(step, bool) or not isinstance(step, int | float):
+        if isinstance(step, bool) or not isinstance(step, int | float) or not abs(step) < _STEPS:
             raise BadRequestError("a run is rewound to a step, which is a number")
         name = self._name(_text(said.get("entityName")), _text(said.get("projectName")), run_id)
         try:
@@ -264,6 +272,7 @@ class Answers:
             rows = 0
         else:
             known, rows = self._run(run), run["rows"]
+        anyio.from_thread.run(self._door.rewind, name, int(step))
         return {
             "rewoundRun": {
                 "id": run_answers.storage_id(name),
@@ -303,7 +312,8 @@ class Answers:
         """A project is there when a run is."""
         said = _input(given)
         found = run_answers.project_fields(
-            self._entity(said.get("entityName")), _text(said.get("name")) or PROJECT_DEFAULT
+            self._entity(said.get("entityName")),
+            _text(said.get("name")) or run_answers.PROJECT_DEFAULT,
         )
         return {"model": found, "project": found, "inserted": False}
 
@@ -311,40 +321,8 @@ class Answers:
         return _text(said) or self._default_entity
 
     def _name(self, entity: str, project: str, run_id: str) -> Name:
-        name = self._entity(entity), project or PROJECT_DEFAULT, run_id
+        name = self._entity(entity), project or run_answers.PROJECT_DEFAULT, run_id
         for part in name:
             if not part or len(part) > NAME_CHARS_MAX or "\0" in part:
                 raise BadRequestError(f"{part[:100]!r} cannot be the name of anything")
         return name
-
-
-def _given(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in said.items() if value is not Undefined}
-
-
-def _input(said: Mapping[str, Any]) -> dict[str, Any]:
-    found = said.get("input")
-    return _given(found) if isinstance(found, dict) else {}
-
-
-def _text(said: object) -> str:
-    return said if isinstance(said, str) else ""
-
-
-def _limit(said: object, default: int, most: int) -> int:
-    if isinstance(said, bool) or not isinstance(said, int):
-        return default
-    return max(1, min(said, most))
-
-
-def _cursor(said: object) -> int:
-    return (
-        int(said)
-        if isinstance(said, str) and said.isdecimal() and len(said) < _CURSOR_CHARS_MAX
-        else 0
-    )
-
-
-def _number_of(entity: str, project: str) -> int:
-    """A number for a project, which clients want; kelt's have none."""
-    return zlib.crc32(json.dumps([entity, project]).encode())

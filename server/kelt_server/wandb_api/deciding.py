@@ -17,26 +17,34 @@ from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import FLAG_STEP_WENT_DOWN
 from kelt_server import facts
 from kelt_server.wandb_api.batches import BatchBuilder, json_items
-from kelt_server.wandb_api.history_lines import BadLine, HistoryLine, RowLine
+from kelt_server.wandb_api.history_lines import BadLine, HistoryLine, RowLine, Stamp
 from kelt_server.wandb_api.posts import Post
 from kelt_server.wandb_api.sessions import Phase, Session
 from kelt_server.wandb_api.summaries import digest
 from kelt_server.wandb_api.upserts import Upsert, info_of
 
-Stamp = tuple[int, float]
-
 _REASONS_MAX = 8
+#: Of a client's id, whose first ones are a time.
+_LABEL_CHARS = 8
 
 
-def asked_steps(session: Session, post: Post) -> tuple[int, int] | None:
-    """The steps at which rows may be there already; None where all lines are surely new."""
+def asked_steps(session: Session, post: Post, highest_step: int) -> tuple[int, int] | None:
+    """The steps at which rows may be there already; None where all lines are surely new.
+
+    Args:
+        session: whose post it is.
+        post: what came.
+        highest_step: that any process of the name may have logged.
+    """
+    if _counts_alone(session):
+        return None
     doubtful = [
         line.step
         for index, line in enumerate(post.lines, post.offset)
         if isinstance(line, RowLine)
         and line.stamp is not None
         and line.step is not None
-        and (index < session.lines or line.step <= session.highest_step)
+        and (index < session.lines or line.step <= highest_step)
     ]
     return (min(doubtful), max(doubtful)) if doubtful else None
 
@@ -48,8 +56,9 @@ def new_lines(
     found: list[HistoryLine] = []
     repeated = 0
     taken: set[Stamp] = set()
+    counts_alone = _counts_alone(session)
     for index, line in enumerate(post.lines, post.offset):
-        stamp = line.stamp if isinstance(line, RowLine) else None
+        stamp = line.stamp if isinstance(line, RowLine) and not counts_alone else None
         is_there = index < session.lines if stamp is None else stamp in there or stamp in taken
         if is_there:
             repeated += 1
@@ -60,13 +69,43 @@ def new_lines(
     return found, repeated
 
 
+def _counts_alone(session: Session) -> bool:
+    """Whether the index of a line says all: a writer of a shared run is known by its client's id.
+
+    Others log the same steps at nearly the same time.
+    """
+    return session.is_shared and session.phase is Phase.OPEN
+
+
+def says_something(session: Session, post: Post) -> bool:
+    """Whether a session that was only announced has begun: not by output alone.
+
+    A file that is synced again begins with that. A shared run's writer is known by its id.
+    """
+    if session.is_shared:
+        return True
+    return bool(post.lines or post.is_empty or post.faults or post.exit_code is not None)
+
+
+def settled(session: Session, post: Post, there: Mapping[Stamp, str]) -> Session:
+    """A session that was announced repeats an older one if its first lines do."""
+    if session.phase is not Phase.ANNOUNCED:
+        return session
+    for line in post.lines:
+        stamp = line.stamp if isinstance(line, RowLine) else None
+        if stamp is not None and stamp in there:
+            return replace(session, phase=Phase.REPEATING, branch_id=there[stamp])
+    return session
+
+
 def after_lines(session: Session, post: Post) -> Session:
     """The session with the line that comes next."""
     if not post.lines:
         return session
     end = post.offset + len(post.lines)
     lines = max(session.lines, end) if session.took_lines else end
-    return replace(session, lines=lines, took_lines=True)
+    last_row = post.last_row or session.last_row
+    return replace(session, lines=lines, took_lines=True, last_row=last_row)
 
 
 def missing_lines(session: Session, post: Post) -> int:
@@ -133,7 +172,20 @@ def add_opening(builder: BatchBuilder, session: Session, sdk_version: str) -> No
     info = info_of(session.said.get("texts", {}), session.said.get("tags"))
     if session.origin != facts.RESUMED or info.ByteSize():
         opened.info.CopyFrom(info)
+    if session.is_shared:
+        opened.shared.label = session.label or session.client[-_LABEL_CHARS:]
     builder.add(Kind.RUN_OPENED, opened)
+
+
+def add_or_lose(
+    builder: BatchBuilder,
+    kind: Kind,
+    message: record_pb2.Config | record_pb2.Summary,
+    what: str,
+) -> None:
+    """Takes a record, or says that it is too large to be one."""
+    if not builder.add(kind, message):
+        builder.lose(f"{what} that takes more than 8 MiB", rows=1)
 
 
 def add_config(
@@ -147,8 +199,7 @@ def add_config(
     removed = [key for key in session.config if key not in config]
     if new or removed:
         message = record_pb2.Config(items=json_items(new, removed), at=now)
-        if not builder.add(Kind.CONFIG, message):
-            builder.lose("a config that takes more than 8 MiB", rows=1)
+        add_or_lose(builder, Kind.CONFIG, message, "a config")
     return replace(session, config=digests)
 
 
@@ -173,8 +224,7 @@ def add_by_hand(builder: BatchBuilder, session: Session, values: Mapping[str, An
     if not values:
         return session
     message = record_pb2.Summary(items=json_items(values), step=session.last_step)
-    if not builder.add(Kind.SUMMARY, message):
-        builder.lose("a summary that takes more than 8 MiB", rows=1)
+    add_or_lose(builder, Kind.SUMMARY, message, "a summary")
     said = {key: digest(value) for key, value in values.items()}
     return replace(session, by_hand={**session.by_hand, **said})
 
@@ -182,7 +232,16 @@ def add_by_hand(builder: BatchBuilder, session: Session, values: Mapping[str, An
 def add_exit(builder: BatchBuilder, session: Session, exit_code: int, now: float) -> Session:
     """The goodbye."""
     builder.add(Kind.EXIT, record_pb2.Exit(exit_code=exit_code, at=now))
-    return replace(session, phase=Phase.ENDED)
+    return session.ended()
+
+
+def add_assertions(
+    builder: BatchBuilder, writer_ids: Iterable[str], state: record_pb2.Assertion.State, now: float
+) -> None:
+    """What is so of writers of a shared run that say nothing of it themselves."""
+    for writer_id in writer_ids:
+        said = record_pb2.Assertion(writer_id=bytes.fromhex(writer_id), state=state, at=now)
+        builder.add(Kind.ASSERTION, said)
 
 
 def merged_said(said: Mapping[str, Any], upsert: Upsert) -> dict[str, Any]:

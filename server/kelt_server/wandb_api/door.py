@@ -1,4 +1,4 @@
-"""Takes what clients say and post, one thing at a time for each run's name.
+"""Takes what clients say and post, one thing at a time for each run's name, or shared run's writer.
 
 All of it goes the way of a daemon's pushes: records of a writer, committed by the `Committer`. What
 is about to be committed is written down first, with the session as it will then be, so that a
@@ -8,33 +8,40 @@ commit that fails half way is sent again exactly as it was, by whoever comes nex
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from kelt_proto.v1.frames import Kind
+from kelt_proto.v1.record_pb2 import Assertion
 from kelt_server import facts
 from kelt_server.branch_names import Name
-from kelt_server.errors import BadRequestError, NotFoundError
-from kelt_server.histories import Standing
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import Counters
-from kelt_server.liveness import CRASHED, RUNNING
+from kelt_server.liveness import CRASHED, FINISHED, RUNNING
 from kelt_server.reader import RunReader
 from kelt_server.run_view import RunView
-from kelt_server.wandb_api import announcing, deciding, summaries
+from kelt_server.wandb_api import addressing, announcing, deciding, summaries
 from kelt_server.wandb_api.batches import BatchBuilder
+from kelt_server.wandb_api.editing import Editor
 from kelt_server.wandb_api.history_lines import HistoryLine, RowLine
-from kelt_server.wandb_api.keeping import SessionKeeper, builder_for
+from kelt_server.wandb_api.keeping import METRICS_REMEMBERED_MAX, SessionKeeper, builder_for
+from kelt_server.wandb_api.lookups import Lookups
+from kelt_server.wandb_api.opening import Opener
+from kelt_server.wandb_api.output_lines import Output, add_output, held, hold
+from kelt_server.wandb_api.outputs import Outputs, taken
 from kelt_server.wandb_api.posts import Post
 from kelt_server.wandb_api.session_table import SessionTable
 from kelt_server.wandb_api.sessions import Phase, Session
-from kelt_server.wandb_api.upserts import Upsert, definitions, info_of
+from kelt_server.wandb_api.upserts import Upsert, definitions, info_of, rewinding
 
-#: Names of which it is remembered that somebody is about to resume them.
+#: Names of which it is remembered that somebody is about to resume them, and for how long.
 _RESUMING_MAX = 2000
+_RESUMING_S = 120.0
 _FAULTS_MAX = 100
-_SDK_VERSION = "wandb"
+#: A shared run's writer that still posts so long after the run's end goes on.
+_STRAGGLES_S = 120.0
+_LOOKS_EVERY_S = 60.0
 
 
 class Door:
@@ -48,186 +55,173 @@ class Door:
         reader: RunReader,
         clock: Callable[[], float],
         counters: Counters,
+        default_entity: str,
     ) -> None:
         self._kept = SessionKeeper(table=table, committer=committer, clock=clock)
-        self._reader = reader
+        self._lookups = Lookups(reader=reader, ask=self._kept.read)
+        self._opener = Opener(lookups=self._lookups, clock=clock, default_entity=default_entity)
+        self._editor = Editor(lookups=self._lookups, committer=committer, clock=clock)
+        self._outputs = Outputs(kept=self._kept, reader=reader)
         self._clock = clock
-        self._resuming: OrderedDict[Name, None] = OrderedDict()
+        self._resuming: OrderedDict[Name, float] = OrderedDict()
         self._counters = counters
 
     def expect_resume(self, name: Name) -> None:
         """Somebody asked how a run stands, to go on with it.
 
-        Clients before 0.17 do not say so again when they begin. Kept in memory alone.
+        Clients before 0.18 do not say so again when they begin. Kept in memory alone.
         """
-        self._resuming[name] = None
+        self._resuming[name] = self._clock()
         while len(self._resuming) > _RESUMING_MAX:
             self._resuming.popitem(last=False)
 
-    async def upsert(self, name: Name, said: Upsert) -> int:
+    async def upsert(self, name: Name, said: Upsert, client: str = "") -> int:
         """A session begins or says more of its run; returns the index of the line to begin with.
+
+        Args:
+            name: of the run.
+            said: what is said.
+            client: which of the writers of a shared run says it; empty of others.
 
         Raises:
             StoreError, BusyError: it is to be said again later.
         """
-        async with self._kept.turn(name):
-            session = await self._kept.load(name)
-            if said.is_beginning or session is None:
-                return await self._begin(name, said, session)
-            return await self._change(session, said)
+        async with self._kept.turn(name, client):
+            sessions = await self._sessions(name, client)
+            if said.is_beginning or not sessions:
+                lines = await self._begin(name, said, sessions, client)
+            else:
+                lines = await self._change(addressing.teller(said, sessions), said)
+        await self._kept.sweep()
+        return lines
 
-    async def edit(self, name: Name, said: Upsert, by_hand: Mapping[str, Any] | None) -> None:
-        """Somebody changes a run that need not live.
+    async def rewind(self, name: Name, step: int) -> None:
+        """A client is about to go on with a run from an earlier step.
+
+        From 0.20 on it then says so again as it begins; before, this is the beginning.
 
         Raises:
-            BadRequestError: the run did not come through this door.
+            StoreError, BusyError: it is to be said again later.
         """
-        async with self._kept.turn(name):
-            session = await self._kept.load(name)
-            if session is None or not session.has_writer:
-                raise BadRequestError(
-                    f"{name[2]} was not written by a wandb client, so none can change it"
-                )
-            builder = builder_for(session)
-            self._add_info(builder, said)
-            session = deciding.add_config(builder, session, said.config, self._clock())
-            if by_hand is not None:
-                view = await self._view(session.branch_id)
-                values, _ = summaries.values_of(by_hand)
-                resolved = {} if view is None else view.summary
-                new = summaries.differing(values, resolved)
-                session = deciding.add_by_hand(builder, session, new)
-            await self._kept.commit(session, builder)
+        said = rewinding(name, step)
+        async with self._kept.turn(name, ""):
+            sessions = await self._kept.ordinary(name)
+            before = sessions[0] if sessions else None
+            session, _ = await self._opener.announced(name, said, before, "")
+            await self._kept.displace(session, sessions)
 
-    async def take(self, name: Name, post: Post) -> None:
+    async def edit(self, name: Name, said: Upsert, by_hand: Mapping[str, Any] | None) -> None:
+        """Somebody changes a run that need not live: see `Editor`."""
+        await self._editor.edit(name, said, by_hand)
+
+    async def take(self, name: Name, post: Post, client: str = "") -> None:
         """Takes a post; when this returns it is committed.
 
         Raises:
             StoreError, BusyError: it is to be posted again later.
         """
         self._counters.wandb_lines_dropped += post.lines_elsewhere
-        async with self._kept.turn(name):
-            session = await self._kept.load(name) or await self._unannounced(name, post)
-            there = await self._there(session, post)
+        async with self._kept.turn(name, client):
+            sessions = await self._sessions(name, client) or [
+                await self._opener.unannounced(name, post, client)
+            ]
+            session = addressing.addressee(post, sessions)
+            steps = deciding.asked_steps(session, post, addressing.highest_step(sessions))
+            there = await self._lookups.stamps(name, steps)
             lines, repeated = deciding.new_lines(session, post, there)
+            output = await self._outputs.sifted(session, post.output)
             if session.phase is Phase.ENDED:
-                if not lines:
+                if not lines and not output:
                     return  # its last post, once more
                 session = announcing.succeeding(session, self._clock())
-            session = _settled(session, post, there)
+            elif not session.is_shared and addressing.is_strangers(session, lines):
+                session = announcing.of_a_stranger(session, post.offset, self._clock())
+                await self._kept.make_room(sessions)
+            session = deciding.settled(session, post, there)
             if post.exit_code is not None and not post.lines:
                 session = await self._settled_without_rows(session)
-            if session.phase is Phase.REPEATING and not lines:
+            if session.phase is Phase.ANNOUNCED and not deciding.says_something(session, post):
+                await self._hold(session, output)
+                return
+            session, output = await self._outputs.with_held(session, output)
+            if session.phase is Phase.REPEATING and not lines and not output:
                 await self._repeat(deciding.after_lines(session, post), post)
                 return
-            if session.phase is Phase.ANNOUNCED and not _says_something(post):
-                return
-            await self._take(session, post, lines)
+            await self._take(session, post, lines, output)
             if repeated and not lines:
                 self._kept.beat(session)
 
+    async def _sessions(self, name: Name, client: str) -> list[Session]:
+        """Those that may be meant, the latest first; of a shared run's writer it is its own."""
+        if not client:
+            return await self._kept.ordinary(name)
+        session = await self._kept.load(name, client)
+        return [] if session is None else [session]
+
     # -- beginnings -----------------------------------------------------------------------------
 
-    async def _begin(self, name: Name, said: Upsert, before: Session | None) -> int:
-        is_resuming = self._resuming.pop(name, said) is None
-        if is_resuming and not said.storage_id and said.point is None:
-            said = replace(said, storage_id="asked before")
+    async def _begin(
+        self, name: Name, said: Upsert, sessions: Sequence[Session], client: str
+    ) -> int:
+        asked_at = self._resuming.pop(name, -_RESUMING_S)
+        if said.asks_before_it_resumes and not said.storage_id and said.point is None:
+            is_resuming = self._clock() - asked_at < _RESUMING_S
+            said = replace(said, storage_id="asked before" if is_resuming else "")
+        before = sessions[0] if sessions else None
         if before is not None and announcing.is_asked_again(before, said):
             await self._change(before, said)
             return before.lines
-        session, is_new = await self._announced(name, said, before)
-        if is_new:
+        session, is_opened = await self._opener.announced(name, said, before, client)
+        await self._kept.displace(session, [] if client else sessions)
+        if is_opened:
             builder = builder_for(session)
-            session = await self._opened(session, builder)
-            await self._kept.commit(session, builder)
-        else:
-            await self._kept.save(session, b"")
+            await self._kept.commit(await self._opener.opened(session, builder), builder)
         return session.lines
 
-    async def _announced(
-        self, name: Name, said: Upsert, before: Session | None
-    ) -> tuple[Session, bool]:
-        """The session that begins, and whether it is the first of its name."""
-        entity, project, _ = name
-        point = said.point
-
-        def look() -> tuple[Standing, str, int]:
-            standing, parent, rows = self._reader.rows.standing(*name), "", 0
-            if point is not None and point.run_id != name[2]:
-                parent = self._reader.rows.standing(entity, project, point.run_id).branch_id
-            elif standing.branch_id and (said.storage_id or point is not None):
-                rows = self._reader.run(*name).rows
-            return standing, parent, rows
-
-        standing, parent, rows = await self._kept.read(look)
-        session = announcing.announced(
-            name,
-            said,
-            standing=standing,
-            parent_branch_id=parent,
-            rows=rows,
-            before=before,
-            now=self._clock(),
-        )
-        return session, not standing.branch_id
-
-    async def _unannounced(self, name: Name, post: Post) -> Session:
-        """A session of which this server knows nothing, for its catalog is a new one."""
-        said = Upsert(
-            entity=name[0], project=name[1], run_id=name[2], storage_id="unknown", config=None,
-            internal={}, texts={}, tags=None, host="", program="",
-        )  # fmt: skip
-        session, _ = await self._announced(name, said, None)
-        return replace(session, lines=post.offset)
-
-    async def _opened(self, session: Session, builder: BatchBuilder) -> Session:
-        """The session with its first records in the builder."""
-        if session.phase is Phase.REPEATING or session.origin == facts.RESUMED:
-            view = await self._view(session.branch_id)
-            if view is not None:
-                session = announcing.knowing_config(session, view.config)
-            session = replace(session, origin=facts.RESUMED)
-        deciding.add_opening(builder, session, _SDK_VERSION)
-        if session.said.get("lost"):
-            builder.lose("what a damaged file of the server held", rows=session.said["lost"])
-        session = deciding.add_config(builder, session, session.said.get("config"), self._clock())
-        defined = list(definitions({"m": session.said.get("m")}, session.last_step))
-        session = deciding.add_definitions(builder, session, defined)
-        return replace(session, phase=Phase.OPEN, said={})
-
     async def _change(self, session: Session, said: Upsert) -> int:
+        session = replace(session, signs=tuple(dict.fromkeys([*session.signs, *said.signs])))
         if session.phase in (Phase.ANNOUNCED, Phase.REPEATING):
             session = replace(session, said=deciding.merged_said(session.said, said))
-            await self._kept.save(session, b"")
+            await self._kept.save(session)
             return session.lines
         builder = builder_for(session)
-        self._add_info(builder, said)
+        info = info_of(said.texts, said.tags)
+        if info.ListFields():
+            builder.add(Kind.RUN_INFO, info)
         session = deciding.add_config(builder, session, said.config, self._clock())
         defined = list(definitions(said.internal, session.last_step))
         session = deciding.add_definitions(builder, session, defined)
         await self._kept.commit(session, builder)
         return session.lines
 
-    @staticmethod
-    def _add_info(builder: BatchBuilder, said: Upsert) -> None:
-        info = info_of(said.texts, said.tags)
-        if info.ListFields():
-            builder.add(Kind.RUN_INFO, info)
-
     # -- posts ----------------------------------------------------------------------------------
 
-    async def _take(self, session: Session, post: Post, lines: list[HistoryLine]) -> None:
+    async def _hold(self, session: Session, output: Output) -> None:
+        """Keeps output until it is known whether it is there already."""
+        if output:
+            kept, left_out = hold(held(session.held), output)
+            self._counters.wandb_lines_dropped += left_out
+            await self._kept.save(replace(session, held=kept), b"")
+
+    async def _take(
+        self, session: Session, post: Post, lines: list[HistoryLine], output: Output
+    ) -> None:
         builder = builder_for(session)
         if session.phase is not Phase.OPEN:
-            session = await self._opened(session, builder)
+            session = replace(session, label=session.label or post.label)
+            session = await self._opener.opened(session, builder, post)
+        elif session.is_shared:
+            await self._revive(builder, session)
         missing = deciding.missing_lines(session, post)
         if missing:
             builder.lose("lines that the client counted, and that never came", rows=missing)
         session = deciding.add_lines(builder, session, lines, self._clock())
         session = deciding.after_lines(session, post)
-        self._kept.remember(session).metrics.update(
-            name for line in lines if isinstance(line, RowLine) for name in line.names
-        )
+        self._remember_rows(session, lines)
+        refused = add_output(builder, output)
+        if refused:
+            builder.lose("console lines or system samples that take more than 8 MiB", rows=refused)
+        session = taken(session, output, post.output)
         session = self._add_faults(builder, session, post.faults)
         session = await self._add_summary(builder, session, post)
         if builder.last_seq > session.last_seq or post.lines or post.summary is not None:
@@ -236,6 +230,14 @@ class Door:
             self._kept.beat(session)
         if post.exit_code is not None:
             await self._end(session, post.exit_code)
+
+    def _remember_rows(self, session: Session, lines: Sequence[HistoryLine]) -> None:
+        metrics = self._kept.remember(session).metrics
+        for line in lines:
+            if isinstance(line, RowLine):
+                for name, value in zip(line.names, line.values, strict=True):
+                    if name in metrics or len(metrics) < METRICS_REMEMBERED_MAX:
+                        metrics[name] = summaries.digest(value) if session.is_shared else ""
 
     async def _add_summary(self, builder: BatchBuilder, session: Session, post: Post) -> Session:
         """Keeps values that no row can come to at once, others until the session ends."""
@@ -251,7 +253,7 @@ class Door:
         logged = self._kept.remember(session).metrics
         resolved: Mapping[str, Any] = {}
         if any(key not in logged for key in changed) and session.has_writer:
-            view = await self._view(session.branch_id)
+            view = await self._lookups.view(session.branch_id)
             resolved = {} if view is None else view.summary
         at_once = {
             key: value
@@ -271,14 +273,42 @@ class Door:
             told.append(fault)
         return replace(session, said={**session.said, "faults": told}) if new else session
 
+    # -- ends -----------------------------------------------------------------------------------
+
     async def _end(self, session: Session, exit_code: int) -> None:
         builder = builder_for(session)
-        view = await self._view(session.branch_id)
+        view = await self._lookups.view(session.branch_id)
         resolved = {} if view is None else view.summary
         by_hand = summaries.differing(session.waiting, resolved)
+        if session.is_shared:
+            # What others logged of a metric makes no value of this one's rows one by hand.
+            last = self._kept.remember(session).metrics
+            by_hand = {k: v for k, v in by_hand.items() if last.get(k, "") != summaries.digest(v)}
+            others = [s for s in await self._kept.shared(session.name) if s.phase is Phase.OPEN]
+            silent = [s.writer_id for s in others if s.writer_id != session.writer_id]
+            deciding.add_assertions(builder, silent, Assertion.FINISHED, self._clock())
         session = deciding.add_by_hand(builder, session, by_hand)
         session = deciding.add_exit(builder, session, exit_code, self._clock())
-        await self._kept.commit(replace(session, waiting={}), builder)
+        await self._kept.commit(session, builder)
+
+    async def _revive(self, builder: BatchBuilder, session: Session) -> None:
+        """A writer of a shared run that another one ended, but that goes on, says that it does.
+
+        Clients that may not set the run's state say no goodbye, so the goodbye of one that may
+        counts for them (`_end`), unless they are heard of well after it.
+        """
+        known, now = self._kept.remember(session), self._clock()
+        if now - known.looked_at < _LOOKS_EVERY_S:
+            return
+        known.looked_at = now
+        view = await self._lookups.view(session.branch_id)
+        for shown in () if view is None else view.sessions:
+            if shown.session.writer_id.hex() != session.writer_id:
+                continue
+            if shown.state.state == FINISHED and now - shown.state.at > _STRAGGLES_S:
+                deciding.add_assertions(builder, [session.writer_id], Assertion.RUNNING, now)
+
+    # -- repetitions ----------------------------------------------------------------------------
 
     async def _repeat(self, session: Session, post: Post) -> None:
         """Nothing new came; at the end it is compared what the run lacks."""
@@ -286,64 +316,30 @@ class Door:
             values, _ = summaries.values_of(post.summary)
             session = replace(session, waiting=values)
         if post.exit_code is None:
-            await self._kept.save(session, b"")
+            await self._kept.save(session)
             return
-        view = await self._view(session.branch_id)
-        if view is None or self._lacks_something(session, view):
+        view = await self._lookups.view(session.branch_id)
+        if view is None or _lacks_something(session, view):
             builder = builder_for(session)
-            session = await self._opened(session, builder)
+            session = await self._opener.opened(session, builder)
             await self._end(await self._kept.commit(session, builder), post.exit_code)
         else:
-            await self._kept.save(replace(session, phase=Phase.ENDED), b"")
-
-    @staticmethod
-    def _lacks_something(session: Session, view: RunView) -> bool:
-        config = session.said.get("config") or {}
-        return (
-            view.state.state in (RUNNING, CRASHED)
-            or bool(summaries.differing(session.waiting, view.summary))
-            or bool(summaries.differing(config, view.config))
-        )
+            await self._kept.save(session.ended())
 
     async def _settled_without_rows(self, session: Session) -> Session:
         """One that ends without a row repeats a run that has none either."""
         if session.phase is not Phase.ANNOUNCED or session.origin != facts.CREATED:
             return session
-        standing = await self._kept.read(lambda: self._reader.rows.standing(*session.name))
-        if standing.branch_id and standing.highest_step < 0:
+        standing, _, _ = await self._lookups.standing(session.name, None, counts_rows=False)
+        if standing.branch_id and standing.highest_step < 0 and not session.is_shared:
             return replace(session, phase=Phase.REPEATING, branch_id=standing.branch_id)
         return session
 
-    async def _there(self, session: Session, post: Post) -> Mapping[deciding.Stamp, str]:
-        asked = deciding.asked_steps(session, post)
-        if asked is None:
-            return {}
-        first, last = asked
-        return await self._kept.read(
-            lambda: self._reader.rows.stamps(*session.name, step_min=first, step_max=last)
-        )
 
-    async def _view(self, branch_id: str) -> RunView | None:
-        def look() -> RunView | None:
-            try:
-                return self._reader.branch(branch_id)
-            except NotFoundError:
-                return None
-
-        return await self._kept.read(look)
-
-
-def _says_something(post: Post) -> bool:
-    """Whether a session that was only announced has begun: not by system events alone."""
-    return bool(post.lines or post.is_empty or post.faults or post.exit_code is not None)
-
-
-def _settled(session: Session, post: Post, there: Mapping[deciding.Stamp, str]) -> Session:
-    """A session that was announced repeats an older one if its first lines do."""
-    if session.phase is not Phase.ANNOUNCED:
-        return session
-    for line in post.lines:
-        stamp = line.stamp if isinstance(line, RowLine) else None
-        if stamp is not None and stamp in there:
-            return replace(session, phase=Phase.REPEATING, branch_id=there[stamp])
-    return session
+def _lacks_something(session: Session, view: RunView) -> bool:
+    config = session.said.get("config") or {}
+    return (
+        view.state.state in (RUNNING, CRASHED)
+        or bool(summaries.differing(session.waiting, view.summary))
+        or bool(summaries.differing(config, view.config))
+    )

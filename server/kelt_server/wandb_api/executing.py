@@ -12,11 +12,13 @@ from typing import Any
 
 from graphql import (
     DocumentNode,
+    FieldNode,
     GraphQLError,
     GraphQLScalarType,
     NamedTypeNode,
     NameNode,
     OperationDefinitionNode,
+    OperationType,
     ValueNode,
     VariableDefinitionNode,
     build_schema,
@@ -27,6 +29,7 @@ from graphql import (
 from graphql.language import Visitor, visit
 
 from kelt_server.errors import BadRequestError, BusyError, KeltServerError, StoreError
+from kelt_server.wandb_api import artifact_schema
 
 _TOKENS_MAX = 20_000
 
@@ -38,6 +41,7 @@ type Query {
   model(name: Any, entityName: Any): Project
   project(name: Any, entityName: Any): Project
   models(entityName: Any, first: Any, after: Any): Any
+  entity(name: Any): Entity
 }
 type Mutation {
   upsertBucket(input: Any): UpsertBucket
@@ -59,7 +63,7 @@ type ServerInfo {
 }
 type Feature { name: Any isEnabled: Any }
 type LocalVersion { outOfDate: Any latestVersionString: Any versionOnThisInstanceString: Any }
-type Entity { id: Any name: Any }
+type Entity { id: Any name: Any organization: Organization user: User }
 type Project {
   id: Any internalId: Any name: Any entityName: Any createdAt: Any readOnly: Any description: Any
   entity: Entity
@@ -83,10 +87,14 @@ type Run {
   wandbConfig(keys: Any): Any
   history(minStep: Any, maxStep: Any, samples: Any): Any
   events(samples: Any): Any
+  logLines(first: Any, after: Any, last: Any, useImprovedPagination: Any): LogLineConnection
   sampledHistory(specs: Any): Any
   parquetHistory(liveKeys: Any): ParquetHistory
   files(names: Any, after: Any, first: Any, pattern: Any, upload: Any): FileConnection
 }
+type LogLineConnection { edges: [LogLineEdge] pageInfo: PageInfo totalCount: Any }
+type LogLineEdge { node: LogLine cursor: Any }
+type LogLine { number: Any timestamp: Any level: Any label: Any line: Any }
 type ParquetHistory { parquetUrls: Any liveData: Any }
 type FileConnection { edges: [FileEdge] pageInfo: PageInfo totalCount: Any }
 type FileEdge { node: File cursor: Any }
@@ -103,16 +111,12 @@ type Success { success: Any }
 """
 #: Older clients ask what these have, and do not expect that they are not there.
 _PROBED = """
-type Artifact { id: Any }
 type Organization { id: Any }
 type LaunchAgent { id: Any }
-input UseArtifactInput { artifactID: Any }
-input CreateArtifactInput { entityName: Any }
 input CreateRunQueueInput { entityName: Any }
 input PushToRunQueueInput { entityName: Any }
 input FailRunQueueItemInput { runQueueItemId: Any }
 input CreateLaunchAgentInput { entityName: Any }
-input CreateArtifactFileSpecInput { artifactID: Any }
 """
 
 
@@ -121,7 +125,8 @@ def _literal(node: ValueNode, variables: Mapping[str, Any] | None = None) -> Any
 
 
 def _schema() -> Any:
-    schema = build_schema(_SDL + _PROBED, assume_valid=True)
+    parts = (_SDL, _PROBED, artifact_schema.SDL, artifact_schema.PROBED)
+    schema = build_schema("".join(parts), assume_valid=True)
     scalar = schema.type_map["Any"]
     assert isinstance(scalar, GraphQLScalarType)  # noqa: S101 # as written above
     untouched: Any = scalar  # its methods are attributes
@@ -166,6 +171,9 @@ def execute_document(
         if cause is not None and not isinstance(cause, KeltServerError | GraphQLError):
             raise cause
         answer.setdefault("errors", []).append({"message": found.message, "path": found.path})
+    for name in _unknown_mutations(document):
+        sentence = f"a kelt server does not do {name}: see docs/wandb-clients.md for what it does"
+        answer.setdefault("errors", []).append({"message": sentence, "path": [name]})
     return answer
 
 
@@ -184,6 +192,18 @@ class _Untyped(Visitor):
 def _without_types(document: DocumentNode) -> DocumentNode:
     untyped: DocumentNode = visit(document, _Untyped())
     return untyped
+
+
+def _unknown_mutations(document: DocumentNode) -> list[str]:
+    """What a client wants to be done, and would else take for done."""
+    known = _SCHEMA.mutation_type.fields
+    return [
+        field.name.value
+        for node in document.definitions
+        if isinstance(node, OperationDefinitionNode) and node.operation is OperationType.MUTATION
+        for field in node.selection_set.selections
+        if isinstance(field, FieldNode) and field.name.value not in known
+    ]
 
 
 def _first_name(document: DocumentNode) -> str | None:

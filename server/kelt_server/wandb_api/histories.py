@@ -38,6 +38,18 @@ class HistoryAnswers:
             )
         ]
 
+    def events(self, samples: int) -> list[str]:
+        """System samples as lines of JSON, evenly chosen."""
+        request = PageRequest(spans=(), ranks={}, samples=min(max(samples, 1), _ROWS_MAX))
+        page, writers = self._reader.rows.system_page(self._name, request)
+        return [
+            json.dumps(
+                bare(row["values"])
+                | {"_timestamp": row["timestamp"], "_runtime": row["runtime"], "_wandb": True}
+            )
+            for row in history.page_json(page, None, writers)["rows"]
+        ]
+
     def ends(self, last_step: int) -> list[int]:
         """The first and the last step: clients ask for no page before the first that they see."""
         first = next(self._rows(None, step_min=None, step_max=None, limit=1, samples=None), None)

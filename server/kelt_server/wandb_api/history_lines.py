@@ -1,8 +1,8 @@
 """Lines of wandb's history into rows: what each logs, and what cannot be logged. Pure.
 
 A line is nearly JSON: bare NaN and Infinity occur. Nested dicts are flattened with dots, as `log()`
-does. What cannot be a row is a `BadLine`, what cannot be one of its values is left out of it, and
-both say why.
+does, but for what describes a media file or a table, which is one value. What cannot be a row is a
+`BadLine`, what cannot be one of its values is left out of it, and both say why.
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kelt_proto.v1.rows import COLUMNS_MAX, NAME_BYTES_MAX, STEP_MAX, ColumnKind, Value
+from kelt_proto.v1.rows import COLUMNS_MAX, NAME_BYTES_MAX, STEP_MAX, Value
+from kelt_server.ingest.blocks import kind_of
 
-_INT64 = range(-(2**63), 2**63)
 _DEPTH_MAX = 64
 _SHOWN_CHARS_MAX = 60
 ROW_KEYS = ("_step", "_timestamp", "_runtime")
+#: In every description of a media file, a table, a histogram.
+MEDIA_KEY = "_type"
 #: wandb's own, no values of the user's.
 INTERNAL_KEYS = ("_wandb",)
+
+#: Step and time of a row.
+Stamp = tuple[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class RowLine:
     left_out: tuple[str, ...] = ()
 
     @property
-    def stamp(self) -> tuple[int, float] | None:
+    def stamp(self) -> Stamp | None:
         """By what the same row is known again."""
         if self.step is None or self.timestamp is None:
             return None
@@ -105,25 +110,13 @@ def _row(said: dict[str, Any]) -> HistoryLine:
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Nested dicts with dots between their keys; empty ones, and very deep ones, as values."""
+    """Nested dicts with dots between their keys; empty, described and very deep ones as values."""
     for key, value in data.items():
-        if isinstance(value, Mapping) and value and depth < _DEPTH_MAX:
+        is_nested = isinstance(value, Mapping) and value and MEDIA_KEY not in value
+        if is_nested and depth < _DEPTH_MAX:
             yield from flatten(value, f"{prefix}{key}.", depth + 1)
         else:
             yield prefix + key, value
-
-
-def kind_of(value: object) -> int:
-    """The kind of column that holds a value out of JSON."""
-    if value is None:
-        return ColumnKind.NONE
-    if isinstance(value, bool):
-        return ColumnKind.BOOL
-    if isinstance(value, int):
-        return ColumnKind.INT if value in _INT64 else ColumnKind.JSON
-    if isinstance(value, float):
-        return ColumnKind.FLOAT
-    return ColumnKind.TEXT if isinstance(value, str) else ColumnKind.JSON
 
 
 def name_fault(name: str) -> str:

@@ -6,16 +6,17 @@ the stream for the rest of the run.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import AsyncIterator
-from typing import Any
+import re
 
 import anyio
 import anyio.to_thread
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from kelt_server.artifacts import ArtifactLibrary
 from kelt_server.branch_names import Name
 from kelt_server.errors import (
     BadRequestError,
@@ -23,36 +24,59 @@ from kelt_server.errors import (
     KeltServerError,
     NotFoundError,
     StoreError,
-    TooLargeError,
 )
+from kelt_server.ingest.group import Counters
 from kelt_server.reader import RunReader
-from kelt_server.values import to_json
 from kelt_server.wandb_api import uploads
 from kelt_server.wandb_api.answers import NAME_CHARS_MAX, Answers
+from kelt_server.wandb_api.artifact_addresses import ArtifactAddresses
+from kelt_server.wandb_api.artifact_changes import ArtifactChanges
+from kelt_server.wandb_api.artifact_routes import ArtifactRoutes
+from kelt_server.wandb_api.bodies import BadBodyError, BodyReader
 from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.executing import execute_document
+from kelt_server.wandb_api.http_answers import (
+    chunks,
+    errors,
+    json_answer,
+    keyless,
+    later,
+    refusal,
+)
 from kelt_server.wandb_api.posts import read_post, with_bad_line
 from kelt_server.wandb_api.uploads import UploadFolder
 
 _POST_BYTES_MAX = 64 * 2**20
 _DOCUMENT_BYTES_MAX = 32 * 2**20
-_RETRY_AFTER_S = "2"
+#: Of posts and documents together, that are being read or answered.
+_BODIES_BYTES_MAX = 256 * 2**20
 _QUESTIONS_MAX = 16
-_SPILL_BYTES = 2**40
+#: A client's id as it is kept; another is kept as its digest.
+_CLIENT = re.compile(r"[0-9A-Za-z-]{1,64}")
+_BYTES = "application/octet-stream"
 
 
 class WandbApi:
     """Answers wandb's clients."""
 
     def __init__(
-        self, *, door: Door, reader: RunReader, uploads: UploadFolder, default_entity: str
+        self,
+        *,
+        door: Door,
+        reader: RunReader,
+        uploads: UploadFolder,
+        library: ArtifactLibrary,
+        default_entity: str,
+        counters: Counters,
     ) -> None:
         self._door = door
         self._reader = reader
         self._uploads = uploads
+        self._library = library
         self._default_entity = default_entity
         # Of their own: each may wait for the door, which needs threads too.
         self._questions = anyio.CapacityLimiter(_QUESTIONS_MAX)
+        self._bodies = BodyReader(held_bytes_max=_BODIES_BYTES_MAX, counters=counters)
 
     def routes(self) -> list[Route]:
         """Every route."""
@@ -63,66 +87,89 @@ class WandbApi:
             ),
             Route(uploads.PREFIX + "/{path:path}", self.put_file, methods=["PUT"]),
             Route(uploads.PREFIX + "/{path:path}", self.get_file, methods=["GET"]),
+            *ArtifactRoutes(library=self._library, signer=self._uploads.signer).routes(),
         ]
 
     async def graphql(self, request: Request) -> Response:
         """One document."""
         if "authorization" not in request.headers:
-            return _keyless()
-        body = await _body(request, _DOCUMENT_BYTES_MAX)
-        if body is None:
-            return _errors("the document is too large")
-        base = str(request.base_url).rstrip("/")
-        answers = Answers(
+            return keyless()
+        client = _client(request, "x-wandb-client-id")
+        answers = self._answers(str(request.base_url).rstrip("/"), client)
+        try:
+            async with self._bodies.body(request, _DOCUMENT_BYTES_MAX) as body:
+                return await anyio.to_thread.run_sync(
+                    _execute, body, answers, limiter=self._questions
+                )
+        except (StoreError, BusyError) as error:
+            return later(error)
+        except (BadBodyError, BadRequestError) as error:
+            return errors(str(error))
+
+    def _answers(self, base: str, client: str) -> Answers:
+        artifacts = ArtifactChanges(
+            library=self._library,
+            addresses=ArtifactAddresses(self._uploads.signer, base),
+            default_entity=self._default_entity,
+        )
+        return Answers(
             door=self._door,
             reader=self._reader,
             uploads=self._uploads,
+            artifacts=artifacts,
             default_entity=self._default_entity,
             base=base,
+            client=client,
         )
-        try:
-            return await anyio.to_thread.run_sync(_execute, body, answers, limiter=self._questions)
-        except (StoreError, BusyError) as error:
-            return _later(error)
-        except BadRequestError as error:
-            return _errors(str(error))
 
     async def file_stream(self, request: Request) -> Response:
         """One post of a run's stream."""
         if "authorization" not in request.headers:
-            return _keyless()
-        body = await _body(request, _POST_BYTES_MAX)
-        if body is None:
-            post = with_bad_line(f"a post of more than {_POST_BYTES_MAX} bytes")
-        else:
-            post = await anyio.to_thread.run_sync(read_post, body)
+            return keyless()
         given = request.path_params
         name: Name = (given["entity"], given["project"], given["run"])
         if any(len(part) > NAME_CHARS_MAX for part in name):
-            return _errors("names of this length are none")
+            return errors("names of this length are none")
         try:
-            await self._door.take(name, post)
+            await self._take(name, request)
         except (StoreError, BusyError) as error:
-            return _later(error)
-        return _json({})
+            return later(error)
+        return json_answer({})
+
+    async def _take(self, name: Name, request: Request) -> None:
+        client = _client(request, "x-wandb-async-client-id")
+        try:
+            async with self._bodies.body(request, _POST_BYTES_MAX) as body:
+                post = await anyio.to_thread.run_sync(read_post, body)
+                await self._door.take(name, post, client)
+        except BadBodyError as error:
+            post = with_bad_line(f"a post that cannot be had: {error}")
+            await self._door.take(name, post, client)
 
     async def put_file(self, request: Request) -> Response:
         """A file, at an address that this server signed."""
         try:
             name, file = self._signed(request, "PUT")
-            await self._uploads.put(name, file, _chunks(request))
+            await self._uploads.put(name, file, chunks(request))
         except KeltServerError as error:
-            return _refusal(error)
+            return refusal(error)
         return Response(status_code=200)
 
     async def get_file(self, request: Request) -> Response:
         """Likewise back."""
         try:
             name, file = self._signed(request, "GET")
-            path = await anyio.to_thread.run_sync(self._uploads.found, name, file)
+            return await anyio.to_thread.run_sync(self._content, name, file)
         except KeltServerError as error:
-            return _refusal(error)
-        return FileResponse(path, media_type="application/octet-stream")
+            return refusal(error)
+
+    def _content(self, name: Name, file: str) -> Response:
+        """What a client put, or else what came as records."""
+        try:
+            return FileResponse(self._uploads.found(name, file), media_type=_BYTES)
+        except NotFoundError:
+            _, content = self._reader.files.content(name, file)
+            return StreamingResponse(content, media_type=_BYTES)
 
     def _signed(self, request: Request, method: str) -> tuple[Name, str]:
         raw = request.scope.get("raw_path") or request.url.path.encode()
@@ -145,7 +192,7 @@ def _execute(body: bytes, answers: Answers) -> Response:
     if not isinstance(said, dict) or not isinstance(said.get("query"), str):
         raise BadRequestError("the question has no query")
     variables, operation = said.get("variables"), said.get("operationName")
-    return _json(
+    return json_answer(
         execute_document(
             said["query"],
             variables if isinstance(variables, dict) else {},
@@ -155,57 +202,12 @@ def _execute(body: bytes, answers: Answers) -> Response:
     )
 
 
-async def _body(request: Request, bytes_max: int) -> bytes | None:
-    """All of it; None, once it has come, where it is larger."""
-    found = bytearray()
-    size_bytes = 0
-    async for chunk in request.stream():
-        size_bytes += len(chunk)
-        if size_bytes <= bytes_max:
-            found += chunk
-        else:
-            found.clear()
-        if size_bytes > _SPILL_BYTES:
-            raise ClientDisconnect
-    return bytes(found) if size_bytes <= bytes_max else None
-
-
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    async for chunk in request.stream():
-        yield chunk
-
-
-def _json(document: Any) -> Response:
-    return Response(to_json(document), media_type="application/json")
-
-
-def _errors(sentence: str) -> Response:
-    return _json({"data": None, "errors": [{"message": sentence}]})
-
-
-def _keyless() -> Response:
-    """Clients always send a key; what a page in somebody's browser posts here has none."""
-    sentence = "a key is wanted, as wandb's clients send it; without users any one will do"
-    return Response(to_json({"error": sentence}), status_code=401, media_type="application/json")
-
-
-def _later(error: KeltServerError) -> Response:
-    return Response(
-        to_json({"error": str(error)}),
-        status_code=503,
-        media_type="application/json",
-        headers={"Retry-After": _RETRY_AFTER_S},
-    )
-
-
-def _refusal(error: KeltServerError) -> Response:
-    if isinstance(error, StoreError | BusyError):
-        return _later(error)
-    status = 400
-    if isinstance(error, NotFoundError):
-        status = 404
-    elif isinstance(error, TooLargeError):
-        status = 413
-    return Response(
-        to_json({"error": str(error)}), status_code=status, media_type="application/json"
-    )
+def _client(request: Request, header: str) -> str:
+    """Which of the writers of a shared run asks; empty for all others."""
+    said = request.headers.get(header, "")
+    is_shared = request.headers.get("x-wandb-use-async-filestream", "").lower() == "true"
+    if not said or not is_shared:
+        return ""
+    if _CLIENT.fullmatch(said):
+        return said
+    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()

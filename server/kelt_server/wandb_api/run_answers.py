@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from kelt_proto.v1.rows import ColumnKind
 from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError
+from kelt_server.metrics.store import MetricKind
 from kelt_server.wandb_api.summaries import nested
 
 _FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+PROJECT_DEFAULT = "uncategorized"
 _ROW_FIELDS = ("_step", "_timestamp", "_runtime")
 
 
@@ -82,12 +86,8 @@ def run_fields(run: Mapping[str, Any], project_id: int) -> dict[str, Any]:
         "config": _config(run),
         "wandbConfig": json.dumps({"t": {}}),
         "summaryMetrics": json.dumps(nested(summary)),
-        "systemMetrics": "{}",
         "historyLineCount": run["rows"],
-        "eventsLineCount": 0,
-        "logLineCount": 0,
         "historyTail": json.dumps([json.dumps(last)] if run["rows"] else []),
-        "eventsTail": "[]",
         "user": {"id": run["entity"], "name": run["entity"], "username": run["entity"]},
         "project": project_fields(run["entity"], run["project"]),
     }
@@ -97,6 +97,7 @@ def project_fields(entity: str, project: str) -> dict[str, Any]:
     """A project, as far as kelt knows of one."""
     return {
         "id": base64.urlsafe_b64encode(json.dumps(["project", entity, project]).encode()).decode(),
+        "internalId": str(project_number(entity, project)),
         "name": project,
         "entityName": entity,
         "readOnly": False,
@@ -104,14 +105,39 @@ def project_fields(entity: str, project: str) -> dict[str, Any]:
     }
 
 
-def history_keys(keys: Sequence[str], run: Mapping[str, Any]) -> dict[str, Any]:
-    """What metrics a history has. Types are not kept by metric, so every one is a number."""
-    counts = {"typeCounts": [{"type": "number", "count": run["rows"]}], "monotonic": False}
-    return {
-        "sets": [],
-        "keys": dict.fromkeys((*keys, *_ROW_FIELDS), counts),
-        "lastStep": run["last_step"],
-    }
+def project_number(entity: str, project: str) -> int:
+    """A number for a project, which clients want; kelt's have none."""
+    return zlib.crc32(json.dumps([entity, project]).encode())
+
+
+def history_keys(kinds: Sequence[MetricKind], run: Mapping[str, Any]) -> dict[str, Any]:
+    """What metrics a history has, and how many values of which types, in wandb's words."""
+    keys: dict[str, dict[str, Any]] = {}
+    for found in kinds:
+        key = keys.setdefault(found.metric, {"typeCounts": [], "monotonic": False})
+        of_type = _TYPES.get(found.kind, "number")
+        if found.kind == ColumnKind.JSON:
+            of_type = _JSON_TYPES.get(found.first_char, "number")
+        counts = key["typeCounts"]
+        same = next((count for count in counts if count["type"] == of_type), None)
+        if same is None:
+            counts.append({"type": of_type, "count": found.number})
+        else:
+            same["count"] += found.number
+    for field in _ROW_FIELDS:
+        keys[field] = {
+            "typeCounts": [{"type": "number", "count": run["rows"]}],
+            "monotonic": field == "_step",
+        }
+    return {"sets": [], "keys": keys, "lastStep": run["last_step"]}
+
+
+_TYPES: Mapping[int, str] = {
+    ColumnKind.FLOAT: "number", ColumnKind.INT: "number", ColumnKind.BOOL: "boolean",
+    ColumnKind.NONE: "nil", ColumnKind.TEXT: "string",
+}  # fmt: skip
+#: By how the value is written; others are integers that take more than 64 bits.
+_JSON_TYPES = {"[": "list", "{": "map"}
 
 
 def iso(seconds: float) -> str:

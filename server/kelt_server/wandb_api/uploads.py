@@ -1,21 +1,19 @@
 """Files of runs: where they are put, and the signed addresses by which they are sent and fetched.
 
-Clients send files without a key, to the address that they were told. The address carries its own:
-an HMAC, with a secret of this server's folder, over the method, the run's name and the file's. So
-nobody can put a file where no client was told to, and no name leads out of the folder: each part of
-one is quoted, a part of dots alone too.
+Clients send files without a key, to the address that they were told. The address carries its own
+(`signing`), over the method, the run's name and the file's. So nobody can put a file where no
+client was told to, and no name leads out of the folder: each part of one is quoted, a part of dots
+alone too.
 
     files/<entity>/<project>/<run id>/<name>      quoted; parts over 200 bytes by their digest
-    files/secret                                  32 random bytes, 0600
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -24,9 +22,10 @@ import anyio.to_thread
 
 from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError, NotFoundError, StoreError, TooLargeError
+from kelt_server.storage_quota import StorageQuota
+from kelt_server.wandb_api.signing import AddressSigner
 
 PREFIX = "/wandb-files"
-_SECRET_BYTES = 32
 _PART_BYTES_MAX = 200
 _PARTS_MAX = 64
 
@@ -34,31 +33,27 @@ _PARTS_MAX = 64
 class UploadFolder:
     """The files of all runs."""
 
-    def __init__(self, folder: Path, *, file_bytes_max: int) -> None:
+    def __init__(self, folder: Path, *, file_bytes_max: int, quota: StorageQuota) -> None:
         self._folder = folder
         self._file_bytes_max = file_bytes_max
-        self._secret = _secret(folder)
+        self._quota = quota
+        self.signer = AddressSigner(folder)
 
     def address(self, base: str, method: str, name: Name, file: str) -> str:
         """The absolute address at which a file can be put (or fetched)."""
         path = "/".join(quote(part, safe="", errors="surrogatepass") for part in (*name, file))
-        return f"{base}{PREFIX}/{path}?signature={self.signature(method, name, file)}"
-
-    def signature(self, method: str, name: Name, file: str) -> str:
-        """What an address must carry."""
-        said = "\0".join((method, *name, file)).encode("utf-8", "surrogatepass")
-        return hmac.new(self._secret, said, hashlib.sha256).hexdigest()
+        return f"{base}{PREFIX}/{path}?signature={self.signer.signature(method, *name, file)}"
 
     def is_signed(self, method: str, name: Name, file: str, signature: str) -> bool:
         """Whether this server made the address."""
-        expected = self.signature(method, name, file)
-        return hmac.compare_digest(expected.encode(), signature.encode())
+        return self.signer.is_signed(signature, method, *name, file)
 
     async def put(self, name: Name, file: str, content: AsyncIterator[bytes]) -> None:
         """Stores a file, all of it or nothing.
 
         Raises:
             TooLargeError: it is larger than a file may be.
+            NoRoomError: there is no room for it.
             StoreError: it cannot be written.
         """
         path = self._path(name, file)
@@ -66,20 +61,25 @@ class UploadFolder:
         try:
             await anyio.to_thread.run_sync(_make_folder, path.parent)
             try:
-                await self._write(partial, content)
-                await anyio.to_thread.run_sync(partial.replace, path)
+                with self._quota.taking() as take:
+                    await self._write(partial, content, take)
+                    replaced = await anyio.to_thread.run_sync(_put_in_place, partial, path)
             finally:
                 await anyio.to_thread.run_sync(lambda: partial.unlink(missing_ok=True))
+            self._quota.give_back(replaced)
         except OSError as error:
             raise StoreError(f"the file {file!r} cannot be written: {error.strerror}") from error
 
-    async def _write(self, path: Path, content: AsyncIterator[bytes]) -> None:
+    async def _write(
+        self, path: Path, content: AsyncIterator[bytes], take: Callable[[int], None]
+    ) -> None:
         size_bytes = 0
         async with await anyio.open_file(path, "wb") as target:
             async for chunk in content:
                 size_bytes += len(chunk)
                 if size_bytes > self._file_bytes_max:
                     raise TooLargeError(f"a file may have {self._file_bytes_max} bytes at most")
+                take(len(chunk))
                 await target.write(chunk)
             await target.flush()
             await anyio.to_thread.run_sync(os.fsync, target.wrapped.fileno())
@@ -131,25 +131,12 @@ def unquoted(part: str) -> str:
     return unquote(part, errors="surrogatepass")
 
 
+def _put_in_place(partial: Path, path: Path) -> int:
+    """Renames a whole file; returns the size of the one that was there."""
+    replaced = path.stat().st_size if path.is_file() else 0
+    partial.replace(path)
+    return replaced
+
+
 def _make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-
-
-def _secret(folder: Path) -> bytes:
-    """The server's own, made once; the folder is locked for this process."""
-    path = folder / "secret"
-    try:
-        _make_folder(folder)
-        if path.is_file():
-            known = path.read_bytes()
-            if len(known) == _SECRET_BYTES:
-                return known
-        made = secrets.token_bytes(_SECRET_BYTES)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as target:
-            target.write(made)
-            target.flush()
-            os.fsync(target.fileno())
-    except OSError as error:
-        raise StoreError(f"{path} cannot be used: {error.strerror}") from error
-    return made

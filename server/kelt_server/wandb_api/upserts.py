@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.rows import STEP_MAX
+from kelt_server.branch_names import Name
 
 #: wandb's numbers of what a metric's summary may be, and kelt's words.
 _SUMMARIES = {1: "min", 2: "max", 3: "mean", 4: "best", 5: "last", 6: "none", 8: "first"}
 _GOALS = {1: "minimize", 2: "maximize"}
 _HIDDEN = 2
+_SIGNS_MAX = 8
+_DIGITS_MAX = 6
+_SECONDS_MAX = 1e11
+#: From this version on every client names the run's id when it resumes it.
+_NAMES_IDS_SINCE = (0, 18)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,39 @@ class Upsert:
         return bool(self.storage_id or self.host or self.program)
 
     @property
+    def signs(self) -> tuple[str, ...]:
+        """What tells the process of this client from others of its name: what it runs in.
+
+        Up to 0.28 clients say when they began; from 0.17 on they describe each process under an
+        id of its own, some time after it began.
+        """
+        found = []
+        started_at = _seconds(self.internal.get("start_time"))
+        if started_at is not None:
+            found.append(f"start {started_at}")
+        described = self.internal.get("e")
+        if isinstance(described, dict):
+            found += [f"process {key}" for key in described]
+        return tuple(found[:_SIGNS_MAX])
+
+    @property
+    def started_at(self) -> float | None:
+        """When the run began, where the client says so."""
+        return _seconds(self.internal.get("start_time"))
+
+    @property
+    def is_of_a_file(self) -> bool:
+        """Whether it is `wandb sync` that speaks, of a run that was logged before."""
+        return self.program.startswith("-m wandb") or self.program.endswith("/wandb")
+
+    @property
+    def asks_before_it_resumes(self) -> bool:
+        """Whether the client is one that says of a resumed run only by asking for it before."""
+        version = str(self.internal.get("cli_version", "")).split(".")[:2]
+        numbers = [int(part) for part in version if part.isdecimal() and len(part) < _DIGITS_MAX]
+        return len(numbers) != len(_NAMES_IDS_SINCE) or tuple(numbers) < _NAMES_IDS_SINCE
+
+    @property
     def point(self) -> Point | None:
         """The point at which the run leaves another, or itself."""
         said = self.internal.get("branch_point")
@@ -57,6 +96,20 @@ class Upsert:
         if isinstance(step, bool) or not isinstance(step, int | float) or step != step:  # noqa: PLR0124 # NaN
             return None
         return Point(said["run_id"], int(min(max(step, -1), STEP_MAX)))
+
+
+def unsaid(name: Name) -> Upsert:
+    """What a client says that says nothing but its run's name."""
+    return Upsert(
+        entity=name[0], project=name[1], run_id=name[2], storage_id="", config=None,
+        internal={}, texts={}, tags=None, host="", program="",
+    )  # fmt: skip
+
+
+def rewinding(name: Name, step: int) -> Upsert:
+    """What a client says that rewinds a run."""
+    point = {"run_id": name[2], "step": step}
+    return replace(unsaid(name), internal={"branch_point": point})
 
 
 def read_upsert(said: Mapping[str, Any]) -> Upsert:
@@ -151,6 +204,12 @@ def _summary(said: object) -> str:
 
 def _numbers(said: object) -> list[int]:
     return [item for item in said if isinstance(item, int)] if isinstance(said, list) else []
+
+
+def _seconds(said: object) -> float | None:
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        return None
+    return float(said) if 0 < said < _SECONDS_MAX else None
 
 
 def _text(said: object) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from server.stand import NOW, Stand
+from sqlalchemy import Engine, select
 
 from kelt_proto.v1 import record_pb2
+from kelt_server.catalog.tables import WANDB_SESSIONS
 from kelt_server.errors import StoreError
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.group import WriterAck
@@ -53,10 +55,27 @@ def _refusing(*_: Any) -> None:
     raise StoreError("no room")
 
 
+class Table(SessionTable):
+    """Fails when told to: with nothing written, or with all of it."""
+
+    def __init__(self, engine: Engine, failing: list[str]) -> None:
+        super().__init__(engine)
+        self._failing = failing
+
+    def save(self, *sessions: Any, **more: Any) -> None:
+        how = self._failing.pop() if self._failing else ""
+        if how == "before":
+            raise StoreError("not now")
+        super().save(*sessions, **more)
+        if how == "after":
+            raise StoreError("nobody heard of it")
+
+
 class DoorStand:
     def __init__(self, stand: Stand) -> None:
         self.stand = stand
         self.commits = Commits(stand)
+        self.saves_failing: list[str] = []
         self.now = NOW
         self.restart()
 
@@ -69,11 +88,12 @@ class DoorStand:
     def restart(self) -> None:
         """Forgets all that is only in memory."""
         self.door = Door(
-            table=SessionTable(self.stand.stores.catalog.engine),
+            table=Table(self.stand.stores.catalog.engine, self.saves_failing),
             committer=self.commits,  # type: ignore[arg-type]
             reader=self.stand.reader,
             clock=lambda: self.now,
             counters=self.stand.counters,
+            default_entity="local",
         )
 
     def begin(self, name: tuple[str, str, str] = NAME, **said: Any) -> int:
@@ -82,22 +102,34 @@ class DoorStand:
         if "point" in said:
             run_id, step = said.pop("point")
             internal["branch_point"] = {"run_id": run_id, "step": step}
-        return self.upsert(name, config={**config, "_wandb": {"value": internal}}, host="h", **said)
+        said.setdefault("host", "h")
+        return self.upsert(name, config={**config, "_wandb": {"value": internal}}, **said)
 
     def upsert(self, name: tuple[str, str, str] = NAME, **said: Any) -> int:
         self.now += 1
         if "config" in said:
             said["config"] = json.dumps(said["config"])
+        client = said.pop("client", "")
         upsert = read_upsert({"name": name[2], **said})
-        return asyncio.run(self.door.upsert(name, upsert))
+        return asyncio.run(self.door.upsert(name, upsert, client))
 
-    def post(self, body: Any, name: tuple[str, str, str] = NAME) -> None:
+    def rewind(self, step: int, name: tuple[str, str, str] = NAME) -> None:
+        self.now += 1
+        asyncio.run(self.door.rewind(name, step))
+
+    def post(self, body: Any, name: tuple[str, str, str] = NAME, *, client: str = "") -> None:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        asyncio.run(self.door.take(name, read_post(raw)))
+        asyncio.run(self.door.take(name, read_post(raw), client))
 
     def lines(self, offset: int, *lines: Any, **more: Any) -> dict[str, Any]:
         content = [line if isinstance(line, str) else json.dumps(line) for line in lines]
         return {"files": {"wandb-history.jsonl": {"offset": offset, "content": content}}, **more}
+
+    def sessions(self) -> list[tuple[str, str, str]]:
+        """Whose sessions are kept."""
+        with self.stand.stores.catalog.engine.begin() as connection:
+            rows = connection.execute(select(WANDB_SESSIONS)).all()
+        return [(row.entity, row.project, row.run_id) for row in rows]
 
     def values(self, run: str = "run") -> list[tuple[int, Any]]:
         return [(row["step"], row["values"]) for row in self.stand.rows(run)]

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from server.wandb_api.doors import DONE, DoorStand, line, summary
 
-from kelt_server.errors import BadRequestError, BusyError, StoreError
-from kelt_server.wandb_api.upserts import read_upsert
+from kelt_server.errors import BusyError, StoreError
 
 
 @pytest.fixture
@@ -211,16 +210,9 @@ def test_an_unknown_session_goes_on(door: DoorStand) -> None:
     assert (door.run()["rows"], door.run()["lost_rows"]) == (1, 0)
 
 
-def test_what_no_client_of_wandb_wrote_is_not_changed_by_one(door: DoorStand) -> None:
-    import asyncio
-
-    with pytest.raises(BadRequestError):
-        asyncio.run(door.door.edit(("local", "proj", "run"), read_upsert({"id": "x"}), None))
-
-
-def test_lines_of_the_console_are_counted(door: DoorStand) -> None:
+def test_lines_of_files_that_are_not_known_are_counted(door: DoorStand) -> None:
     door.begin()
-    door.post({"files": {"output.log": {"offset": 0, "content": ["a", "b"]}}})
+    door.post({"files": {"upstream.log": {"offset": 0, "content": ["a", "b"]}}})
     assert door.stand.counters.wandb_lines_dropped == 2
 
 

@@ -1,68 +1,17 @@
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from server.wandb_api.doors import DoorStand, line
-from starlette.applications import Starlette
+from server.wandb_api.web import Web
 
-from kelt_server.api.app import build_app
 from kelt_server.errors import BusyError
-from kelt_server.wandb_api import UploadFolder, WandbApi
 
 STREAM = "/files/local/proj/run/file_stream"
-FILES = """mutation CreateRunFiles($entity: String!, $files: [String!]!) {
-  createRunFiles(input: {entityName: $entity, projectName: "proj", runName: "run", files: $files}) {
-    runID uploadHeaders files { name uploadUrl } } }"""
-
-
-class Browser:
-    """Asks an application without a network."""
-
-    def __init__(self, app: Starlette) -> None:
-        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-
-    def get(self, url: str) -> httpx.Response:
-        return asyncio.run(self._ask("GET", url))
-
-    def put(self, url: str, **more: Any) -> httpx.Response:
-        return asyncio.run(self._ask("PUT", url, **more))
-
-    def post(self, url: str, auth: Any = ("api", "o" * 40), **more: Any) -> httpx.Response:
-        return asyncio.run(self._ask("POST", url, auth=auth, **more))
-
-    async def _ask(self, method: str, url: str, **more: Any) -> httpx.Response:
-        async with httpx.AsyncClient(
-            transport=self._transport, base_url="http://testserver"
-        ) as client:
-            return await client.request(method, url, **more)
-
-
-class Web:
-    def __init__(self, door: DoorStand, folder: Path, *, api_key: str = "") -> None:
-        self.door = door
-        uploads = UploadFolder(folder / "files", file_bytes_max=1000)
-        api = WandbApi(
-            door=door.door, reader=door.stand.reader, uploads=uploads, default_entity="local"
-        )
-        app = build_app(api_routes=[], page_routes=[], wandb_routes=api.routes(), api_key=api_key)
-        self.client = Browser(app)
-
-    def ask(self, query: str, **variables: Any) -> Any:
-        answer = self.client.post("/graphql", json={"query": query, "variables": variables})
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def address(self, name: str) -> str:
-        answer = self.ask(FILES, entity="local", files=[name])
-        (file,) = answer["data"]["createRunFiles"]["files"]
-        assert file["uploadUrl"].startswith("http://testserver/")
-        return str(file["uploadUrl"])
 
 
 @pytest.fixture
@@ -180,6 +129,22 @@ def test_no_name_leads_out_of_the_folder(web: Web, tmp_path: Path, name: str) ->
 def test_a_file_may_not_be_too_large(web: Web, tmp_path: Path) -> None:
     assert web.client.put(web.address("a"), content=b"x" * 1001).status_code == 413
     assert not list((tmp_path / "files").rglob("*.partial"))
+
+
+def test_files_may_not_take_more_than_all_of_the_room(web: Web, tmp_path: Path) -> None:
+    small = Web(web.door, tmp_path, bytes_max=1500)
+    assert small.client.put(small.address("a"), content=b"x" * 1000).status_code == 200
+    answer = small.client.put(small.address("b"), content=b"x" * 501)
+    assert answer.status_code == 413
+    assert "--files-bytes-max" in answer.json()["error"]
+    assert small.client.put(small.address("b"), content=b"x" * 500).status_code == 200
+    counters = web.door.stand.counters
+    assert (counters.files_bytes, counters.files_refused) == (1500, 1)
+
+
+def test_what_is_not_done_is_told(web: Web) -> None:
+    answer = web.ask("mutation M { createTeam(input: {}) { id } }")
+    assert "does not do createTeam" in answer["errors"][0]["message"]
 
 
 def test_the_secret_outlives_the_server(web: Web, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Engine
 
+from kelt_server.catalog import artifact_tables as _artifact_tables  # noqa: F401 # into METADATA
 from kelt_server.catalog.tables import METADATA
 
 

@@ -1,0 +1,208 @@
+"""Carries chapters of one run to W&B: asks, posts, and keeps what was answered.
+
+Progress is kept after the session began and after each chapter. Whatever is raised in between
+leaves the run in memory ahead of what W&B has said: it is to be dropped then.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from google.protobuf.message import DecodeError
+
+from kelt_daemon.errors import OverloadedError, RejectedDataError, RunRefusedError
+from kelt_daemon.host import InThread
+from kelt_daemon.upstream.wandb import requests
+from kelt_daemon.upstream.wandb.carried_run import CarriedRun
+from kelt_daemon.upstream.wandb.chapters import Chapter, Record
+from kelt_daemon.upstream.wandb.folding import (
+    client_id,
+    fold,
+    forget_history,
+    open_session,
+    turn_back,
+)
+from kelt_daemon.upstream.wandb.history_lines import Lines
+from kelt_daemon.upstream.wandb.replies import (
+    UNREADABLE,
+    read_standing,
+    take_rewound,
+    take_standing,
+    take_upserted,
+)
+from kelt_proto.v1.frames import Kind
+from kelt_proto.v1.record_pb2 import Rewind, RunOpened
+
+
+class Speaker(Protocol):
+    """What is needed of the server; see `Talk`."""
+
+    async def ask(self, question: requests.Question) -> dict[str, Any]:
+        """A GraphQL answer's data."""
+
+    async def stream(
+        self, names: tuple[str, str, str], body: dict[str, Any], headers: dict[str, str]
+    ) -> None:
+        """Posts to a run's `file_stream`."""
+
+
+def stream_headers(run: CarriedRun) -> dict[str, str]:
+    """By which W&B keeps the writers of a shared run apart."""
+    if not run.is_shared:
+        return {}
+    return {
+        "x-wandb-use-async-filestream": "true",
+        "x-wandb-async-client-id": client_id(run.writer_id),
+    }
+
+
+class Carrier:
+    """The way of one run's chapters.
+
+    Args:
+        run: as far as it is.
+        fallback: what is known of its session where its first record was lost.
+        speaker: the server.
+        wait_turn: raises unless those before it are at the server.
+        keep: makes `run` as it stands durable.
+        in_thread: does work that blocks.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: CarriedRun,
+        fallback: RunOpened,
+        speaker: Speaker,
+        wait_turn: Callable[[RunOpened], Awaitable[None]],
+        keep: Callable[[], Awaitable[None]],
+        in_thread: InThread,
+    ) -> None:
+        self._run = run
+        self._fallback = fallback
+        self._speaker = speaker
+        self._wait_turn = wait_turn
+        self._keep = keep
+        self._in_thread = in_thread
+        #: The config of the last upsert: what is the same is not sent again.
+        self._told = ""
+
+    async def carry(self, chapter: Chapter) -> None:
+        """Returns once the server has all of it.
+
+        Raises:
+            UpstreamError: it has not.
+        """
+        run, opening = self._run, chapter.opening
+        if opening is not None and opening.kind == Kind.REWIND:
+            await self._turn_back(opening, chapter)
+        elif opening is not None:
+            await self._open(self._opened(opening), chapter, seq=opening.seq)
+        elif not run.is_begun and any(r.writer_id == run.writer_id for r in chapter.records):
+            await self._open(self._fallback, chapter, seq=0)
+        lines = await self._in_thread(fold, run, chapter.records)
+        if run.is_begun:
+            await self._tell(lines)
+        await self._keep()
+
+    def _opened(self, record: Record) -> RunOpened:
+        try:
+            return RunOpened.FromString(bytes(record.payload))
+        except DecodeError:
+            return self._fallback
+
+    async def _open(self, opened: RunOpened, chapter: Chapter, *, seq: int) -> None:
+        """Begins the session."""
+        run = self._run
+        await self._wait_turn(opened)
+        open_session(run, opened)
+        origin = opened.WhichOneof("origin")
+        if origin == "resumed" and not run.is_shared:
+            await self._take_up(is_relative=opened.resumed.point_unknown)
+        elif origin == "forked":
+            run.branch_point = {"run_id": opened.forked.run_id, "step": opened.forked.step}
+        elif origin == "rewound":
+            run.branch_point = {"run_id": run.run_id, "step": opened.rewound.step}
+            await self._ask_rewind(opened.rewound.step)
+        await self._begin(chapter, seq=seq, inherits=origin == "forked")
+
+    async def _turn_back(self, opening: Record, chapter: Chapter) -> None:
+        """In mid-session: what was logged before is posted, and dropped from the step on."""
+        run = self._run
+        try:
+            rewind = Rewind.FromString(bytes(opening.payload))
+        except DecodeError as error:
+            raise RejectedDataError(f"a rewind that cannot be read: {error}") from error
+        lines = turn_back(run, rewind)
+        await self._post_all(lines)
+        await self._rewind_live(rewind.point.step)
+        forget_history(run)
+        run.is_begun = False
+        await self._begin(chapter, seq=opening.seq, inherits=False)
+
+    async def _begin(self, chapter: Chapter, *, seq: int, inherits: bool) -> None:
+        """The first upsert, with the config that came at once."""
+        run = self._run
+        coming = copy.deepcopy(run)
+        fold(coming, [record for record in chapter.records if record.kind != Kind.ROW])
+        data = await self._ask(requests.upsert(coming))
+        self._read(lambda: take_upserted(run, data, inherits=inherits))
+        run.folded[run.writer_id] = max(seq, run.folded.get(run.writer_id, 0))
+        run.config_due = True
+        await self._keep()
+
+    async def _take_up(self, *, is_relative: bool) -> None:
+        run = self._run
+        data = await self._ask(requests.status(run.entity, run.project, run.run_id))
+        standing = self._read(lambda: read_standing(data))
+        if standing is not None:
+            take_standing(run, standing, is_relative=is_relative)
+
+    async def _rewind_live(self, step: int) -> None:
+        """W&B may go back in runs that have ended alone: so this one ends for a moment."""
+        try:
+            await self._ask_rewind(step)
+        except RunRefusedError:
+            await self._post(requests.completion(0))
+            await self._ask_rewind(step)
+
+    async def _ask_rewind(self, step: int) -> None:
+        data = await self._ask(requests.rewind(self._run, step))
+        self._read(lambda: take_rewound(self._run, data))
+
+    async def _tell(self, lines: Lines) -> None:
+        """What was folded."""
+        run = self._run
+        question = requests.upsert(run)
+        if run.facts_due or (run.config_due and question.variables["config"] != self._told):
+            data = await self._ask(question)
+            self._read(lambda: take_upserted(run, data, inherits=False))
+        run.config_due = False
+        await self._post_all(lines)
+        run.is_completed = run.exit_code is not None
+
+    async def _post_all(self, lines: Lines) -> None:
+        for body in requests.posts(self._run, lines):
+            await self._post(body)
+        self._run.summary_due = False
+
+    async def _post(self, body: dict[str, Any]) -> None:
+        run = self._run
+        names = (run.entity, run.project, run.run_id)
+        await self._speaker.stream(names, body, stream_headers(run))
+
+    async def _ask(self, question: requests.Question) -> dict[str, Any]:
+        data = await self._speaker.ask(question)
+        self._told = question.variables.get("config", self._told)
+        return data
+
+    @staticmethod
+    def _read(take: Callable[[], Any]) -> Any:
+        try:
+            return take()
+        except UNREADABLE as error:
+            raise OverloadedError(
+                f"W&B's answer cannot be read ({type(error).__name__}: {error}); it is asked again."
+            ) from error

@@ -1,0 +1,190 @@
+"""Folds records into a `CarriedRun`: what each of them means to W&B. Pure.
+
+The same records give the same lines at the same indices, however they are cut into pushes. A record
+that cannot be read is a lost row; one of a kind that is not carried is counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+from uuid import UUID
+
+from google.protobuf.message import DecodeError
+
+from kelt.metric_definitions import MetricDefinition
+from kelt_daemon.upstream.wandb.carried_run import CarriedRun
+from kelt_daemon.upstream.wandb.chapters import Record
+from kelt_daemon.upstream.wandb.history_lines import Lines, add_row, close
+from kelt_proto.v1 import record_pb2
+from kelt_proto.v1.frames import Kind
+from kelt_proto.v1.rows import DamagedRowError, decode_row
+
+_SIGNAL_BASE = 128
+_ENDS = frozenset((record_pb2.Assertion.FAILED, record_pb2.Assertion.CRASHED))
+
+
+def open_session(run: CarriedRun, opened: record_pb2.RunOpened) -> None:
+    """The first record of a session: whose run it is, and what people see of it."""
+    host = opened.host
+    run.entity, run.project, run.run_id = opened.entity, opened.project, opened.run_id
+    if opened.HasField("shared"):
+        run.is_shared, run.is_primary = True, opened.shared.is_primary
+        run.label = opened.shared.label
+    writer = client_id(run.writer_id)
+    started = datetime.fromtimestamp(opened.started_at, tz=timezone.utc)
+    run.environment = {
+        "writerId": writer,
+        "startedAt": started.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "host": host.hostname,
+        "program": host.program,
+        "python": f"CPython {host.python}",
+        **({"label": run.label} if run.label else {}),
+    }
+    _take_info(run, opened.info)
+    run.config_due = True
+
+
+def client_id(writer_id: bytes) -> str:
+    """A writer as W&B names one."""
+    return str(UUID(bytes=writer_id))
+
+
+def fold(run: CarriedRun, records: Iterable[Record]) -> Lines:
+    """Takes records in, and returns the lines that are to be posted for them.
+
+    The last line is among them unless more of its row is still to come.
+    """
+    lines = Lines()
+    for record in records:
+        if record.kind == Kind.ROW:
+            _fold_row(run, record, lines)
+        else:
+            _fold_control(run, record)
+        run.folded[record.writer_id] = max(run.folded.get(record.writer_id, 0), record.seq)
+    last = run.last_line
+    if last is not None and (not last.is_partial or run.exit_code is not None):
+        close(run, lines)
+    return lines
+
+
+def turn_back(run: CarriedRun, rewind: record_pb2.Rewind) -> Lines:
+    """The run goes back in mid-session: what is open is to be posted first."""
+    lines = Lines()
+    close(run, lines)
+    run.branch_point = {"run_id": run.run_id, "step": rewind.point.step}
+    forget_history(run)
+    return lines
+
+
+def forget_history(run: CarriedRun) -> None:
+    """What W&B drops of a run that is rewound, as its own client does."""
+    kept = type(run.summary)(definitions=run.summary.definitions)
+    run.summary, run.inherited_summary = kept, {}
+    run.last_line, run.last_step, run.row_facts = None, -1, {}
+    run.config_due = True
+
+
+def _fold_row(run: CarriedRun, record: Record, lines: Lines) -> None:
+    try:
+        row = decode_row(record.payload, record.schemas)
+    except DamagedRowError as error:
+        run.lose(1, f"a row that cannot be read: {error}")
+        return
+    add_row(run, row, record.seq, lines)
+
+
+def _fold_control(run: CarriedRun, record: Record) -> None:
+    take = _TAKERS.get(record.kind)
+    if take is None:
+        run.skipped += 1
+        return
+    kind, taker = take
+    try:
+        taker(run, kind.FromString(bytes(record.payload)))
+    except (DecodeError, ValueError, RecursionError) as error:
+        run.lose(1, f"a record that cannot be read: {error}")
+
+
+def _take_config(run: CarriedRun, said: record_pb2.Config) -> None:
+    _change(run.config, said.items)
+    run.config_due = True
+
+
+def _take_summary(run: CarriedRun, said: record_pb2.Summary) -> None:
+    for item in said.items:
+        if item.removed:
+            run.summary.remove(item.key)
+            run.inherited_summary.pop(item.key, None)
+        else:
+            run.summary.set_by_hand(item.key, json.loads(item.json))
+    run.summary_due = True
+
+
+def _take_definition(run: CarriedRun, said: record_pb2.MetricDefinition) -> None:
+    run.summary.definitions.add(
+        MetricDefinition(
+            name=said.name,
+            step_metric=said.step_metric,
+            summary=said.summary or "last",
+            goal=said.goal or "minimize",
+            hidden=said.hidden,
+            step=said.step,
+        )
+    )
+    run.config_due = run.summary_due = True
+
+
+def _take_info(run: CarriedRun, said: record_pb2.RunInfo) -> None:
+    for ours, theirs in _FACTS.items():
+        if said.HasField(ours):
+            run.facts_due[theirs] = getattr(said, ours)
+    if said.HasField("tags"):
+        run.facts_due["tags"] = list(said.tags.values)
+    run.facts |= run.facts_due
+
+
+def _take_exit(run: CarriedRun, said: record_pb2.Exit) -> None:
+    run.exit_code = exit_code_of(said.exit_code, said.signal)
+
+
+def _take_loss(run: CarriedRun, said: record_pb2.Loss) -> None:
+    run.lose(said.rows, said.reason)
+
+
+def _take_assertion(run: CarriedRun, said: record_pb2.Assertion) -> None:
+    """What a daemon knows of the end counts where the writer itself said nothing."""
+    if said.writer_id != run.writer_id or run.exit_code is not None:
+        return
+    if said.state == record_pb2.Assertion.FINISHED:
+        run.exit_code = 0
+    elif said.state in _ENDS:
+        run.exit_code = exit_code_of(said.exit_code, said.signal) or 1
+        run.ended_by, run.config_due = said.reason, True
+
+
+def exit_code_of(exit_code: int, signal: int) -> int:
+    """As a shell has it: W&B's exit codes know no signals."""
+    return exit_code or (_SIGNAL_BASE + signal if signal else 0)
+
+
+def _change(values: dict[str, Any], items: Iterable[record_pb2.JsonItem]) -> None:
+    for item in items:
+        if item.removed:
+            values.pop(item.key, None)
+        else:
+            values[item.key] = json.loads(item.json)
+
+
+_FACTS = {"name": "displayName", "notes": "notes", "group": "groupName", "job_type": "jobType"}
+_TAKERS: Mapping[int, tuple[Any, Callable[[CarriedRun, Any], None]]] = {
+    Kind.CONFIG: (record_pb2.Config, _take_config),
+    Kind.SUMMARY: (record_pb2.Summary, _take_summary),
+    Kind.METRIC_DEFINITION: (record_pb2.MetricDefinition, _take_definition),
+    Kind.RUN_INFO: (record_pb2.RunInfo, _take_info),
+    Kind.EXIT: (record_pb2.Exit, _take_exit),
+    Kind.LOSS: (record_pb2.Loss, _take_loss),
+    Kind.ASSERTION: (record_pb2.Assertion, _take_assertion),
+}

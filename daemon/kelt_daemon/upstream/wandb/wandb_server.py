@@ -1,0 +1,281 @@
+"""The upstream that is a W&B server: what the package's page says, done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import anyio
+
+from kelt.proxies import proxy_for
+from kelt.wandb_upstream import http_url, netrc_key
+from kelt_daemon.batch import Outgoing
+from kelt_daemon.config import DaemonConfig
+from kelt_daemon.errors import (
+    NotYetError,
+    OverloadedError,
+    RefusedError,
+    RejectedDataError,
+    RunRefusedError,
+    UnreachableError,
+)
+from kelt_daemon.host import InThread, in_thread
+from kelt_daemon.upstream import Access, PushedCursor, ServerInfo
+from kelt_daemon.upstream.wandb import requests
+from kelt_daemon.upstream.wandb.carried_run import CarriedRun
+from kelt_daemon.upstream.wandb.carrying import Carrier, stream_headers
+from kelt_daemon.upstream.wandb.chapters import chapters, contiguous
+from kelt_daemon.upstream.wandb.ordering import Predecessor, QueuedRun, predecessors
+from kelt_daemon.upstream.wandb.progress_file import progress_path, read_progress, write_progress
+from kelt_daemon.upstream.wandb.replies import UNREADABLE, read_standing
+from kelt_daemon.upstream.wandb.talking import Talk, trust_for
+from kelt_proto.v1.frames import DamagedFrameError
+from kelt_proto.v1.record_pb2 import RunInfo, RunOpened
+from kelt_proto.v1.upstream_pb2 import DescribeRunReply, DescribeRunRequest
+
+
+@dataclass(eq=False)
+class _Seat:
+    """One run: what is done for it is done one after the other."""
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    #: None: to be read from its file.
+    run: CarriedRun | None = None
+    posted_at_s: float = 0.0
+
+
+class WandbServer:
+    """A W&B server.
+
+    Args:
+        url: its address, `wandb+https://…`.
+        config: deadlines and intervals.
+        queue: the run folders that go there.
+        in_thread: does work that blocks.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        config: DaemonConfig,
+        queue: Callable[[], Iterable[QueuedRun]],
+        in_thread: InThread = in_thread,
+    ) -> None:
+        self._url = http_url(url)
+        self._config = config
+        self._queue = queue
+        self._in_thread = in_thread
+        self._talk: Talk | None = None
+        self._default_entity = ""
+        self._seats: dict[bytes, _Seat] = {}
+
+    async def connect(self, access: Access) -> ServerInfo:
+        """As in `Upstream`."""
+        await self.aclose()
+        key = access.api_key or await self._in_thread(netrc_key, self._url, os.environ)
+        proxy = proxy_for(self._url, proxy=access.proxy, environ=os.environ)
+        trusted = await self._in_thread(trust_for, self._url, access.ca_file)
+        self._talk = Talk(url=self._url, api_key=key, trusted=trusted, proxy=proxy)
+        try:
+            viewer = (await self.ask(requests.viewer())).get("viewer")
+        except RunRefusedError as error:
+            raise RefusedError(str(error)) from error
+        except (NotYetError, RejectedDataError) as error:
+            raise UnreachableError(
+                f"What answers at {self._url} is not a W&B server ({error}); check KELT_UPSTREAM."
+            ) from error
+        if not isinstance(viewer, dict):
+            raise RefusedError(
+                f"{self._url} knows nobody by {'this key' if key else 'no key'}; set "
+                "WANDB_API_KEY, or run `wandb login`, then run any kelt command. What is logged "
+                "waits on this host."
+            )
+        self._default_entity = str(viewer.get("entity") or "")
+        return ServerInfo(
+            server_id=self._url,
+            version="",
+            default_entity=self._default_entity,
+            push_bytes_max=self._config.push_bytes_max,
+            push_interval_s=self._config.wandb_post_interval_s,
+        )
+
+    async def push(self, batches: Sequence[Outgoing]) -> Mapping[bytes, PushedCursor]:
+        """As in `Upstream`; what waits for its parent, or is refused by itself, raises."""
+        me = self._queued(batches[0].writer_id)
+        seat = self._seats.setdefault(me.writer_id, _Seat())
+        async with seat.lock:
+            run = seat.run = seat.run or await self._kept(me)
+            fitting, gaps = contiguous(batches, run.folded)
+            try:
+                await self._carry(fitting, run, seat, me)
+            except BaseException:
+                seat.run = None
+                raise
+            if run.is_completed:
+                seat.run = None  # as a rule nothing more comes
+        return {
+            writer: PushedCursor(run.committed(writer), writer in gaps)
+            for writer in {batch.writer_id for batch in batches}
+        }
+
+    async def _carry(
+        self, batches: Sequence[Outgoing], run: CarriedRun, seat: _Seat, me: QueuedRun
+    ) -> None:
+        carrier = Carrier(
+            run=run,
+            fallback=_opened_of(me),
+            speaker=self,
+            wait_turn=partial(self._wait_turn, me),
+            keep=partial(self._keep, me, run),
+            in_thread=self._in_thread,
+        )
+        try:
+            for chapter in await self._in_thread(chapters, batches, run.folded):
+                await carrier.carry(chapter)
+        except DamagedFrameError as error:
+            raise RejectedDataError(f"records that cannot be read: {error}") from error
+        seat.posted_at_s = anyio.current_time()
+
+    async def cursors(self, writer_ids: Sequence[bytes]) -> Mapping[bytes, int]:
+        """As in `Upstream`: what W&B has acknowledged, by our own book."""
+        wanted, found = set(writer_ids), dict[bytes, int]()
+        for run in list(self._queue()):
+            if not wanted.isdisjoint(run.writers):
+                kept = await self._kept(run)
+                found |= {writer: kept.committed(writer) for writer in run.writers}
+        return found
+
+    async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> None:
+        """As in `Upstream`: an empty post for each run that had no other for a while."""
+        queued = {run.writer_id: run for run in self._queue()}
+        for writer, _ in beats:
+            me, seat = queued.get(writer), self._seats.setdefault(writer, _Seat())
+            is_due = anyio.current_time() - seat.posted_at_s >= self._config.wandb_heartbeat_s
+            if me is None or not is_due or seat.lock.locked():
+                continue
+            async with seat.lock:
+                run = seat.run or await self._kept(me)
+                if run.is_begun and not run.is_completed:
+                    await self._beat(run, seat)
+
+    async def _beat(self, run: CarriedRun, seat: _Seat) -> None:
+        seat.posted_at_s = anyio.current_time()
+        # What is the run's own fault its next push tells.
+        with contextlib.suppress(NotYetError, RunRefusedError, RejectedDataError):
+            await self.stream((run.entity, run.project, run.run_id), {}, stream_headers(run))
+
+    async def describe_run(
+        self, request: DescribeRunRequest, *, deadline_s: float
+    ) -> DescribeRunReply:
+        """As in `Upstream`: as W&B's own client asks before it resumes. `step` it cannot."""
+        question = requests.status(request.entity, request.project, request.run_id)
+        data = await self._connected().ask(question, deadline_s=deadline_s)
+        try:
+            standing = read_standing(data)
+            if standing is None:
+                return DescribeRunReply(exists=False)
+            return DescribeRunReply(
+                exists=True,
+                entity=standing.entity or request.entity or self._default_entity,
+                project=request.project,
+                run_id=request.run_id,
+                branch_id=standing.storage_id,
+                last_step=standing.last_step,
+                info=RunInfo(name=standing.name),
+                config_json=json.dumps(standing.config),
+                summary_json=json.dumps(standing.summary),
+                runtime=standing.runtime_s,
+            )
+        except UNREADABLE as error:
+            raise OverloadedError(f"{self._url} says of the run what cannot be read.") from error
+
+    async def wait_lost(self) -> None:
+        """As in `Upstream`: each request is a connection of its own, as far as we know."""
+        await anyio.sleep_forever()
+
+    async def aclose(self) -> None:
+        """As in `Upstream`."""
+        talk, self._talk = self._talk, None
+        if talk is not None:
+            with anyio.CancelScope(shield=True):
+                await talk.aclose()
+
+    # -- as a `Speaker` --------------------------------------------------------------------------
+
+    async def ask(self, question: requests.Question) -> dict[str, Any]:
+        """As in `Speaker`."""
+        return await self._connected().ask(question, deadline_s=self._config.call_deadline_s)
+
+    async def stream(
+        self, names: tuple[str, str, str], body: dict[str, Any], headers: dict[str, str]
+    ) -> None:
+        """As in `Speaker`."""
+        deadline_s = self._config.push_deadline_s
+        await self._connected().stream(names, body, headers=headers, deadline_s=deadline_s)
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    def _connected(self) -> Talk:
+        if self._talk is None:
+            raise UnreachableError(f"There is no connection to {self._url}.")
+        return self._talk
+
+    def _queued(self, writer_id: bytes) -> QueuedRun:
+        for run in self._queue():
+            if writer_id in run.writers:
+                return run
+        raise NotYetError("The run's folder is not known yet.")
+
+    async def _kept(self, run: QueuedRun) -> CarriedRun:
+        """As W&B has acknowledged it: what is in memory may be ahead of that."""
+        found = await self._in_thread(read_progress, progress_path(run.home, self._url))
+        if found is None or found.writer_id != run.writer_id:
+            return CarriedRun(writer_id=run.writer_id)
+        return found
+
+    async def _keep(self, me: QueuedRun, run: CarriedRun) -> None:
+        path = progress_path(me.home, self._url)
+        try:
+            await self._in_thread(write_progress, path, run)
+        except OSError as error:
+            reason = error.strerror or error
+            raise NotYetError(
+                f"What W&B has cannot be noted in {path} ({reason}); mend that. It is tried again."
+            ) from error
+
+    async def _wait_turn(self, me: QueuedRun, opened: RunOpened) -> None:
+        """Raises while somebody who has to go first is on the way."""
+        queue = list(self._queue())
+        for before in predecessors(opened, me, queue, default_entity=self._default_entity):
+            if await self._has_reached(before):
+                continue
+            other = before.run
+            if other.is_held or other.problem:
+                reason = other.problem or "it waits for `kelt sync`"
+                raise RunRefusedError(
+                    f"{me.name} follows on {other.name}, which cannot be sent before it ({reason})."
+                )
+            raise NotYetError(f"{me.name} waits until {other.name}, on which it follows, is sent.")
+
+    async def _has_reached(self, before: Predecessor) -> bool:
+        if before.through_step is None:
+            return False
+        kept = await self._kept(before.run)
+        last = kept.last_line
+        is_open = last is not None and not last.is_posted and last.step <= before.through_step
+        return kept.last_step >= before.through_step and not is_open
+
+
+def _opened_of(me: QueuedRun) -> RunOpened:
+    """As far as the folder itself tells, should its first record be lost."""
+    opened = RunOpened(
+        entity=me.entity, project=me.project, run_id=me.run_id, started_at=me.started_at
+    )
+    opened.created.SetInParent()
+    return opened

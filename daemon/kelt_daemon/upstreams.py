@@ -1,0 +1,50 @@
+"""Which adapter speaks to the upstream at an address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from kelt.wandb_upstream import is_wandb
+from kelt_daemon.config import DaemonConfig
+from kelt_daemon.run_folders import RunFolder
+from kelt_daemon.upstream import Upstream
+from kelt_daemon.upstream.kelt_server import KeltServer
+from kelt_daemon.upstream.wandb.ordering import QueuedRun
+
+
+def upstream_for(
+    url: str, *, config: DaemonConfig, folders: Callable[[], Iterable[RunFolder]]
+) -> Upstream:
+    """Speaks to the server at an address.
+
+    Args:
+        url: `http(s)://…` of a kelt server, `wandb+http(s)://…` of a W&B server.
+        config: deadlines and limits.
+        folders: all run folders, of which those that go there are looked at.
+    """
+    if not is_wandb(url):
+        return KeltServer(url=url, config=config)
+    # Few daemons need it, and what it stands on stays in memory.
+    from kelt_daemon.upstream.wandb.wandb_server import WandbServer  # noqa: PLC0415
+
+    def queue() -> Iterator[QueuedRun]:
+        return (_queued(folder) for folder in tuple(folders()) if folder.link.url == url)
+
+    return WandbServer(url=url, config=config, queue=queue)
+
+
+def _queued(folder: RunFolder) -> QueuedRun:
+    manifest = folder.manifest
+    return QueuedRun(
+        writer_id=folder.writer_id,
+        writers=folder.writers.keys() | {folder.writer_id, folder.witness_id},
+        home=folder.home,
+        entity=manifest.entity,
+        project=manifest.project,
+        run_id=manifest.run_id,
+        branch_id=manifest.branch_id,
+        started_at=manifest.started_at,
+        is_through=folder.is_over and folder.is_committed,
+        is_held=folder.is_held,
+        problem=folder.problem,
+    )

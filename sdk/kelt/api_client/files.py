@@ -1,0 +1,177 @@
+"""Files and artifacts of runs, to be listed and fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from kelt.api_client.connection import Connection
+from kelt.api_client.errors import QueryError
+from kelt.errors import StorageError
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file on the server.
+
+    Args:
+        path: relative, with slashes.
+        size_bytes: how large it is.
+        ref: where it is kept, if that is not the server.
+        route: where it is fetched.
+        connection: to the server.
+    """
+
+    path: str
+    size_bytes: int
+    ref: str | None
+    route: str = field(repr=False)
+    connection: Connection = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """The path, as wandb calls it."""
+        return self.path
+
+    @property
+    def size(self) -> int:
+        """The size in bytes, as wandb calls it."""
+        return self.size_bytes
+
+    def download(self, root: str | Path = ".", *, replace: bool = False) -> Path:
+        """Fetches it into a folder, under its path there; returns where it lies.
+
+        Args:
+            root: the folder.
+            replace: whether a file that is there already is replaced.
+
+        Raises:
+            QueryError: it is kept elsewhere.
+            StorageError: it cannot be written, or is there already.
+        """
+        if self.ref is not None:
+            raise QueryError(f"{self.path!r} is not kept by the server, but at {self.ref}.")
+        folder = Path(root).resolve()
+        target = folder.joinpath(*self.path.split("/")).resolve()
+        if not target.is_relative_to(folder):
+            raise StorageError(f"The file {self.path!r} leads out of {folder}.")
+        if target.exists() and not replace:
+            raise StorageError(f"{target} is there already; choose another root, or replace=True.")
+        try:
+            self._write(target)
+        except OSError as error:
+            raise StorageError(
+                f"{target} cannot be written ({error.strerror}); choose another root."
+            ) from error
+        return target
+
+    def _write(self, target: Path) -> None:
+        """All of it or nothing."""
+        partial = target.with_name(f".{secrets.token_hex(8)}.partial")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                for piece in self.connection.content(self.route):
+                    file.write(piece)
+            partial.replace(target)
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+class Artifact:
+    """A version of an artifact.
+
+    Args:
+        connection: to the server.
+        data: an ARTIFACT of the read API.
+    """
+
+    def __init__(self, *, connection: Connection, data: Mapping[str, Any]) -> None:
+        self._connection = connection
+        self._data = data
+
+    def __repr__(self) -> str:
+        return f"<Artifact {self.entity}/{self.project}/{self.name}>"
+
+    @property
+    def entity(self) -> str:
+        """Whose project it is in."""
+        return str(self._data["entity"])
+
+    @property
+    def project(self) -> str:
+        """The project."""
+        return str(self._data["project"])
+
+    @property
+    def name(self) -> str:
+        """Collection and version: `data:v3`."""
+        return f"{self._data['name']}:{self._data['version']}"
+
+    @property
+    def type(self) -> str:
+        """What kind of thing it is, as was said when it was logged."""
+        return str(self._data["type"])
+
+    @property
+    def aliases(self) -> list[str]:
+        """Other names of the version."""
+        return list(self._data["aliases"])
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was said of it."""
+        return dict(self._data["metadata"])
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+        return int(self._data["size_bytes"])
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """All that the server said of it."""
+        return self._data
+
+    def files(self) -> list[File]:
+        """Its files, by path."""
+        name = f"{self._data['name']}:{self._data['version']}"
+        route = _route("artifacts", self.entity, self.project, name)
+        return list(read_files(self._connection, route, f"{route}/files"))
+
+    def download(self, root: str | Path = ".") -> Path:
+        """Fetches all that the server keeps of it into a folder, and returns the folder.
+
+        What lies there under the same names is replaced.
+
+        Raises:
+            StorageError: a file cannot be written.
+        """
+        for file in self.files():
+            if file.ref is None:
+                file.download(root, replace=True)
+        return Path(root)
+
+
+def read_files(connection: Connection, route: str, base: str) -> Iterator[File]:
+    """All pages of a list of files."""
+    offset, is_more = 0, True
+    while is_more:
+        page = connection.get(route, [("offset", offset), ("limit", _PAGE)])["files"]
+        for said in page:
+            where = f"{base}/{quote(said['path'])}"
+            yield File(said["path"], said["size_bytes"], said.get("ref"), where, connection)
+        offset += len(page)
+        is_more = len(page) == _PAGE
+
+
+def _route(*parts: str) -> str:
+    return "/" + "/".join(quote(part, safe="") for part in parts)

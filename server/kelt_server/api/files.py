@@ -1,0 +1,181 @@
+"""Files and artifacts of runs, as the package's page describes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from kelt_server.api import arguments
+from kelt_server.api.routes import PREFIX, RUN, run_of
+from kelt_server.artifacts import ArtifactLibrary, names, queries
+from kelt_server.artifacts.records import Artifact, ArtifactFile
+from kelt_server.branch_names import Name
+from kelt_server.errors import NotFoundError
+from kelt_server.files_of_runs import FilesOfRuns
+from kelt_server.reader import RunReader
+from kelt_server.values import plain, to_json
+
+FILES_MAX = 10_000
+_BYTES = "application/octet-stream"
+ARTIFACT = "/artifacts/{entity}/{project}/{name}"
+
+
+class FileApi:
+    """Answers questions about files."""
+
+    def __init__(
+        self,
+        *,
+        reader: RunReader,
+        files: FilesOfRuns,
+        library: ArtifactLibrary,
+        default_entity: str,
+    ) -> None:
+        self._reader = reader
+        self._files = files
+        self._library = library
+        self._default_entity = default_entity
+
+    def routes(self) -> list[Route]:
+        """Every route, in the order in which they are tried."""
+        table: list[tuple[str, Callable[[Request], Response]]] = [
+            (f"{RUN}/files", self.files),
+            (f"{RUN}/files/{{path:path}}", self.file),
+            (f"{RUN}/artifacts", self.artifacts_of_run),
+            (ARTIFACT, self.artifact),
+            (f"{ARTIFACT}/files/{{path:path}}", self.file_of_artifact),
+        ]
+        return [
+            Route(PREFIX + path, handler, methods=["GET"], name=handler.__name__)
+            for path, handler in table
+        ]
+
+    def files(self, request: Request) -> Response:
+        """The files of a run."""
+        found = self._files.all(self._run(request), run_of(request))
+        return _page(request, list(map(asdict, found)))
+
+    def file(self, request: Request) -> Response:
+        """What is in one."""
+        path = request.path_params["path"]
+        found = self._files.content(self._run(request), run_of(request), path)
+        if isinstance(found, Path):
+            return FileResponse(found, media_type=_BYTES)
+        return StreamingResponse(found, media_type=_BYTES)
+
+    def artifacts_of_run(self, request: Request) -> Response:
+        """What a run logged and used."""
+        run = self._run(request)
+        with self._library.reading() as reading:
+            logged, used = queries.logged_by(reading, run), queries.used_by_run(reading, run)
+        return _json({"logged": list(map(_artifact, logged)), "used": list(map(_artifact, used))})
+
+    def artifact(self, request: Request) -> Response:
+        """One version, with its files."""
+        found = self._version(request)
+        offset, limit = _offset(request), _limit(request)
+        with self._library.reading() as reading:
+            files = queries.files(reading, found.id, offset=offset, limit=limit)
+            used_by = queries.users_of(reading, found.id)
+        return _json(
+            {
+                **_artifact(found),
+                "used_by": [_run_named(run) for run in used_by],
+                "files": list(map(_file, files)),
+            }
+        )
+
+    def file_of_artifact(self, request: Request) -> Response:
+        """What is in one of its files."""
+        found, path = self._version(request), request.path_params["path"]
+        with self._library.reading() as reading:
+            files = queries.files(
+                reading, found.id, paths=[path] if names.is_storable(path) else []
+            )
+        if not files:
+            raise NotFoundError(f"{found.name} has no file {path[:100]!r}")
+        if files[0].ref:
+            raise NotFoundError(f"{path[:100]!r} is kept elsewhere: {files[0].ref}")
+        stored = self._library.blobs.blob(found.collection.entity, files[0].md5)
+        if not stored.is_file():
+            raise NotFoundError(f"the file {path[:100]!r} of {found.name} is gone")
+        return FileResponse(stored, media_type=_BYTES)
+
+    def _run(self, request: Request) -> Name:
+        asked = request.path_params
+        run = self._reader.run(asked["entity"], asked["project"], asked["run"]).as_json()
+        return run["entity"], run["project"], run["run_id"]
+
+    def _version(self, request: Request) -> Artifact:
+        asked = request.path_params
+        entity = self._default_entity if asked["entity"] == "-" else asked["entity"]
+        collection, alias = names.split_name(asked["name"])
+        found = None
+        if all(map(names.is_storable, (entity, asked["project"], collection, alias))):
+            with self._library.reading() as reading:
+                of = queries.collection(reading, entity, asked["project"], collection)
+                found = None if of is None else queries.version(reading, of, alias)
+        if found is None:
+            raise NotFoundError(f"there is no artifact {asked['name'][:100]!r} in this project")
+        return found
+
+
+def _artifact(found: Artifact) -> dict[str, Any]:
+    of = found.collection
+    return {
+        "entity": of.entity,
+        "project": of.project,
+        "name": of.name,
+        "type": of.type,
+        "version": f"v{found.version}",
+        "aliases": list(found.aliases),
+        "tags": list(found.tags),
+        "state": found.state,
+        "digest": found.digest,
+        "description": found.description,
+        "metadata": plain(json.loads(found.metadata or "{}")),
+        "size_bytes": found.size_bytes,
+        "file_count": found.file_count,
+        "created_at": found.created_at,
+        "updated_at": found.updated_at,
+        "ttl_s": found.ttl_s,
+        "logged_by": None if found.logged_by is None else _run_named(found.logged_by),
+    }
+
+
+def _run_named(run: Name) -> dict[str, str]:
+    return dict(zip(("entity", "project", "run_id"), run, strict=True))
+
+
+def _file(file: ArtifactFile) -> dict[str, Any]:
+    return {
+        "path": file.path,
+        "size_bytes": file.size_bytes,
+        "digest": file.digest,
+        "ref": file.ref or None,
+    }
+
+
+def _page(request: Request, found: list[dict[str, Any]]) -> Response:
+    offset = _offset(request)
+    return _json({"files": found[offset : offset + _limit(request)], "total": len(found)})
+
+
+def _offset(request: Request) -> int:
+    arguments.known(request.query_params, ("offset", "limit"))
+    return arguments.whole(request.query_params, "offset", 0, lowest=0, highest=2**53)
+
+
+def _limit(request: Request) -> int:
+    return arguments.whole(request.query_params, "limit", 1000, lowest=0, highest=FILES_MAX)
+
+
+def _json(document: Any) -> Response:
+    return Response(to_json(document), media_type="application/json")

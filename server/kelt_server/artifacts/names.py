@@ -1,0 +1,78 @@
+"""Names, aliases and ids of artifacts. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+from kelt_server.errors import BadRequestError, NotFoundError
+
+#: Moves to what was logged last.
+LATEST = "latest"
+_CHARS_MAX = 256
+_VERSION = re.compile(r"v(0|[1-9]\d{0,17})")
+_ID = re.compile(r"(\w+):(\d{1,18})")
+
+
+def encode_id(kind: str, number: int) -> str:
+    """An id as clients keep it. They write it into references in hexadecimal, so it is base64."""
+    return base64.standard_b64encode(f"{kind}:{number}".encode()).decode()
+
+
+def decode_id(kind: str, said: object) -> int:
+    """The number in an id.
+
+    Raises:
+        NotFoundError: it is none of ours.
+    """
+    try:
+        found = _ID.fullmatch(base64.b64decode(str(said), validate=True).decode())
+    except (ValueError, binascii.Error):
+        found = None
+    if found is None or found[1] != kind:
+        raise NotFoundError(f"{str(said)[:100]!r} is no id of an artifact of this server")
+    return int(found[2])
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Collection and alias of `collection:alias`; without an alias it is the latest."""
+    collection, _, alias = name.partition(":")
+    return collection, alias or LATEST
+
+
+def version_of(alias: str) -> int | None:
+    """The number in `v3`; None where it is another alias."""
+    found = _VERSION.fullmatch(alias)
+    return int(found[1]) if found else None
+
+
+def is_storable(text: str) -> bool:
+    """Whether a database takes the text: not with NUL, nor with half a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
+def check_name(name: str, *, of: str) -> str:
+    """The name, if it can be one.
+
+    Raises:
+        BadRequestError: it cannot.
+    """
+    if not 0 < len(name) <= _CHARS_MAX or set("/:") & set(name) or not is_storable(name):
+        raise BadRequestError(
+            f"{name[:100]!r} cannot be the {of}: it has 1 to {_CHARS_MAX} characters, "
+            "without / and :"
+        )
+    return name
+
+
+def check_alias(alias: str) -> str:
+    """The alias, if somebody may give it.
+
+    Raises:
+        BadRequestError: they may not.
+    """
+    check_name(alias, of="alias of an artifact")
+    if version_of(alias) is not None:
+        raise BadRequestError(f"{alias!r} is the number of a version and cannot be given as alias")
+    return alias

@@ -1,0 +1,55 @@
+"""The files of a run, whoever brought them: wandb's clients put some, others came as records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kelt_server.branch_names import Name
+from kelt_server.errors import NotFoundError
+from kelt_server.run_files import RunFiles
+from kelt_server.wandb_api.uploads import UploadFolder
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file of a run. `sha256` (hex) and `changed_at` (Unix seconds) where they are known."""
+
+    path: str
+    size_bytes: int
+    sha256: str | None = None
+    changed_at: float | None = None
+
+
+class FilesOfRuns:
+    """Both kinds together. What was put for a name counts, where both have a path."""
+
+    def __init__(self, *, uploads: UploadFolder, recorded: RunFiles) -> None:
+        self._uploads = uploads
+        self._recorded = recorded
+
+    def all(self, run: Name, where: Name) -> list[FoundFile]:
+        """Every file, by path.
+
+        Args:
+            run: entity, project and run id.
+            where: how it was asked for: as `run`, or with an immutable id.
+        """
+        found = {
+            file.name: FoundFile(file.name, file.size_bytes, file.version, file.at or None)
+            for file in self._recorded.all(where)
+        }
+        found |= {path: FoundFile(path, size) for path, size in self._uploads.names(run)}
+        return [found[path] for path in sorted(found)]
+
+    def content(self, run: Name, where: Name, path: str) -> Path | Iterator[bytes]:
+        """Where a file lies, or what is in it.
+
+        Raises:
+            NotFoundError: there is none of that path.
+        """
+        try:
+            return self._uploads.found(run, path)
+        except NotFoundError:
+            return self._recorded.content(where, path)[1]

@@ -1,0 +1,61 @@
+"""What clients give as arguments, taken for what it is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from graphql import Undefined
+
+_CURSOR_CHARS_MAX = 16
+
+
+def given(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said at all."""
+    return {key: value for key, value in said.items() if value is not Undefined}
+
+
+def input_of(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The input of a mutation."""
+    found = said.get("input")
+    return given(found) if isinstance(found, dict) else {}
+
+
+def text(said: object) -> str:
+    """A text, or none."""
+    return said if isinstance(said, str) else ""
+
+
+def limit(said: object, default: int, most: int) -> int:
+    """How many are wanted, as far as that is allowed."""
+    if isinstance(said, bool) or not isinstance(said, int):
+        return default
+    return max(1, min(said, most))
+
+
+def cursor(said: object) -> int:
+    """How many to skip."""
+    return (
+        int(said)
+        if isinstance(said, str) and said.isdecimal() and len(said) < _CURSOR_CHARS_MAX
+        else 0
+    )
+
+
+def connection(
+    nodes: Sequence[Any],
+    *,
+    start: int,
+    total: int,
+    edge: Callable[[Any], dict[str, Any]] = lambda node: {"node": node},
+) -> dict[str, Any]:
+    """A page of a list, `start` being how many were skipped."""
+    edges = [{**edge(node), "cursor": str(index)} for index, node in enumerate(nodes, start + 1)]
+    return {
+        "totalCount": total,
+        "edges": edges,
+        "pageInfo": {
+            "endCursor": edges[-1]["cursor"] if edges else None,
+            "hasNextPage": start + len(edges) < total,
+        },
+    }

@@ -1,0 +1,322 @@
+"""What wandb's clients do with artifacts: log, use, change and delete them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kelt_server.artifacts import names
+from kelt_server.artifacts.library import ArtifactLibrary
+from kelt_server.artifacts.records import Artifact, ManifestRecord, NewArtifact
+from kelt_server.branch_names import Name
+from kelt_server.errors import BadRequestError
+from kelt_server.wandb_api import run_answers
+from kelt_server.wandb_api.arguments import input_of, text
+from kelt_server.wandb_api.artifact_addresses import ArtifactAddresses
+from kelt_server.wandb_api.artifact_answers import ArtifactAnswers
+
+_FILES_MAX = 10_000
+_WHOLE_END = 2**62
+#: What clients say instead of a time to live: as the project has it (kelt: for ever), and for ever.
+_TTL_NONE = (-1, -2)
+
+
+class ArtifactChanges(ArtifactAnswers):
+    """Mutations beside the queries. Methods are named as the schema's fields."""
+
+    def __init__(
+        self, *, library: ArtifactLibrary, addresses: ArtifactAddresses, default_entity: str
+    ) -> None:
+        super().__init__(library=library, addresses=addresses)
+        self._default_entity = default_entity
+
+    # -- logging --------------------------------------------------------------------------------
+
+    def createArtifactType(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A type is there when an artifact is."""
+        return {"artifactType": {"id": text(input_of(given).get("name"))}}
+
+    def createArtifact(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """An artifact begins to be logged."""
+        said = input_of(given)
+        begun = self._library.begin(self._read_new(said))
+        latest = None if begun.latest is None else self._artifact(begun.latest)
+        node = self._artifact(begun.artifact)
+        sequence = {**self._collection(begun.artifact.collection), "latestArtifact": latest}
+        return {"artifact": {**node, "artifactSequence": sequence}}
+
+    def createArtifactManifest(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A manifest will be put; or is announced, so that files can name it."""
+        said = input_of(given)
+        base = said.get("baseArtifactID")
+        record = self._library.announce_manifest(
+            _artifact_number(said),
+            text(said.get("type")) or "FULL",
+            base_id=None if base is None else names.decode_id("Artifact", base),
+            digest=text(said.get("digest")),
+        )
+        return self._manifest_payload(record)
+
+    def updateArtifactManifest(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A manifest that was announced will be put."""
+        said = input_of(given)
+        manifest_id = text(said.get("artifactManifestID"))
+        record = self._library.change_manifest(manifest_id, text(said.get("digest")))
+        return self._manifest_payload(record)
+
+    def createArtifactFiles(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """An address for each file that is not there yet."""
+        specs = input_of(given).get("artifactFiles")
+        listed = (
+            [spec for spec in specs if isinstance(spec, dict)] if isinstance(specs, list) else []
+        )
+        if len(listed) > _FILES_MAX:
+            raise BadRequestError(f"at most {_FILES_MAX} files can be announced at a time")
+        known: dict[int, Artifact] = {}
+        edges = []
+        for spec in listed:
+            number = _artifact_number(spec)
+            if number not in known:
+                known[number] = self._library.artifact(number)
+            edges.append({"node": self._upload(known[number], spec)})
+        return {"files": {"edges": edges, "totalCount": len(edges)}}
+
+    def commitArtifact(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """All of an artifact is there."""
+        found = self._library.commit(_artifact_number(input_of(given)))
+        return {"artifact": self._artifact(found)}
+
+    def useArtifact(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A run uses an artifact."""
+        said = input_of(given)
+        run = self._run_name(said)
+        if run is None:
+            raise BadRequestError("an artifact is used by a run, and none was named")
+        used_as = text(said.get("usedAs"))
+        return {"artifact": self._artifact(self._library.use(_artifact_number(said), run, used_as))}
+
+    # -- changing -------------------------------------------------------------------------------
+
+    def updateArtifact(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """Description, metadata, tags and time to live."""
+        said = input_of(given)
+        number = _artifact_number(said)
+        values: dict[str, Any] = {}
+        if isinstance(said.get("description"), str):
+            values["description"] = _storable(said["description"])
+        if isinstance(said.get("metadata"), str):
+            values["metadata"] = _metadata(said)
+        if isinstance(said.get("ttlDurationSeconds"), int):
+            values["ttl_s"] = _ttl_s(said)
+        added, removed = _tags(said.get("tagsToAdd")), _tags(said.get("tagsToDelete"))
+        if added or removed:
+            there = self._library.artifact(number).tags
+            values["tags"] = json.dumps(_changed(there, added, removed))
+        return {"artifact": self._artifact(self._library.change(number, **values))}
+
+    def addAliases(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """Aliases move to a version."""
+        said = input_of(given)
+        self._library.add_aliases(_artifact_number(said), _aliases(said))
+        return {"success": True}
+
+    def deleteAliases(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """Aliases are taken from a version."""
+        said = input_of(given)
+        self._library.delete_aliases(_artifact_number(said), _aliases(said))
+        return {"success": True}
+
+    def deleteArtifact(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A version is taken away."""
+        said = input_of(given)
+        found = self._library.delete(
+            _artifact_number(said), with_aliases=said.get("deleteAliases") is True
+        )
+        return {"artifact": self._artifact(found)}
+
+    def linkArtifact(self, _info: object, **_given: Any) -> None:  # noqa: N802
+        """Not done."""
+        raise BadRequestError(
+            "a kelt server links no artifacts: it has no registries and no portfolios; give the "
+            "version an alias instead"
+        )
+
+    def unlinkArtifact(self, _info: object, **_given: Any) -> None:  # noqa: N802
+        """Not done; the client of 0.19 asks for it when it deletes what it found by an alias."""
+        raise BadRequestError(
+            "a kelt server links no artifacts, so none can be unlinked; to delete a version with a "
+            "client of 0.19, name it by its number (name:v2) and not by an alias"
+        )
+
+    def deleteArtifactSequence(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A collection is taken away with all its versions."""
+        number = _collection_number(input_of(given), "artifactSequenceID")
+        self._library.delete_collection(number)
+        return {"artifactCollection": {"__typename": "ArtifactSequence", "state": "DELETED"}}
+
+    def updateArtifactSequence(self, info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A collection gets another name or description."""
+        said = input_of(given)
+        values = {
+            field: _storable(said[field])
+            for field in ("name", "description")
+            if isinstance(said.get(field), str)
+        }
+        return self._changed_collection(info, said, **values)
+
+    def moveArtifactSequence(self, info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A collection gets another type."""
+        said = input_of(given)
+        name = names.check_name(
+            text(said.get("destinationArtifactTypeName")), of="type of an artifact"
+        )
+        return self._changed_collection(info, said, type=name)
+
+    def createArtifactCollectionTagAssignments(  # noqa: N802
+        self, info: object, **given: Any
+    ) -> dict[str, Any]:
+        """A collection gets tags."""
+        said = input_of(given)
+        found = self._tagged(info, said, added=_tags(said.get("tags")), removed=[])
+        return {"tags": [{"__typename": "Tag", "id": tag, "name": tag} for tag in found]}
+
+    def deleteArtifactCollectionTagAssignments(  # noqa: N802
+        self, info: object, **given: Any
+    ) -> dict[str, Any]:
+        """Tags are taken from a collection."""
+        said = input_of(given)
+        self._tagged(info, said, added=[], removed=_tags(said.get("tags")))
+        return {"success": True}
+
+    # -- parts ----------------------------------------------------------------------------------
+
+    def _read_new(self, said: Mapping[str, Any]) -> NewArtifact:
+        several = said.get("artifactCollectionNames")  # so clients say it up to 0.28
+        named = several if isinstance(several, list) else [said.get("artifactCollectionName")]
+        if len(named) != 1:
+            raise BadRequestError("an artifact is logged under one name")
+        entity, project = self._project_of(said)
+        return NewArtifact(
+            entity=entity,
+            project=project,
+            type=text(said.get("artifactTypeName")),
+            name=text(named[0]),
+            digest=text(said.get("digest")),
+            description=_storable(said.get("description")),
+            metadata=_metadata(said),
+            aliases=tuple(_aliases(said, but=names.LATEST)),
+            tags=tuple(_tags(said.get("tags"))),
+            ttl_s=_ttl_s(said),
+            history_step=_whole(said.get("historyStep")),
+            logged_by=self._run_name(said),
+            client_id=text(said.get("clientID")),
+            distributed_id=text(said.get("distributedID")),
+        )
+
+    def _manifest_payload(self, record: ManifestRecord) -> dict[str, Any]:
+        address = self._addresses.manifest("PUT", record.id)
+        file = {"id": record.id, "uploadUrl": address, "uploadHeaders": []}
+        return {"artifactManifest": {"id": record.id, "file": file}}
+
+    def _upload(self, of: Artifact, spec: Mapping[str, Any]) -> dict[str, Any]:
+        entity = of.collection.entity
+        md5, is_wanted = self._library.wants_blob(entity, text(spec.get("md5")))
+        name = text(spec.get("name"))
+        return {
+            "id": md5,
+            "name": name,
+            "displayName": name,
+            "storagePath": f"blobs/{md5}",
+            "uploadUrl": self._addresses.blob("PUT", entity, md5) if is_wanted else None,
+            "uploadHeaders": [],
+            "uploadMultipartUrls": None,
+            "artifact": {"id": names.encode_id("Artifact", of.id)},
+        }
+
+    def _changed_collection(
+        self, info: object, said: Mapping[str, Any], **values: Any
+    ) -> dict[str, Any]:
+        number = _collection_number(said, "artifactSequenceID")
+        self._library.change_collection(number, **values)
+        node = self.artifactCollection(info, id=said["artifactSequenceID"])
+        return {"artifactCollection": node}
+
+    def _tagged(
+        self, info: object, said: Mapping[str, Any], *, added: list[str], removed: list[str]
+    ) -> list[str]:
+        entity, project = self._project_of(said)
+        fields = self.of_project(entity, project)
+        node = fields["artifactCollection"](info, name=said.get("artifactCollectionName"))
+        if node is None:
+            raise BadRequestError("there is no such collection of artifacts")
+        there = [edge["node"]["name"] for edge in node["tags"]["edges"]]
+        kept = _changed(there, added, removed)
+        number = names.decode_id("ArtifactCollection", node["id"])
+        self._library.change_collection(number, tags=json.dumps(kept))
+        return kept
+
+    def _project_of(self, said: Mapping[str, Any]) -> tuple[str, str]:
+        entity = text(said.get("entityName")) or self._default_entity
+        return entity, text(said.get("projectName")) or run_answers.PROJECT_DEFAULT
+
+    def _run_name(self, said: Mapping[str, Any]) -> Name | None:
+        run_id = text(said.get("runName"))
+        return (*self._project_of(said), run_id) if run_id else None
+
+
+def _artifact_number(said: Mapping[str, Any]) -> int:
+    return names.decode_id("Artifact", said.get("artifactID"))
+
+
+def _collection_number(said: Mapping[str, Any], field: str) -> int:
+    return names.decode_id("ArtifactCollection", said.get(field))
+
+
+def _aliases(said: Mapping[str, Any], *, but: str = "") -> list[str]:
+    listed = said.get("aliases")
+    found = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    return [text(item.get("alias")) for item in found if item.get("alias") != but]
+
+
+def _tags(listed: object) -> list[str]:
+    found = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    tags = [text(item.get("tagName")) for item in found]
+    return [names.check_name(tag, of="tag of an artifact") for tag in tags]
+
+
+def _changed(there: Sequence[str], added: Sequence[str], removed: Sequence[str]) -> list[str]:
+    return [tag for tag in dict.fromkeys((*there, *added)) if tag not in removed]
+
+
+def _metadata(said: Mapping[str, Any]) -> str | None:
+    found = said.get("metadata")
+    if not isinstance(found, str):
+        return None
+    try:
+        json.loads(found)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(f"the artifact's metadata is not JSON: {error}") from error
+    return _storable(found)
+
+
+def _storable(said: object) -> str | None:
+    """A text as the catalog takes it."""
+    if not isinstance(said, str):
+        return None
+    return (
+        said
+        if names.is_storable(said)
+        else said.encode("utf-8", "replace").decode().replace("\0", "")
+    )
+
+
+def _ttl_s(said: Mapping[str, Any]) -> int | None:
+    found = _whole(said.get("ttlDurationSeconds"))
+    return None if found in _TTL_NONE or found is None or found < 0 else found
+
+
+def _whole(said: object) -> int | None:
+    if isinstance(said, bool) or not isinstance(said, int):
+        return None
+    return said if abs(said) < _WHOLE_END else None

@@ -1,0 +1,107 @@
+"""What a server was told of a run, in a form in which two clients can be compared.
+
+Left out is what differs between any two runs of one client: times, ids of writers, telemetry, the
+machine, how rows are cut into posts; and what kelt does not carry: files, console, system metrics.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from harness.wandb_stub import HISTORY, SUMMARY, Request, WandbStub, flattened, plain
+
+_FACTS = ("name", "project", "displayName", "notes", "groupName", "jobType", "tags")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was said of one run by one session."""
+
+    #: What was asked, in its order, without repeats of the same.
+    order: tuple[str, ...]
+    #: The first upsert: what people see, and whether the server's id was named.
+    facts: dict[str, Any]
+    knows_id: bool
+    branch_point: Any
+    rewinds: tuple[Any, ...]
+    #: By index.
+    lines: dict[int, Any]
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    summary: dict[str, Any]
+    end: tuple[Any, Any]
+
+
+def told(stub: WandbStub, run_id: str) -> list[Told]:
+    """By session: each ends with the post that says so."""
+    sessions: list[list[Request]] = [[]]
+    for request in stub.requests:
+        if request.run_id == run_id and request.kind not in {"createRunFiles", "upload"}:
+            sessions[-1].append(request)
+            if request.body.get("complete"):
+                sessions.append([])
+    return [_session(requests) for requests in sessions if requests]
+
+
+def _session(requests: list[Request]) -> Told:
+    upserts = [r.body["variables"] for r in requests if r.kind == "upsertBucket"]
+    posts = [r.body for r in requests if r.kind == "file_stream"]
+    config = json.loads(upserts[-1]["config"])
+    internal = config.pop("_wandb")["value"]
+    first = json.loads(upserts[0]["config"])["_wandb"]["value"]
+    ends = [(p.get("complete"), p.get("exitcode")) for p in posts if p.get("complete")]
+    return Told(
+        order=tuple(dict.fromkeys(r.kind for r in requests)),
+        facts={name: upserts[0].get(name) or None for name in _FACTS},
+        knows_id=bool(upserts[0].get("id")),
+        branch_point=first.get("branch_point"),
+        rewinds=tuple(
+            (v["metricName"], v["metricValue"])
+            for r in requests
+            if r.kind == "rewindRun" and (v := r.body["variables"])
+        ),
+        lines=_lines(posts),
+        config=config,
+        metrics=_metrics(internal["m"]),
+        summary=_summary(posts),
+        end=ends[-1] if ends else (None, None),
+    )
+
+
+def _lines(posts: list[dict[str, Any]]) -> dict[int, Any]:
+    found = {}
+    for post in posts:
+        if (history := post.get("files", {}).get(HISTORY)) is not None:
+            for number, line in enumerate(history["content"]):
+                found[history["offset"] + number] = _comparable(plain(json.loads(line)))
+    return found
+
+
+def _summary(posts: list[dict[str, Any]]) -> dict[str, Any]:
+    found = [p["files"][SUMMARY]["content"][-1] for p in posts if SUMMARY in p.get("files", {})]
+    values = flattened(json.loads(found[-1])) if found else {}
+    return _comparable({k: v for k, v in values.items() if not k.startswith("_") or k == "_step"})
+
+
+def _metrics(said: list[dict[str, Any]]) -> dict[str, Any]:
+    """By name: step metric, options and summaries; places in the list say nothing."""
+    names = [item.get("1") or item.get("2") for item in said]
+    return {
+        name: (
+            names[item["5"] - 1] if item.get("5") else None,
+            item.get("6") or [],
+            item.get("7") or [],
+            "2" in item,
+        )
+        for name, item in zip(names, said, strict=True)
+    }
+
+
+def _comparable(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: "nan" if isinstance(value, float) and math.isnan(value) else value
+        for key, value in values.items()
+    }

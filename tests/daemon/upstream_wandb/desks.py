@@ -1,0 +1,122 @@
+"""A `WandbServer` before a recording server, with run folders and what ships them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from server.streams import Stream, writer_id
+
+from harness.wandb_stub import KEY, WandbStub
+from kelt_daemon.batch import Outgoing
+from kelt_daemon.config import DaemonConfig
+from kelt_daemon.errors import UpstreamError
+from kelt_daemon.upstream import Access
+from kelt_daemon.upstream.wandb.ordering import QueuedRun
+from kelt_daemon.upstream.wandb.wandb_server import WandbServer
+from kelt_proto.v1 import record_pb2
+
+WITNESS = 1000
+
+
+async def inline(work: Any, /, *args: object) -> Any:
+    return work(*args)
+
+
+@dataclass
+class Desk:
+    """Pushes streams, as often as it takes."""
+
+    stub: WandbStub
+    folder: Path
+    config: DaemonConfig = field(
+        default_factory=lambda: DaemonConfig(call_deadline_s=0.6, push_deadline_s=0.6)
+    )
+    queue: dict[bytes, QueuedRun] = field(default_factory=dict)
+    errors: list[UpstreamError] = field(default_factory=list)
+    server: WandbServer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.server = self._made()
+
+    def _made(self) -> WandbServer:
+        return WandbServer(
+            url=f"wandb+{self.stub.url}",
+            config=self.config,
+            queue=self.queue.values,
+            in_thread=inline,
+        )
+
+    async def restart(self) -> None:
+        """Another process with nothing but the disk."""
+        await self.server.aclose()
+        self.server = self._made()
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.server.aclose()
+
+    async def connect(self) -> None:
+        await self.server.connect(Access(api_key=KEY))
+
+    def add(self, stream: Stream, run_id: str, **more: Any) -> Stream:
+        home = self.folder / stream.writer_id.hex()
+        home.mkdir(exist_ok=True)
+        witness = witness_of(stream).writer_id
+        self.queue[stream.writer_id] = QueuedRun(
+            writer_id=stream.writer_id, writers=(stream.writer_id, witness), home=home, entity="",
+            project="p", run_id=run_id, branch_id=f"b-{run_id}", is_through=False, is_held=False,
+            started_at=float(int.from_bytes(stream.writer_id, "big")),
+        )  # fmt: skip
+        self.change(stream, **more)
+        return stream
+
+    def change(self, stream: Stream, **more: Any) -> None:
+        self.queue[stream.writer_id] = replace(self.queue[stream.writer_id], **more)
+
+    async def ship(
+        self, stream: Stream, *, ends: Iterable[int] = (), last_seq: int = 0, tries: int = 20
+    ) -> int:
+        """Sends until all is committed; batches end at `ends`. Returns how far the server is."""
+        last_seq = last_seq or stream.last_seq
+        wanted = sorted({end for end in ends if 0 < end < last_seq} | {last_seq})
+        through = (await self.server.cursors([stream.writer_id])).get(stream.writer_id, 0)
+        for end in wanted:
+            while through < end and tries:
+                tries -= 1
+                batch = outgoing(stream, through + 1, end)
+                try:
+                    reply = await self.server.push([batch])
+                except UpstreamError as error:
+                    self.errors.append(error)
+                    await self.connect()
+                    through = (await self.server.cursors([stream.writer_id]))[stream.writer_id]
+                    continue
+                cursor = reply[stream.writer_id]
+                assert not cursor.gap
+                if cursor.committed_through < end:  # an open row: more of it may be in the next
+                    through = cursor.committed_through
+                    break
+                through = cursor.committed_through
+        return through
+
+
+def outgoing(stream: Stream, first: int, last: int) -> Outgoing:
+    return Outgoing(stream.writer_id, first, last, stream.batch(first, last).frames)
+
+
+def opened(number: int, run_id: str, **origin: Any) -> Stream:
+    """A writer whose session has begun."""
+    stream = Stream(writer_id(number))
+    origin = origin or {"created": record_pb2.Created()}
+    stream.opened("p", run_id, f"b-{run_id}", started_at=float(number), **origin)
+    return stream
+
+
+def witness_of(stream: Stream) -> Stream:
+    """The daemon's own writer in the same folder."""
+    return Stream(writer_id(int.from_bytes(stream.writer_id, "big") + WITNESS))

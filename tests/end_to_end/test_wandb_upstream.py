@@ -1,0 +1,195 @@
+"""kelt with a W&B upstream, whole: daemons and servers are killed, keys refused, parents late."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.quick_daemon import QuickDaemon
+from harness.stack import Host, Reader, ServerProcess, eventually
+from harness.wandb_stub import KEY, WandbStub
+
+ROWS = 120
+TRAINER = """
+    import sys, time, kelt
+    run = kelt.init(sys.argv[1], id="r", name="n", config={"lr": 0.1})
+    run.define_metric("low", summary="min")
+    for i in range(120):
+        run.log({"i": i, "x": i * 0.5, "low": 100.0 - i, "s": f"é{i}", "none": None,
+                 "nan": float("nan") if i % 2 else 1.5, "l": [i, 2.5]})
+        time.sleep(0.01)
+    run.summary["best"] = 9
+    run.finish()
+"""
+SHORT = """
+    import sys, kelt
+    with kelt.init("p", id=sys.argv[1], config={"lr": 0.1}) as run:
+        for i in range(5):
+            run.log({"i": i})
+"""
+CHILD = """
+    import kelt
+    with kelt.init("p", id="child", fork_from="parent?_step=2", mode="offline") as run:
+        run.log({"i": 100})
+"""
+
+
+@pytest.fixture
+def stub() -> Iterator[WandbStub]:
+    with WandbStub() as server:
+        yield server
+
+
+@pytest.fixture
+def wandb_host(tmp_path, stub: WandbStub) -> Iterator[Host]:
+    host = Host(tmp_path / "wandb-state", f"wandb+{stub.url}")
+    yield host
+    host.close()
+
+
+@pytest.fixture
+def quick(wandb_host: Host) -> Iterator[QuickDaemon]:
+    environ = wandb_host.environment | {"WANDB_API_KEY": KEY}
+    daemon = QuickDaemon(
+        wandb_host.state_dir, environ=environ, wandb_post_interval_s=0.1, refused_retry_s=0.5
+    )
+    yield daemon.start()
+    daemon.stop()
+
+
+def test_rows_by_wandbs_door_are_those_by_kelts_own_though_daemon_and_server_are_killed(
+    tmp_path, server: ServerProcess, host: Host, reader: Reader
+):
+    over_wandb = Host(tmp_path / "over-wandb", f"wandb+{server.url}")
+    quick = QuickDaemon(
+        over_wandb.state_dir, environ=over_wandb.environment, wandb_post_interval_s=0.1
+    )
+    quick.start()
+    trainer = over_wandb.start(TRAINER, "door", WANDB_API_KEY=KEY)
+    eventually(lambda: True if len(reader.history("r", "door")) > 20 else None)
+    quick.process.kill()  # the trainer starts another
+    quick.process.wait()
+    server.stop(signal.SIGKILL)
+    server.start()
+    host.run(TRAINER, "own")
+    out, err = trainer.communicate(timeout=60)
+    assert trainer.returncode == 0, out + err
+    assert "synced=yes" in err
+    ours, own = reader.history("r", "door"), reader.history("r", "own")
+    assert [row["i"] for row in ours] == list(range(ROWS))
+    assert repr(ours) == repr(own)
+    run, native = reader.run("r", "door"), reader.run("r", "own")
+    assert (run["state"], run["config"], run["rows"]) == ("finished", {"lr": 0.1}, ROWS)
+    assert not run["archived"]
+    assert not run["problems"]
+    names = ("i", "x", "low", "s", "l", "best")
+    assert [run["summary"][n] for n in names] == [native["summary"][n] for n in names]
+    over_wandb.close()
+
+
+def test_a_refused_key_shows_and_loses_nothing(wandb_host: Host, stub: WandbStub, quick):
+    stub.key = "another" * 6
+    wandb_host.run(SHORT, "r", WANDB_API_KEY=KEY, KELT_FINISH_TIMEOUT_S="0.5")
+    status = json.loads(wandb_host.kelt("status", "--json")[0])
+    assert [up["state"] for up in status["upstreams"]] == ["refused"]
+    assert "WANDB_API_KEY" in status["upstreams"][0]["reason"]
+    _, _err = wandb_host.kelt("sync", "-y", code=1)
+    assert not stub.runs
+    stub.key = KEY  # mended there: nobody need do anything here
+    eventually(lambda: True if ("someone", "p", "r") in stub.runs else None)
+    eventually(lambda: True if stub.run("r").exit_code == 0 else None)
+    assert [row["i"] for row in stub.rows("r")] == list(range(5))
+
+
+def test_a_run_that_is_refused_alone_holds_up_no_other(wandb_host: Host, stub: WandbStub, quick):
+    stub.fault = lambda r: 403 if (r.kind, r.run_id) == ("upsertBucket", "bad") else None
+    wandb_host.run(SHORT, "bad", WANDB_API_KEY=KEY, KELT_FINISH_TIMEOUT_S="0.2")
+    wandb_host.run(SHORT, "good", WANDB_API_KEY=KEY)
+    assert stub.run("good").exit_code == 0
+    runs = json.loads(wandb_host.kelt("status", "--json")[0])["runs"]
+    assert {run["run_id"] for run in runs if "may not write there" in run["problem"]} == {"bad"}
+    stub.fault = None
+    eventually(lambda: True if ("someone", "p", "bad") in stub.runs else None)
+
+
+def test_a_killed_daemon_is_followed_by_one_that_doubles_nothing(
+    wandb_host: Host, stub: WandbStub, quick: QuickDaemon
+):
+    killed = []
+
+    def kill_after_taking(request):
+        """The first one in mid-run, and each that follows it with its first post."""
+        is_due = len(stub.of_kind("file_stream")) > 3 and len(killed) < 3
+        pid = wandb_host.daemon_alive()
+        if request.kind == "file_stream" and is_due and pid and pid not in killed:
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+            return "lose"
+        return None
+
+    stub.fault = kill_after_taking
+    _out, err = wandb_host.run(TRAINER, "p", WANDB_API_KEY=KEY)
+    assert "synced=yes" in err
+    assert len(killed) == 3
+    environ = Path(f"/proc/{wandb_host.daemon_alive()}/environ").read_bytes()
+    assert KEY.encode() not in environ
+    assert [row["i"] for row in stub.rows("r")] == list(range(ROWS))
+    assert (stub.run("r").exit_code, stub.run("r").summary["low"]) == (0, {"min": -19.0})
+
+
+def test_a_killed_trainer_fails_its_run(wandb_host: Host, stub: WandbStub, quick):
+    wandb_host.run(
+        """
+        import os, kelt
+        run = kelt.init("p", id="r")
+        for i in range(5):
+            run.log({"i": i})
+        os.kill(os.getpid(), 9)
+        """,
+        code=-9,
+        WANDB_API_KEY=KEY,
+    )
+    eventually(lambda: True if ("someone", "p", "r") in stub.runs else None)
+    eventually(lambda: stub.run("r").exit_code)
+    assert stub.run("r").exit_code in {137, 1}  # 1 where the kernel does not tell the signal
+    assert [row["i"] for row in stub.rows("r")] == list(range(5))
+
+
+def test_offline_runs_are_sent_there_on_demand_parents_first(
+    wandb_host: Host, stub: WandbStub, quick
+):
+    wandb_host.run(SHORT, "parent", KELT_MODE="offline", KELT_UPSTREAM="http://127.0.0.1:1")
+    wandb_host.run(CHILD, KELT_UPSTREAM="http://127.0.0.1:1")
+    out, _ = wandb_host.kelt("sync", "-y", "--upstream", f"wandb+{stub.url}/")
+    assert "Synced 2 runs" in out
+    assert [row["i"] for row in stub.rows("child")] == [0, 1, 2, 100]
+
+
+@pytest.mark.parametrize(
+    ("upstream", "said"),
+    [
+        ("wandb+ftp://api.wandb.ai", "wandb+https://api.wandb.ai"),
+        ("wandb://api.wandb.ai", "wandb+https://api.wandb.ai"),
+        ("https://api.wandb.ai", "wandb+https://api.wandb.ai"),
+        ("wandb+https://", "wandb+https://api.wandb.ai"),
+        ("wandb+https://user:key@api.wandb.ai", "KELT_API_KEY"),
+    ],
+)
+def test_an_address_of_another_form_is_refused_with_the_right_one(upstream, said):
+    from kelt.errors import SettingsError
+    from kelt.settings import load_settings
+
+    with pytest.raises(SettingsError, match=said.replace("+", r"\+")):
+        load_settings({}, {"KELT_UPSTREAM": upstream, "KELT_CONFIG": os.devnull})
+
+
+def test_reading_from_a_wandb_server_is_refused_by_name():
+    import kelt
+
+    with pytest.raises(kelt.UsageError, match=r"wandb\.Api"):
+        kelt.Api("wandb+https://api.wandb.ai", "k" * 40)

@@ -1,0 +1,88 @@
+"""The application on a door, asked without a network."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+from server.stand import NOW
+from server.wandb_api.doors import DoorStand
+from starlette.applications import Starlette
+
+from kelt_server.api.app import build_app
+from kelt_server.api.files import FileApi
+from kelt_server.artifacts import ArtifactLibrary, BlobStore
+from kelt_server.pages.files import RunFiles
+from kelt_server.pages.pages import Pages
+from kelt_server.storage_quota import StorageQuota
+from kelt_server.wandb_api import UploadFolder, WandbApi
+
+FILES = """mutation CreateRunFiles($entity: String!, $files: [String!]!) {
+  createRunFiles(input: {entityName: $entity, projectName: "proj", runName: "run", files: $files}) {
+    runID uploadHeaders files { name uploadUrl } } }"""
+
+
+class Browser:
+    """Asks an application without a network."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+
+    def get(self, url: str) -> httpx.Response:
+        return asyncio.run(self._ask("GET", url))
+
+    def put(self, url: str, **more: Any) -> httpx.Response:
+        return asyncio.run(self._ask("PUT", url, **more))
+
+    def post(self, url: str, auth: Any = ("api", "o" * 40), **more: Any) -> httpx.Response:
+        return asyncio.run(self._ask("POST", url, auth=auth, **more))
+
+    async def _ask(self, method: str, url: str, **more: Any) -> httpx.Response:
+        async with httpx.AsyncClient(
+            transport=self._transport, base_url="http://testserver"
+        ) as client:
+            return await client.request(method, url, **more)
+
+
+class Web:
+    def __init__(
+        self, door: DoorStand, folder: Path, *, api_key: str = "", bytes_max: int = 100_000
+    ) -> None:
+        self.door = door
+        counters = door.stand.counters
+        quota = StorageQuota(
+            (folder / "files",), bytes_max=bytes_max, disk_free_bytes_min=0, counters=counters
+        )
+        uploads = UploadFolder(folder / "files", file_bytes_max=1000, quota=quota)
+        library = ArtifactLibrary(
+            engine=door.stand.stores.catalog.engine,
+            blobs=BlobStore(folder / "artifacts", quota=quota, file_bytes_max=1000),
+            quota=quota,
+            clock=lambda: NOW,
+        )
+        api = WandbApi(
+            door=door.door, reader=door.stand.reader, uploads=uploads, library=library,
+            default_entity="local", counters=counters,
+        )  # fmt: skip
+        files = FileApi(
+            reader=door.stand.reader, uploads=uploads, library=library, default_entity="local"
+        )
+        pages = Pages(door.stand.reader, RunFiles(uploads=uploads, library=library))
+        app = build_app(
+            api_routes=files.routes(), page_routes=pages.routes(), more_routes=api.routes(),
+            api_key=api_key,
+        )  # fmt: skip
+        self.client = Browser(app)
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        answer = self.client.post("/graphql", json={"query": query, "variables": variables})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def address(self, name: str) -> str:
+        answer = self.ask(FILES, entity="local", files=[name])
+        (file,) = answer["data"]["createRunFiles"]["files"]
+        assert file["uploadUrl"].startswith("http://testserver/")
+        return str(file["uploadUrl"])
