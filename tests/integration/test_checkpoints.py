@@ -95,6 +95,8 @@ def test_a_run_that_is_open_is_taken_back_if_the_checkpoint_is_its_own(capsys, m
     other = kelt.init("p", id="b", reinit="create_new")
     rewind_open(other, point)
     assert "the checkpoint belongs to run 'a'" in capsys.readouterr().err
+    other.finish(quiet=True)
+    run.finish(quiet=True)
 
 
 def test_how_to_go_on_is_checked_at_once():

@@ -22,6 +22,7 @@ import keras
 from kelt.active import active
 from kelt.active_run import Run
 from kelt.integration.checkpoints import (
+    RunPoint,
     checked_go_on,
     open_run,
     point_in,
@@ -76,8 +77,8 @@ class KeltMetricsLogger(keras.callbacks.Callback):  # type: ignore[misc] # an un
         self.run = active.current
         if self.run is None:
             self.run = open_run(point, self._go_on, self._init)
-        elif point is not None and self._go_on == "rewind":
-            rewind_open(self.run, point)
+        elif point is not None and self._go_on == "rewind" and self.run.resumed:
+            rewind_open(self.run, point)  # a run begun here is of the training that goes on
         self.run.config.update(_description(self.model, self.params))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -85,26 +86,32 @@ class KeltMetricsLogger(keras.callbacks.Callback):  # type: ignore[misc] # an un
         del batch
         self._batches += 1
         if self.run is not None and self._every and self._batches % self._every == 0:
-            self._log("batch", logs)
+            self._log(self.run, "batch", logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Writes a row and the run's point."""
         if self.run is None:
             return
-        self._log("epoch", {"epoch": epoch, **(logs or {})})
-        point = point_of(self.run)
-        if self._point_file is not None and point is not None:
-            written = self._point_file.with_suffix(".new")
-            written.write_text(json.dumps(point.as_dict()))
-            written.replace(self._point_file)
+        self._log(self.run, "epoch", {"epoch": epoch, **(logs or {})})
+        if self._point_file is not None and (point := point_of(self.run)) is not None:
+            try:
+                self._keep(point, self._point_file)
+            except OSError as error:
+                self.run.console.warn_once("point", f"{self._point_file} is not written: {error}")
 
-    def _log(self, prefix: str, logs: Any) -> None:
-        assert self.run is not None  # noqa: S101 # the callers have looked
+    @staticmethod
+    def _keep(point: RunPoint, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = path.with_name(f"{path.name}.new")
+        written.write_text(json.dumps(point.as_dict()))
+        written.replace(path)
+
+    def _log(self, run: Run, prefix: str, logs: Any) -> None:
         row = {f"{prefix}/{name}": value for name, value in (logs or {}).items()}
         rate = learning_rate(self.model)
         if rate is not None:
             row[f"{prefix}/learning_rate"] = rate
-        self.run.log(carried_row(row, _ignore), step=self._batches)
+        run.log(carried_row(row, _ignore), step=self._batches)
 
     def _kept(self) -> object:
         if self._point_file is None:
@@ -130,7 +137,8 @@ def learning_rate(model: Any) -> float | None:
 
 def _description(model: Any, params: Any) -> dict[str, Any]:
     optimizer = model.optimizer.get_config()
-    found = {"model": model.name, "parameters": model.count_params(), "optimizer": optimizer}
+    parameters = model.count_params() if model.built else None
+    found = {"model": model.name, "parameters": parameters, "optimizer": optimizer}
     return carried_config({**found, "fit": dict(params or {})}, _ignore)
 
 

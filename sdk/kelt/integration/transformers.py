@@ -69,16 +69,16 @@ class KeltCallback(TrainerCallback, ExportableState):  # type: ignore[misc] # un
     ) -> None:
         """Opens the run and describes it."""
         del control, kwargs
-        if not state.is_world_process_zero:
-            return
         if state.is_hyper_param_search and self.run is not None:
             self.run.finish()
-            self.run = None
-        self._open(args, state)
-        assert self.run is not None  # noqa: S101 # just opened
-        self.run.config.update(_description(args, model))
+        self._begin(args, state, model)
 
-    def _open(self, args: Any, state: Any) -> None:
+    def _begin(self, args: Any, state: Any, model: Any) -> None:
+        if state.is_world_process_zero:
+            self.run = self._opened(args, state)
+            self.run.config.update(_description(args, model))
+
+    def _opened(self, args: Any, state: Any) -> Run:
         kept = (state.stateful_callbacks or {}).get(type(self).__name__, {})
         is_resumed = state.global_step > 0 and isinstance(kept, dict)
         point = point_in(kept.get("attributes", {}).get("point")) if is_resumed else None
@@ -86,16 +86,25 @@ class KeltCallback(TrainerCallback, ExportableState):  # type: ignore[misc] # un
         if current is not None:
             if point is not None and self._go_on == "rewind":
                 rewind_open(current, point)
-            self.run = current
-            return
+            return current
         init = {"name": args.run_name, **self._init}
         if state.trial_name is not None:
             init |= {"name": state.trial_name, "group": args.run_name}
-        self.run = open_run(point, self._go_on, init)
+        return open_run(point, self._go_on, init)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: Any,
+        state: Any,
+        control: Any,
+        logs: Any = None,
+        model: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Writes a row; what is of the whole training goes into the summary."""
-        del args, control, kwargs
+        del control, kwargs
+        if self.run is None:  # an evaluation before any training
+            self._begin(args, state, model)
         if self.run is None or not logs:
             return
         whole = {name: value for name, value in logs.items() if name in _OF_THE_WHOLE}

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 #: Set to 1 by `kelt run --lenient`.
 LENIENT = "KELT_WANDB_LENIENT"
 
-_GUIDE = "docs/from-wandb.md lists what kelt has."
 _INSTEAD = {
     "Artifact": "save the file yourself and log its path, or log artifacts with wandb itself.",
     "agent": "start the trials yourself and give each its config.",
@@ -39,7 +38,10 @@ class NotInKeltError(KeltError, NotImplementedError):
 def not_in_kelt(name: str) -> NotInKeltError:
     """The error for a name such as `wandb.Artifact`."""
     instead = _INSTEAD.get(name.rpartition(".")[2], "leave the call out.")
-    return NotInKeltError(f"kelt: {name} is not part of kelt; {instead} {_GUIDE}")
+    return NotInKeltError(
+        f"kelt: {name} is not part of kelt; {instead} `kelt run --lenient` goes on without it; "
+        "docs/from-wandb.md lists what kelt has."
+    )
 
 
 class Inert:

@@ -33,7 +33,7 @@ _TERM = "termlog termwarn termerror termsetup"
 _FUNCTIONS = (
     "init finish join log define_metric watch unwatch save alert mark_preempting pin_config_keys "
     "log_artifact use_artifact log_model use_model link_model login setup teardown require "
-    "ensure_configured Api"
+    "ensure_configured"
 )
 _ERRORS = (
     "Error CommError AuthenticationError UsageError UnsupportedError WandbCoreNotAvailableError"
@@ -42,6 +42,7 @@ _ERRORS = (
 ANSWERS: dict[str, dict[str, str]] = {
     "wandb": {
         "starting": _FUNCTIONS,
+        "reading": "Api",
         "media": _MEDIA,
         "charts": "plot_table visualize",
         "terminal": _TERM,
@@ -52,7 +53,7 @@ ANSWERS: dict[str, dict[str, str]] = {
         "small_parts": "AlertLevel patched helper",
     },
     "wandb.apis": {},
-    "wandb.apis.public": {"starting": "Api"},
+    "wandb.apis.public": {"reading": "Api"},
     "wandb.data_types": {
         "media": f"{_MEDIA} WBValue Media BatchableMedia BoundingBoxes2D ImageMask"
         " PartitionedTable WBTraceTree"

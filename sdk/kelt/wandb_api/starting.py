@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import kelt
 from kelt.active import active
@@ -14,19 +13,20 @@ from kelt.active_run import Run as KeltRun
 from kelt.errors import KeltError
 from kelt.wandb_api.carrying import carried_config
 from kelt.wandb_api.describing import Config, NotStarted, Summary, plain_mapping
-from kelt.wandb_api.missing import missing_method
 from kelt.wandb_api.settings import kelt_mode, kelt_resume, named_by_kelt, of_environment
 from kelt.wandb_api.wandb_run import Run
 
 #: Runs under a script's `dir`, as wandb's are in its folder `wandb`.
 _RUNS = "kelt-runs"
-_runs: WeakKeyDictionary[KeltRun, Run] = WeakKeyDictionary()
+_runs: dict[KeltRun, Run] = {}
 
 
 def _as_wandbs(run: KeltRun) -> Run:
-    """A run as scripts see it; each has one such face."""
+    """An open run as scripts see it; each has one such face."""
     found = _runs.get(run)
     if found is None:
+        for ended in [known for known in _runs if known not in active.all]:
+            del _runs[ended]
         found = _runs[run] = Run(run)
     return found
 
@@ -166,27 +166,3 @@ def setup(*_args: Any, **_named: Any) -> None:
 
 
 ensure_configured = require = setup
-
-
-class Api(kelt.Api):
-    """`wandb.Api`, over kelt's: projects, runs and their histories of a kelt server.
-
-    Args:
-        overrides: wandb's settings, which have no effect.
-        timeout: how long one request may take, in seconds.
-        api_key: W&B's key, which is not sent to a kelt server.
-    """
-
-    def __init__(
-        self, overrides: object = None, timeout: float | None = None, api_key: object = None
-    ) -> None:
-        del overrides, api_key
-        super().__init__(timeout_s=timeout or 30.0)
-
-    artifact = missing_method("wandb.Api.artifact")
-    artifacts = missing_method("wandb.Api.artifacts")
-    artifact_type = missing_method("wandb.Api.artifact_type")
-    sweep = missing_method("wandb.Api.sweep")
-    reports = missing_method("wandb.Api.reports")
-    create_project = missing_method("wandb.Api.create_project")
-    upload_file = missing_method("wandb.Api.upload_file")

@@ -132,15 +132,12 @@ class Run:
         if len(kinds) > 1:
             self._say_once(
                 f"define_metric {name}",
-                f"of summary={summary!r} of {name!r} kelt keeps "
-                f"{kinds[0]!r}: a metric has one summary",
+                f"of summary={summary!r} of {name!r} kelt keeps {kinds[0]!r}: a metric has one",
             )
         kind = kinds[0] if kinds else None
         kind = "last" if kind == "copy" else kind
         if goal is not None:
             goal = {"min": "minimize", "max": "maximize"}.get(goal[:3].lower(), goal)
-        if goal is not None and kind is None:
-            kind = "best"
         return self.kelt.define_metric(name, step_metric, step_sync, hidden, kind, goal)
 
     # -- the end ---------------------------------------------------------------------------------
