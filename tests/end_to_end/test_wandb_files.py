@@ -253,7 +253,7 @@ def test_a_killed_run_keeps_what_reached_the_disk_and_says_how_it_ended(
     assert run["losses"] == []
 
 
-def test_a_run_that_goes_on_is_synced_as_far_as_it_is_and_later_to_its_end(
+def test_a_run_that_goes_on_is_followed_to_its_end(
     wandb_home, host, server, reader
 ):
     trainer = wandb_home.start(GOING_ON)
@@ -265,13 +265,14 @@ def test_a_run_that_goes_on_is_synced_as_far_as_it_is_and_later_to_its_end(
         return json.loads(out.splitlines()[0])["rows"] >= 300 or None
 
     assert eventually(has_half)
-    _, err = host.kelt("sync", "--live", path, code=1)
-    assert "could not be sent" in err
-    host.kelt("sync", path)
-    assert history(server, "goes-on") == [(i, {"i": i}) for i in range(300)]
-    assert reader.run("goes-on")["state"] == "running"
-    trainer.communicate("go on\n", timeout=60)
-    host.kelt("sync", path)
+    with ThreadPoolExecutor() as pool:
+        following = pool.submit(host.kelt, "sync", "--live", path)
+        eventually(lambda: reader.run("goes-on")["rows"] == 300)
+        assert reader.run("goes-on")["state"] == "running"
+        trainer.communicate("go on\n", timeout=60)
+        out, _ = following.result(60)
+    assert "Synced 1 run: sent" in out
+    assert "(600 rows)" in out
     assert history(server, "goes-on") == [(i, {"i": i}) for i in range(600)]
     assert reader.run("goes-on")["state"] == "finished"
 

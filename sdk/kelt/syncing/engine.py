@@ -7,13 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kelt.errors import DaemonUnavailableError, KeltError
 from kelt.other_trackers.foreign_run import Target
 from kelt.settings import Settings
-from kelt.syncing import foreign_runs, wandb_runs
+from kelt.state_dir import StateDir
+from kelt.syncing import following, foreign_runs, wandb_runs
 from kelt.syncing.named_paths import nothing_in
 from kelt.syncing.outcome import SyncedRun, SyncResult
 from kelt.syncing.row_counts import RowCounts
@@ -116,19 +118,21 @@ def plan_sync(
             files |= dict.fromkeys(wandb_files)
             others = foreign_runs.survey_foreign_runs(
                 path, target=target or Target(), state_dir=settings.state_dir,
-                upstream=upstream or settings.upstream.rstrip("/"), keeps=keeps, live=live,
+                upstream=upstream or settings.upstream.rstrip("/"), keeps=keeps,
             )  # fmt: skip
             foreign += others
             if not (inside or wandb_files or others):
                 missing.append(path)
         found = [survey(path, state_dir=settings.state_dir, upstream=upstream) for path in folders]
-        found += wandb_runs.survey_wandb_files(
-            files,
-            state_dir=settings.state_dir,
-            upstream=upstream or settings.upstream.rstrip("/"),
-            keeps=keeps,
-            live=live,
-        )
+        found += [
+            wandb_runs.survey_wandb(
+                path,
+                state_dir=settings.state_dir,
+                upstream=upstream or settings.upstream.rstrip("/"),
+                keeps=keeps,
+            )
+            for path in files
+        ]
         found += foreign
     takes_all = paths is not None if include_synced is None else include_synced
     # Another upstream than the one that is known to have them may have none of them.
@@ -154,6 +158,24 @@ def run_sync(
     Raises:
         KeltError: no daemon can be started, or it refuses.
     """
+    if not (plan.live and any(map(following.goes_on, plan.runs))):
+        return _send(plan, settings=settings, on_progress=on_progress)
+    target = plan.upstream or settings.upstream.rstrip("/")
+    return following.follow(
+        plan,
+        send=partial(_send, settings=settings, on_progress=on_progress),
+        look=partial(_look_again, state_dir=settings.state_dir, upstream=target),
+        clock=time.monotonic,
+        sleep=time.sleep,
+    )
+
+
+def _look_again(run: RunOnDisk, *, state_dir: StateDir, upstream: str) -> RunOnDisk:
+    look = foreign_runs.survey_again if run.foreign_path else wandb_runs.survey_again
+    return look(run, state_dir=state_dir, upstream=upstream)
+
+
+def _send(plan: SyncPlan, *, settings: Settings, on_progress: OnProgress | None) -> SyncResult:
     plan = _with_folders(plan, settings)
     if not plan.runs:
         lost = _left_out(plan)

@@ -26,9 +26,8 @@ def survey_foreign_runs(
     state_dir: StateDir,
     upstream: str,
     keeps: bool,
-    live: bool,
 ) -> list[RunOnDisk]:
-    """What waits in other trackers' stores; with `live`, runs that go on are refused.
+    """What waits in other trackers' stores.
 
     Args:
         path: a file, a store, or a folder of them.
@@ -36,24 +35,21 @@ def survey_foreign_runs(
         state_dir: whose daemon has sent, or will send them.
         upstream: where they are to go.
         keeps: as for `survey_wandb`.
-        live: whether runs that go on were to be followed.
     """
     runs = []
     for source in find_sources(path, target):
         if isinstance(source, ForeignRunError):
             runs.append(RunOnDisk(path=path, problem=str(source), foreign_path=path))
             continue
-        run = _survey(source, state_dir=state_dir, upstream=upstream, keeps=keeps)
-        runs.append(_not_followed(run) if live and run.state == "running" else run)
+        runs.append(_survey(source, state_dir=state_dir, upstream=upstream, keeps=keeps))
     return runs
 
 
-def _not_followed(run: RunOnDisk) -> RunOnDisk:
-    problem = (
-        f"{run.path} may still be written, and --live cannot follow other trackers' files; sync it "
-        "without --live, as often as you like."
-    )
-    return replace(run, problem=problem)
+def survey_again(run: RunOnDisk, *, state_dir: StateDir, upstream: str) -> RunOnDisk:
+    """The run of a source as it is now, its run folder with it."""
+    if run.source is None:
+        raise AssertionError
+    return _survey(run.source, state_dir=state_dir, upstream=upstream, keeps=True)
 
 
 def _survey(source: Source, *, state_dir: StateDir, upstream: str, keeps: bool) -> RunOnDisk:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,25 +17,11 @@ from kelt.wandb_files.run_facts import WandbRun
 from kelt.wandb_files.translation import Control
 
 
-def survey_wandb_files(
-    paths: Iterable[Path], *, state_dir: StateDir, upstream: str, keeps: bool, live: bool
-) -> list[RunOnDisk]:
-    """What waits in each of some files; with `live`, those that go on are refused."""
-    found = [
-        survey_wandb(path, state_dir=state_dir, upstream=upstream, keeps=keeps) for path in paths
-    ]
-    return [_not_followed(run) for run in found] if live else found
-
-
-def _not_followed(run: RunOnDisk) -> RunOnDisk:
-    """The run, refused where it goes on: nobody translates what is written later."""
-    if run.wandb_file is None or run.state != "running":
-        return run
-    problem = (
-        f"{run.path} is still being written, and --live cannot follow W&B's files; sync it without "
-        "--live, as often as you like."
-    )
-    return replace(run, problem=problem)
+def survey_again(run: RunOnDisk, *, state_dir: StateDir, upstream: str) -> RunOnDisk:
+    """The run of a file as it is now, its run folder with it."""
+    if run.wandb_file is None:
+        raise AssertionError
+    return survey_wandb(run.wandb_file, state_dir=state_dir, upstream=upstream, keeps=True)
 
 
 def survey_wandb(path: Path, *, state_dir: StateDir, upstream: str, keeps: bool) -> RunOnDisk:
