@@ -99,6 +99,8 @@ class RunFolder:
     #: Its journal has damage within: what the spool still has mends it, so that stays.
     is_damaged: bool = False
     problem: str = ""
+    #: Another run waits for what this one has: it is sent without gathering more.
+    is_awaited: bool = False
     #: Why the upstream does not take it yet; it is tried again by itself.
     delay: str = ""
     #: What a copy still lacks, in a sentence; it is read on when more arrives.

@@ -251,6 +251,7 @@ class Shipper:
                 fill = partial(filled, folder=self._folder, markers=self._refusals.markers)
                 push.batches = await self._host.in_thread(fill, push.batches)
                 self._sent, self._pushed_at_s = push.sent_through, anyio.current_time()
+                self._folder.is_awaited = False
                 push.slot = slot if push.batches else None
         finally:
             if push.slot is not slot:
@@ -288,7 +289,7 @@ class Shipper:
         """Up to when what little a living run has logged since the last push waits for more."""
         folder = self._folder
         unread_bytes = self._unread_bytes()
-        if not folder.is_live or folder.goodbye is not None or self._ahead:
+        if not folder.is_live or folder.is_awaited or folder.goodbye is not None or self._ahead:
             return 0.0
         if not 0 < unread_bytes < self._bounds.bytes_max:
             return 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from kelt.wandb_upstream import is_wandb
 from kelt_daemon.config import DaemonConfig
@@ -47,4 +48,11 @@ def _queued(folder: RunFolder) -> QueuedRun:
         is_through=folder.is_over and folder.is_committed,
         is_held=folder.is_held,
         problem=folder.problem,
+        hurry=partial(_hurry, folder),
+        nudge=folder.nudged.notify,
     )
+
+
+def _hurry(folder: RunFolder) -> None:
+    folder.is_awaited = True
+    folder.changed.notify()

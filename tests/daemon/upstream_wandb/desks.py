@@ -31,9 +31,7 @@ class Desk:
 
     stub: WandbStub
     folder: Path
-    config: DaemonConfig = field(
-        default_factory=lambda: DaemonConfig(call_deadline_s=0.6, push_deadline_s=0.6)
-    )
+    config: DaemonConfig = field(default_factory=DaemonConfig)
     queue: dict[bytes, QueuedRun] = field(default_factory=dict)
     errors: list[UpstreamError] = field(default_factory=list)
     server: WandbServer = field(init=False)

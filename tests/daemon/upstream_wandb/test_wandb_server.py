@@ -58,9 +58,11 @@ class Faults:
 async def test_whatever_an_answer_is_no_row_is_lost_or_doubled(desk, stub, kind):
     faults = [500, 503, 404, 409, (429, {"Retry-After": "0"}), 410, "cut", "lose", "hang"]
     stub.fault = Faults(kind=kind, faults=faults)
+    desk.config = DaemonConfig(call_deadline_s=0.6, push_deadline_s=0.6)
+    await desk.restart()
     await desk.connect()
     stream = desk.add(rows_of("r", 1, 9), "r")
-    assert await desk.ship(stream, ends=range(2, 11)) == stream.last_seq
+    assert await desk.ship(stream, ends=range(2, 11), tries=100) == stream.last_seq
     assert len(desk.errors) >= len(faults)
     assert xs(stub, "r") == [step + 0.5 for step in range(9)]
     assert (stub.run("r").exit_code, stub.run("r").completed) == (0, 1)

@@ -7,8 +7,8 @@ its children before it goes back, and the sessions of one run go one after the o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,10 @@ from kelt_proto.v1.record_pb2 import BranchPoint, RunOpened
 if TYPE_CHECKING:
     # What that stands on a daemon without a W&B upstream need not have.
     from kelt_daemon.upstream.wandb.carried_run import CarriedRun
+
+
+def _nothing() -> None:
+    """For a run that nobody else waits for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,8 @@ class QueuedRun:
         is_through: whether it is over and the server has all of it.
         is_held: whether it waits for `kelt sync`.
         problem: why it cannot be sent.
+        hurry: has it sent without gathering more.
+        nudge: has it tried again now.
     """
 
     writer_id: bytes
@@ -43,6 +49,8 @@ class QueuedRun:
     is_through: bool
     is_held: bool
     problem: str = ""
+    hurry: Callable[[], None] = field(default=_nothing, compare=False)
+    nudge: Callable[[], None] = field(default=_nothing, compare=False)
 
     @property
     def name(self) -> str:

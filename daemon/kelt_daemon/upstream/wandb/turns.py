@@ -34,6 +34,8 @@ class Turns:
         self._kept = kept
         #: Of those that have tried to begin.
         self._opened: dict[bytes, RunOpened] = {}
+        #: By whom they wait for.
+        self._waiting: dict[bytes, dict[bytes, QueuedRun]] = {}
         self.default_entity = ""
 
     async def wait_turn(self, me: QueuedRun, opened: RunOpened) -> None:
@@ -44,6 +46,7 @@ class Turns:
             RunRefusedError: such a one cannot be sent.
         """
         self._opened[me.writer_id] = opened
+        self.advanced(me.writer_id)
         queue = list(self._queue())
         for before in predecessors(opened, me, queue, default_entity=self.default_entity):
             other, point = before.run, before.point
@@ -54,9 +57,19 @@ class Turns:
                 raise RunRefusedError(
                     f"{me.name} follows on {other.name}, which cannot be sent before it ({reason})."
                 )
+            self._await(other, me)
             raise NotYetError(f"{me.name} waits until {other.name}, on which it follows, is sent.")
         if opened.HasField("rewound"):
             await self.wait_children(me, opened.rewound.step, opened.started_at)
+
+    def advanced(self, writer_id: bytes) -> None:
+        """More is known, or at the server, of a run: those that wait for it try again."""
+        for run in self._waiting.pop(writer_id, {}).values():
+            run.nudge()
+
+    def _await(self, other: QueuedRun, me: QueuedRun) -> None:
+        self._waiting.setdefault(other.writer_id, {})[me.writer_id] = me
+        other.hurry()
 
     async def wait_children(self, me: QueuedRun, step: int, at: float) -> None:
         """For a run to go back to a step, which it did at that time.
@@ -74,6 +87,7 @@ class Turns:
             if opened is None or inherits(
                 opened, other, me, beyond_step=step, default_entity=entity
             ):
+                self._await(other, me)
                 raise NotYetError(
                     f"{me.name} goes back once {other.name} has what it may inherit of it."
                 )

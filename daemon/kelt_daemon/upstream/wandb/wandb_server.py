@@ -120,6 +120,7 @@ class WandbServer:
                 raise
             if run.is_completed:
                 seat.run = None  # as a rule nothing more comes
+        self._turns.advanced(me.writer_id)
         return {
             writer: PushedCursor(run.committed(writer), writer in gaps)
             for writer in {batch.writer_id for batch in batches}
