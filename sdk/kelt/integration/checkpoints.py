@@ -110,4 +110,7 @@ def rewind_open(run: Run, point: RunPoint) -> None:
         try:
             run.rewind(point.step)
         except UsageError as error:
-            run.console.warn(f"the run is not taken back to its checkpoint: {error}")
+            run.console.warn(
+                f"the run is not taken back to its checkpoint: {error} Without id= and resume= the "
+                "checkpoint's run goes on from there."
+            )
