@@ -4,7 +4,7 @@ They are made aside, complete, and moved into their place under a lock. Where on
 and its source has grown, its segments are replaced in their order: each holds what it held, and
 more. None is among the runs: whoever asks the daemon to send one has the daemon put a link there.
 The daemon takes such a folder for a copy from another machine, which it is: it reads it at once and
-writes nothing into it.
+writes nothing into it. A file `whole` tells it that nobody copies into it still.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from kelt.journal.segments import (
     segment_path,
 )
 from kelt.private_files import replace_private
+from kelt.run_folder import WHOLE_NAME
 from kelt.state_dir import StateDir
 from kelt_proto.v1.frames import Kind, crc_seed, encode_frame
 
@@ -57,6 +58,7 @@ def staging(state_dir: StateDir) -> Iterator[Path]:
         for left in parent.glob(f"{_STAGED_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
         staged = Path(tempfile.mkdtemp(prefix=_STAGED_PREFIX, dir=parent))
+        (staged / WHOLE_NAME).touch()
         try:
             yield staged
         finally:
@@ -73,6 +75,7 @@ def replace_contents(staged: Path, folder: Path, source_name: str) -> None:
         folder: a whole one of the same run.
         source_name: of that file.
     """
+    (folder / WHOLE_NAME).unlink(missing_ok=True)
     for number in segment_numbers(staged, "spool"):
         name = segment_path(staged, "spool", number).name
         (staged / name).replace(folder / name)
@@ -82,7 +85,8 @@ def replace_contents(staged: Path, folder: Path, source_name: str) -> None:
     for number in segment_numbers(staged, "journal"):
         name = segment_path(staged, "journal", number).name
         (staged / name).replace(folder / name)
-    (staged / source_name).replace(folder / source_name)
+    for name in (source_name, WHOLE_NAME):
+        (staged / name).replace(folder / name)
 
 
 @dataclass(frozen=True, kw_only=True)

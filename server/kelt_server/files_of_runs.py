@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,27 +30,29 @@ class FilesOfRuns:
         self._uploads = uploads
         self._recorded = recorded
 
-    def all(self, run: Name, where: Name) -> list[FoundFile]:
+    def all(self, run: Name | None, where: Name) -> list[FoundFile]:
         """Every file, by path.
 
         Args:
-            run: entity, project and run id.
+            run: entity, project and run id; None of a branch that does not hold its name, whose
+                files are the holder's.
             where: how it was asked for: as `run`, or with an immutable id.
         """
         found = {
             file.name: FoundFile(file.name, file.size_bytes, file.version, file.at or None)
             for file in self._recorded.all(where)
         }
-        found |= {path: FoundFile(path, size) for path, size in self._uploads.names(run)}
+        if run is not None:
+            found |= {path: FoundFile(path, size) for path, size in self._uploads.names(run)}
         return [found[path] for path in sorted(found)]
 
-    def content(self, run: Name, where: Name, path: str) -> Path | Iterator[bytes]:
+    def content(self, run: Name | None, where: Name, path: str) -> Path | Iterator[bytes]:
         """Where a file lies, or what is in it.
 
         Raises:
             NotFoundError: there is none of that path.
         """
-        try:
-            return self._uploads.found(run, path)
-        except NotFoundError:
-            return self._recorded.content(where, path)[1]
+        if run is not None:
+            with contextlib.suppress(NotFoundError):
+                return self._uploads.found(run, path)
+        return self._recorded.content(where, path)[1]

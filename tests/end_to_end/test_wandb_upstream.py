@@ -14,12 +14,12 @@ from harness.quick_daemon import QuickDaemon
 from harness.stack import Host, Reader, ServerProcess, eventually
 from harness.wandb_stub import KEY, WandbStub
 
-ROWS = 120
+ROWS = 100
 TRAINER = """
     import sys, time, kelt
     run = kelt.init(sys.argv[1], id="r", name="n", config={"lr": 0.1})
     run.define_metric("low", summary="min")
-    for i in range(120):
+    for i in range(100):
         run.log({"i": i, "x": i * 0.5, "low": 100.0 - i, "s": f"é{i}", "none": None,
                  "nan": float("nan") if i % 2 else 1.5, "l": [i, 2.5]})
         time.sleep(0.01)
@@ -31,6 +31,28 @@ SHORT = """
     with kelt.init("p", id=sys.argv[1], config={"lr": 0.1}) as run:
         for i in range(5):
             run.log({"i": i})
+"""
+BRANCHES = """
+    import sys, kelt
+    run = kelt.init(sys.argv[1], id="r", name="n", config={"lr": 0.1})
+    run.define_metric("val", step_metric="x", summary="min")
+    for i in range(6):
+        run.log({"x": i, "a": {"b": i * 0.5}, "val": 10.0 - i})
+    fork = run.fork(3, id="mid", config={"z": 1})
+    fork.log({"x": 100})
+    fork.finish()
+    run.rewind(2)
+    run.log({"x": 200})
+    run.log({"y": 1}, commit=False)
+    run.log({"z": 2})
+    run.finish()
+    with kelt.init(sys.argv[1], id="late", fork_from="r?_step=3", config={"lr": 0.2}) as fork:
+        fork.log({"x": 10})
+    with kelt.init(sys.argv[1], id="r", resume="must") as run:
+        run.log({"x": 30})
+    run = kelt.init(sys.argv[1], id="r", resume_from="r?_step=1")
+    run.log({"x": 40})
+    run.finish(exit_code=3)
 """
 CHILD = """
     import kelt
@@ -92,6 +114,26 @@ def test_rows_by_wandbs_door_are_those_by_kelts_own_though_daemon_and_server_are
     over_wandb.close()
 
 
+def test_branches_by_wandbs_door_are_those_by_kelts_own(
+    tmp_path, server: ServerProcess, host: Host, reader: Reader
+):
+    over_wandb = Host(tmp_path / "over-wandb", f"wandb+{server.url}")
+    for where, project in ((over_wandb, "door"), (host, "own")):
+        where.run(BRANCHES, project, WANDB_API_KEY=KEY)
+    over_wandb.close()
+    expected = {"r": [0, 1, 40], "mid": [0, 1, 2, 3, 100], "late": [0, 1, 2, 200, 10]}
+    for run_id, xs in expected.items():
+        ours = reader.history(run_id, "door")
+        assert [row["x"] for row in ours] == xs
+        assert repr(ours) == repr(reader.history(run_id, "own"))
+        run, own = reader.run(run_id, "door"), reader.run(run_id, "own")
+        assert (run["state"], run["config"]) == (own["state"], own["config"])
+        values = [{k: v for k, v in r["summary"].items() if k[0] != "_"} for r in (run, own)]
+        assert values[0] == values[1]
+        assert len(run["archived"]) == len(own["archived"])
+    assert reader.run("r", "door")["state"] == "failed"
+
+
 def test_a_refused_key_shows_and_loses_nothing(wandb_host: Host, stub: WandbStub, quick):
     stub.key = "another" * 6
     wandb_host.run(SHORT, "r", WANDB_API_KEY=KEY, KELT_FINISH_TIMEOUT_S="0.5")
@@ -139,7 +181,7 @@ def test_a_killed_daemon_is_followed_by_one_that_doubles_nothing(
     environ = Path(f"/proc/{wandb_host.daemon_alive()}/environ").read_bytes()
     assert KEY.encode() not in environ
     assert [row["i"] for row in stub.rows("r")] == list(range(ROWS))
-    assert (stub.run("r").exit_code, stub.run("r").summary["low"]) == (0, {"min": -19.0})
+    assert (stub.run("r").exit_code, stub.run("r").summary["low"]) == (0, {"min": 1.0})
 
 
 def test_a_killed_trainer_fails_its_run(wandb_host: Host, stub: WandbStub, quick):

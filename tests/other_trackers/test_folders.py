@@ -195,5 +195,5 @@ def test_nothing_but_the_folder_is_left_behind(mlflow_run, state_dir):
     folder, _ = brought(mlflow_run.path, state_dir)
     assert {p.name for p in (state_dir.root / IMPORTS_NAME).iterdir()} == {"lock", folder.name}
     assert {p.name for p in folder.iterdir()} == {
-        "run.json", "spool-000001.kelt", "journal-000001.kelt", "import-source.json",
+        "run.json", "spool-000001.kelt", "journal-000001.kelt", "import-source.json", "whole",
     }  # fmt: skip

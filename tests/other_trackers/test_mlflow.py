@@ -3,6 +3,7 @@
 import gzip
 import math
 import sqlite3
+import sys
 import tarfile
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from harness.foreign_reading import history, sources, taken_over
 from harness.wandb_reading import of_kind
+from kelt.other_trackers.finding import find_sources
+from kelt.other_trackers.foreign_run import ForeignRunError, Target
 from kelt.other_trackers.mlflow.mlflow_run import plain_value
 from kelt_proto.v1.frames import Kind
 
@@ -101,9 +104,6 @@ def test_a_damaged_line_of_a_metric_costs_itself_and_is_counted(tmp_path):
 
 
 def test_a_damaged_description_costs_its_run_alone(tmp_path):
-    from kelt.other_trackers.finding import find_sources
-    from kelt.other_trackers.foreign_run import ForeignRunError, Target
-
     with tarfile.open(MADE_BY / "mlruns.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     found = sources(tmp_path)
@@ -151,3 +151,12 @@ def test_a_database_of_something_else_is_none_of_ours(tmp_path):
 )  # fmt: skip
 def test_a_parameter_is_what_was_logged_where_its_text_leaves_no_doubt(text, wanted):
     assert repr(plain_value(text)) == repr(wanted)
+
+
+def test_without_pyyaml_the_remedy_is_said(tmp_path, monkeypatch):
+    with tarfile.open(MADE_BY / "mlruns.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    errors = find_sources(tmp_path, Target())
+    assert errors
+    assert all("pip install 'kelt[importers]'" in str(error) for error in errors)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -118,3 +119,10 @@ def test_a_run_without_a_whole_part_is_named_and_the_others_are_found(copied):
 def test_other_parquet_files_are_none_of_ours(tmp_path):
     pq.write_table(pa.table({"x": [1]}), tmp_path / "part_0.parquet")
     assert sources(tmp_path) == {}
+
+
+def test_without_pyarrow_the_remedy_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    (error,) = find_sources(FOLDER, Target())
+    assert "pip install 'kelt[importers]'" in str(error)

@@ -10,6 +10,8 @@ import pytest
 
 from harness.foreign_reading import history, sources, taken_over
 from harness.wandb_reading import items_of, of_kind
+from kelt.other_trackers.finding import find_sources
+from kelt.other_trackers.foreign_run import ForeignRunError, Target
 from kelt_proto.v1.frames import Kind
 
 FOLDER = Path(__file__).parent / "made_by" / "tensorboard"
@@ -45,7 +47,7 @@ def test_what_pytorchs_writer_logs_becomes_rows_of_the_same_steps():
         assert rows[step]["acc/train"] == step % 7
     assert math.isnan(rows[3]["nan"])
     assert rows[3]["inf"] == -math.inf
-    assert rows[5]["remark"] == ["so far *so good*"]
+    assert rows[5]["remark"] == "so far *so good*"
     assert [rows[step]["uncounted"] for step in range(3)] == [0.5] * 3
     times = [row.header.timestamp for row in of_kind(records, Kind.ROW) if "loss" in row.values]
     assert times == [1.7e9 + step + 0.5 for step in range(ROWS)]  # of the step's last value
@@ -85,9 +87,12 @@ def test_a_writer_that_voids_what_came_before_rewinds_the_run():
 
 def test_a_second_writer_goes_on_with_the_run(tmp_path):
     (file,) = (FOLDER / "torch").iterdir()
-    shutil.copy(file, tmp_path / "events.out.tfevents.1.a")
+    (tmp_path / "events.out.tfevents.1.a").touch()  # killed before its first flush
     shutil.copy(file, tmp_path / "events.out.tfevents.2.a")
-    first, second = next(iter(sources(tmp_path).values()))
+    shutil.copy(file, tmp_path / "events.out.tfevents.3.a")
+    empty, first, second = find(tmp_path)
+    with pytest.raises(ForeignRunError, match="nothing reached the disk"):
+        empty.run(0)
     before, after = first.run(0), second.run(0)
     assert after.branch_id == before.branch_id
     assert after.writer_id != before.writer_id
@@ -143,7 +148,4 @@ def test_what_is_no_event_file_is_refused_by_name(tmp_path, raw):
 
 
 def find(path):
-    from kelt.other_trackers.finding import find_sources
-    from kelt.other_trackers.foreign_run import Target
-
     return find_sources(path, Target())

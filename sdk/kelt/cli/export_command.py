@@ -62,7 +62,8 @@ def export(
     A file is there once it is whole. One run that fails stops no other. --json prints a run a line.
     """
     from kelt.api_client import Api  # noqa: PLC0415 # loads httpx
-    from kelt.errors import KeltError, UpstreamError  # noqa: PLC0415 # with it
+    from kelt.api_client.errors import KeyRefusedError, UnreachableError  # noqa: PLC0415 # as above
+    from kelt.errors import KeltError  # noqa: PLC0415 # as above
     from kelt.exporting.run_export import export_run  # noqa: PLC0415 # as above
 
     failed = 0
@@ -77,8 +78,8 @@ def export(
             try:
                 found = export_run(run, chosen=chosen, target=target, replaces=force, keys=keys)
                 rows = found.rows
-            except UpstreamError:
-                raise
+            except (KeyRefusedError, UnreachableError):
+                raise  # no other would fare better
             except KeltError as problem:
                 error, failed = str(problem), failed + 1
             if as_json:
@@ -120,12 +121,13 @@ def _targets(runs: Sequence[Run], output: Path, chosen: ExportFormat) -> list[Pa
                 code=ExitCode.USAGE,
             )
         return [output]
-    targets: list[Path] = []
+    targets: dict[Path, None] = {}
     for run in runs:
-        name = default_name(run, chosen)
-        taken = output / name in targets
-        targets.append(output / (f"{run.immutable_id}-{name}" if taken else name))
-    return targets
+        target = output / default_name(run, chosen)
+        if target in targets:  # another run id that is alike where a file's name cannot tell it
+            target = target.with_name(f"{run.immutable_id}-{target.name}")
+        targets[target] = None
+    return list(targets)
 
 
 def _warn(run: Run) -> None:

@@ -19,7 +19,7 @@ from kelt.other_trackers.tensorboard.event_files import event_files, is_event_fi
 from kelt.run_folder import MANIFEST_NAME
 from kelt.wandb_files.finding import is_wandb_file
 
-_DEPTH_MAX = 12
+_DEPTH_MAX = 8
 _DATABASES = frozenset((".db", ".sqlite", ".sqlite3"))
 
 

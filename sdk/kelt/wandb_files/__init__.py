@@ -43,6 +43,10 @@ Runs
     Up to 0.28 an offline run that was resumed does not say so: each file is then a branch of its
     own, and the one that started last holds the name; the others are listed as archived.
 
+    What was written to the console becomes the lines that stand there in the end
+    (`console_output`); system samples are taken as they are. The files beside the `.wandb` file are
+    carried by writers of their own (`run_files`), in segments behind that of the witness.
+
     The history's last values, and what `define_metric` asks for, kelt finds itself. Of the summary
     only what does not follow from that is carried, as set by hand (`summary_changes`).
 """

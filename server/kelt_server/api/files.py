@@ -59,13 +59,13 @@ class FileApi:
 
     def files(self, request: Request) -> Response:
         """The files of a run."""
-        found = self._files.all(self._run(request), run_of(request))
+        found = self._files.all(self._holder(request), run_of(request))
         return _page(request, list(map(asdict, found)))
 
     def file(self, request: Request) -> Response:
         """What is in one."""
         path = request.path_params["path"]
-        found = self._files.content(self._run(request), run_of(request), path)
+        found = self._files.content(self._holder(request), run_of(request), path)
         if isinstance(found, Path):
             return FileResponse(found, media_type=_BYTES)
         return StreamingResponse(found, media_type=_BYTES)
@@ -112,6 +112,12 @@ class FileApi:
         asked = request.path_params
         run = self._reader.run(asked["entity"], asked["project"], asked["run"]).as_json()
         return run["entity"], run["project"], run["run_id"]
+
+    def _holder(self, request: Request) -> Name | None:
+        """The name of the run, where it is what holds it."""
+        view = self._reader.run(*run_of(request))
+        branch = view.line.branch
+        return branch.name if view.held_by == branch.branch_id else None
 
     def _version(self, request: Request) -> Artifact:
         asked = request.path_params

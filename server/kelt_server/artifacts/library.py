@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine
 
 from kelt_server.artifacts import changes, manifests, names, queries
 from kelt_server.artifacts.blobs import BlobStore
@@ -28,8 +26,9 @@ from kelt_server.artifacts.records import (
     ManifestRecord,
     NewArtifact,
 )
+from kelt_server.artifacts.transactions import Transactions, there
 from kelt_server.branch_names import Name
-from kelt_server.errors import BadRequestError, NotFoundError, StoreError
+from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.storage_quota import StorageQuota
 
 #: Of files that are written to the catalog in one transaction, so that rows need not wait for it.
@@ -46,7 +45,7 @@ class Begun:
     latest: Artifact | None
 
 
-class ArtifactLibrary:
+class ArtifactLibrary(Transactions):
     """Mutable state: a lock, so that what is committed is not swept meanwhile."""
 
     def __init__(
@@ -57,52 +56,11 @@ class ArtifactLibrary:
         quota: StorageQuota,
         clock: Callable[[], float],
     ) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self.blobs = blobs
         self._quota = quota
         self._clock = clock
         self.lock = threading.Lock()
-
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection for `queries`.
-
-        Raises:
-            StoreError: the catalog cannot be read.
-        """
-        with self._transaction(self._engine) as connection:
-            yield connection
-
-    @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """A connection for `changes`; all that is done on it is done, or nothing.
-
-        Raises:
-            StoreError: the catalog cannot be written.
-        """
-        with self._transaction(self._engine.execution_options(kelt_is_writing=True)) as connection:
-            yield connection
-
-    @contextmanager
-    def _transaction(self, engine: Engine) -> Iterator[Connection]:
-        try:
-            with engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreError(f"the catalog of artifacts cannot be used: {cause}") from error
-
-    def artifact(self, number: int) -> Artifact:
-        """One that is there, or about to be.
-
-        Raises:
-            NotFoundError: it is not.
-        """
-        with self.reading() as connection:
-            found = queries.artifact(connection, number)
-        if found is None or found.state == DELETED:
-            raise NotFoundError("there is no such artifact, or it was deleted")
-        return found
 
     # -- logging --------------------------------------------------------------------------------
 
@@ -118,7 +76,7 @@ class ArtifactLibrary:
         now = self._clock()
         with self.writing() as connection:
             known = queries.by_client_id(connection, new.client_id) if new.client_id else None
-            if known is not None and known.state in (PENDING, COMMITTED):
+            if known is not None and known.state != DELETED and _is_of(known, new):
                 return Begun(known, queries.latest(connection, known.collection))
             of = changes.collection_for(connection, new, now)
             latest = queries.latest(connection, of)
@@ -148,6 +106,7 @@ class ArtifactLibrary:
         )
         with self.writing() as connection:
             changes.add_manifest(connection, said, self._clock())
+            changes.change_artifact(connection, number, self._clock())
         return said
 
     def change_manifest(self, manifest_id: str, digest: str) -> ManifestRecord:
@@ -159,12 +118,18 @@ class ArtifactLibrary:
             raise NotFoundError("there is no such manifest")
         return found
 
-    def manifest(self, manifest_id: str) -> ManifestRecord:
-        """One that was announced."""
+    def awaited_manifest(self, manifest_id: str) -> ManifestRecord:
+        """One that was announced and may be put.
+
+        Raises:
+            BadRequestError: its artifact is a version already, which nothing changes.
+        """
         with self.reading() as connection:
             found = queries.manifest(connection, manifest_id)
         if found is None:
             raise NotFoundError("there is no such manifest")
+        if self.artifact(found.artifact_id).state != PENDING:
+            raise BadRequestError("the manifest of a version that is complete is not changed")
         return found
 
     def wants_blob(self, entity: str, digest: str) -> tuple[str, bool]:
@@ -227,9 +192,15 @@ class ArtifactLibrary:
             return newest, record.id
         pieces = [found for other, found in put[:-1] if other.kind == record.kind]
         if record.kind == manifests.INCREMENTAL and record.base_id is not None:
-            base = self.artifact(record.base_id)
-            pieces.insert(0, manifests.read_manifest(self.blobs.read_manifest(base.manifest_id)))
+            pieces.insert(0, self._base(record.base_id))
         return newest.with_contents_of(pieces), ""
+
+    def _base(self, number: int) -> Manifest:
+        base = self._committed(number)
+        try:
+            return manifests.read_manifest(self.blobs.read_manifest(base.manifest_id))
+        except FileNotFoundError as error:
+            raise BadRequestError(f"the manifest of {base.name} is gone") from error
 
     def _check_blobs(self, said: Artifact, files: Sequence[ArtifactFile]) -> None:
         entity = said.collection.entity
@@ -298,8 +269,8 @@ class ArtifactLibrary:
         Raises:
             BadRequestError: it has aliases, and they were not to be deleted.
         """
-        found = self.artifact(number)
         with self.lock, self.writing() as connection:
+            found = there(connection, number)
             if found.aliases and not with_aliases:
                 raise BadRequestError(
                     f"{found.name} has the aliases {', '.join(found.aliases)}; delete it with "
@@ -336,6 +307,11 @@ class ArtifactLibrary:
         if found.state != COMMITTED:
             raise BadRequestError(f"{found.collection.name} is still being logged")
         return found
+
+
+def _is_of(known: Artifact, new: NewArtifact) -> bool:
+    of = known.collection
+    return (of.entity, of.project, of.name) == (new.entity, new.project, new.name)
 
 
 def _check(new: NewArtifact) -> None:

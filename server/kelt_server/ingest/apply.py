@@ -150,7 +150,7 @@ def _put_out(record: ControlRecord, context: RecordContext, state: WriterState) 
             lines = console_lines(record, branch_id=branch_id, writer_id=writer_id)
             return BatchEffect(tuple(lines), (), state)
         pieces = list(system_rows(record, received_at=context.received_at))
-    except (DecodeError, ValueError) as error:
+    except (DecodeError, ValueError, RecursionError) as error:
         return BatchEffect((unreadable(record, writer_id, error),), (), state)
     rows = (piece for piece in pieces if isinstance(piece, RowBlock))
     lost = (own_loss(writer_id, piece) for piece in pieces if isinstance(piece, LostRange))

@@ -19,13 +19,15 @@ Constraints:
   writer at the same steps.
 * Clients take most answers but 200 and 503 as the end of their stream. So content is never refused:
   what cannot be kept is a Loss, which the run's page shows.
+* Console lines and system samples are known again by number and by millisecond. Neither decides
+  whether a session that was announced begins: what comes of them before is held with the session.
 * A session that said goodbye is never continued; what comes after it belongs to another writer.
 
-Format: the table `wandb_sessions` of the catalog has one row a session: `client` (empty: the latest
-ordinary one of the name; `~` and a writer's id: one that it displaced; else the id of a shared
-run's writer), `document`, the session as JSON (`sessions`), `batch`, a `record_pb2.Batch`, and
-`saved_at`. Both are written *before* the batch is pushed, and describe the session as it will stand
-when it is committed. Old rows are let go.
+Format: the table `wandb_sessions` of the catalog has one row a session: `client` (empty: the
+latest ordinary one of the name; `~` and a writer's id: one that it displaced; else the id of a
+shared run's writer), `document`, the session as JSON (`sessions`), `batch`, a `record_pb2.Batch`,
+and `saved_at`. Both are written *before* the batch is pushed, and describe the session as it will
+stand when it is committed. Old rows are let go.
 
 Recovery: whoever loads a session pushes its batch first, the same bytes under the same numbers;
 what is committed already is recognised by its number alone. A client that heard no answer posts

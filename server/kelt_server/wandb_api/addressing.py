@@ -25,8 +25,12 @@ def addressee(post: Post, sessions: Sequence[Session]) -> Session:
     """The session that a post goes on with; `sessions` are those of its name, the latest first."""
     latest, *earlier = sessions
     if not post.lines:
-        return _of_last_row(post, sessions)
+        return _of_last_row(post, sessions) or latest
     at_its_line = [session for session in sessions if session.lines == post.offset]
+    if latest not in at_its_line:
+        repeated = _of_last_row(post, sessions)
+        if repeated is not None:
+            return repeated
     if at_its_line:
         return next((s for s in at_its_line if not is_strangers(s, post.lines)), at_its_line[0])
     if not latest.took_lines and earlier:
@@ -56,10 +60,12 @@ def highest_step(sessions: Iterable[Session]) -> int:
     return max((max(s.highest_step, s.last_step) for s in sessions), default=-1)
 
 
-def _of_last_row(post: Post, sessions: Sequence[Session]) -> Session:
+def _of_last_row(post: Post, sessions: Sequence[Session]) -> Session | None:
+    """The session whose last row is the post's: what it took last comes again, or its summary."""
     last_row = post.last_row
-    if last_row is not None and sessions[0].origin != facts.RESUMED:  # that one was told the row
-        for session in sessions:
-            if session.last_row == last_row:
-                return session
-    return sessions[0]
+    latest = sessions[0]
+    if not post.lines and latest.origin == facts.RESUMED and not latest.took_lines:
+        return None  # its client was told that row of somebody else's
+    if last_row is None:
+        return None
+    return next((session for session in sessions if session.last_row == last_row), None)

@@ -58,7 +58,7 @@ class ArtifactRoutes:
             (manifest_id,) = self._signed(request, MANIFEST, parts=1)
             if request.method == "GET":
                 return await _file(self._library.blobs.manifest(manifest_id))
-            said = await anyio.to_thread.run_sync(self._library.manifest, manifest_id)
+            said = await anyio.to_thread.run_sync(self._library.awaited_manifest, manifest_id)
             content = http_answers.chunks(request)
             await self._library.blobs.put_manifest(
                 said.id, said.digest, content, bytes_max=manifests.BYTES_MAX

@@ -11,10 +11,11 @@ from typing import TypeVar
 
 import anyio
 import anyio.to_thread
+from google.protobuf.message import DecodeError
 
 from kelt_proto.v1 import record_pb2
 from kelt_server.branch_names import Name
-from kelt_server.errors import BusyError, StoreError
+from kelt_server.errors import BusyError, KeltServerError
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.committer import Committer
 from kelt_server.wandb_api import announcing
@@ -34,8 +35,9 @@ METRICS_REMEMBERED_MAX = 2000
 _KEPT_BYTES_MAX = 64 * 1024
 #: Of its own: who asks a question holds a thread of another kind while it waits for these.
 _THREADS = 8
-#: Displaced sessions of a name that are kept. An older process's rows go to the latest session.
-_EARLIER_MAX = 3
+#: Displaced sessions of a name that are kept. An older process's rows go to the latest session, or
+#: to another one each time.
+_EARLIER_MAX = 64
 #: Sessions are let go when nothing came of them for so long, or when there are more. What they
 #: logged is known again by step and time, so nothing is doubled by it.
 _KEPT_S = 30 * 86400.0
@@ -183,13 +185,17 @@ class SessionKeeper:
                 async with self.turn(name, turn_of):
                     await self.load(name, client)  # commits what was written down
                     await self.read(partial(self._table.forget, (name, client), before=now))
-        except (StoreError, BusyError):
+        except KeltServerError:
             return  # the next sweep comes
 
     async def _committed(self, kept: Kept) -> Session:
         session, raw = kept
         if raw and self.remember(session).committed_through < session.last_seq:
-            await self._push(session, record_pb2.Batch.FromString(raw))
+            try:
+                batch = record_pb2.Batch.FromString(raw)
+            except DecodeError:  # damaged; what is pushed next shows whether it was committed
+                return session
+            await self._push(session, batch)
         return session
 
     async def _push(self, session: Session, batch: record_pb2.Batch) -> None:

@@ -25,6 +25,7 @@ from kelt_server.wandb_api.batches import BatchBuilder, json_items
 from kelt_server.wandb_api.history_lines import INTERNAL_KEYS, flatten, name_fault
 
 _PLAIN = re.compile(r"(ERROR )?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?)(Z?) ?", re.ASCII)
+_SECONDS_MAX = 2**40
 #: Of one record.
 _LINES_MAX = 1000
 _SAMPLES_MAX = 500
@@ -128,16 +129,26 @@ def _sample(text: object) -> SystemSample | None:
         return None
     if not isinstance(said, dict):
         return None
-    at, runtime = said.pop("_timestamp", None), said.pop("_runtime", None)
-    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 < at < 2**40:
+    at, runtime = _number(said.pop("_timestamp", None)), _number(said.pop("_runtime", None))
+    if at is None or at <= 0:
         return None
     values = {
-        name: value
+        _text(name): value
         for name, value in flatten(said)
         if name not in INTERNAL_KEYS and not name_fault(name)
     }
-    is_known = isinstance(runtime, int | float) and runtime == runtime  # noqa: PLR0124 # NaN
-    return SystemSample(float(at), float(runtime) if is_known else 0.0, values)
+    return SystemSample(at, runtime or 0.0, values)
+
+
+def _number(said: object) -> float | None:
+    """Seconds, of a size that a time can have; NaN is none."""
+    is_number = isinstance(said, int | float) and not isinstance(said, bool)
+    return float(said) if is_number and -_SECONDS_MAX < said < _SECONDS_MAX else None  # type: ignore[operator, arg-type] # a number
+
+
+def _text(text: str) -> str:
+    """As a record can hold it: without lone surrogates."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def without(output: Output, *, lines_below: int, times: Collection[int]) -> Output:
@@ -167,9 +178,12 @@ def add_output(builder: BatchBuilder, output: Output) -> int:
 
 def _line_record(line: ConsoleLine) -> record_pb2.ConsoleLine:
     stream = record_pb2.ConsoleLine.STDERR if line.is_error else record_pb2.ConsoleLine.STDOUT
-    text, label = (said.encode("utf-8", "replace").decode() for said in (line.text, line.label))
     return record_pb2.ConsoleLine(
-        number=line.number, stream=stream, at=line.at, text=text, label=label
+        number=line.number,
+        stream=stream,
+        at=line.at,
+        text=_text(line.text),
+        label=_text(line.label),
     )
 
 

@@ -142,6 +142,40 @@ async def test_a_fork_waits_for_what_it_inherits(desk, stub):
     )
 
 
+async def test_a_run_goes_back_once_its_forks_have_what_they_inherit_of_it(desk, stub):
+    await desk.connect()
+    parent = rows_of("r", 1, 5, ends=False)
+    parent.row(4, {"y": 1}, flags=FLAG_PARTIAL)  # its row is open when it goes back
+    point = record_pb2.BranchPoint(project="p", run_id="r", branch_id="b-r", step=1)
+    parent.rewind("b2", at=10.0, point=point)
+    parent.row(2, {"x": 100})
+    parent.exit(0, at=11.0)
+    desk.add(parent, "r")
+    forks = {}
+    for number, (run_id, branch, step) in {
+        2: ("before", "b-r", 4), 3: ("below", "b-r", 0), 20: ("after", "b2", 2),
+    }.items():  # fmt: skip
+        at = record_pb2.BranchPoint(project="p", run_id="r", branch_id=branch, step=step)
+        forks[run_id] = opened(number, run_id, forked=at)
+        forks[run_id].row(step + 1, {"x": -1})
+        forks[run_id].exit(0, at=1.0)
+        desk.add(forks[run_id], run_id)
+    with pytest.raises(NotYetError, match="p/after waits"):
+        await desk.server.push([outgoing(forks["after"], 1, 3)])
+    with pytest.raises(NotYetError, match="p/r goes back once"):
+        await desk.server.push([outgoing(parent, 1, parent.last_seq)])
+    with pytest.raises(NotYetError, match="p/after waits"):
+        await desk.server.push([outgoing(forks["after"], 1, 3)])
+    await desk.ship(forks["before"])
+    await desk.ship(forks["below"])
+    await desk.ship(parent)
+    await desk.ship(forks["after"])
+    assert xs(stub, "before") == [0.5, 1.5, 2.5, 3.5, 4.5, -1]
+    assert xs(stub, "below") == [0.5, -1]
+    assert xs(stub, "after") == [0.5, 1.5, 100, -1]
+    assert xs(stub, "r") == [0.5, 1.5, 100]
+
+
 async def test_a_fork_of_a_run_that_is_held_back_says_which(desk, stub):
     await desk.connect()
     point = record_pb2.BranchPoint(project="p", run_id="parent", step=3)
@@ -182,6 +216,47 @@ async def test_a_run_goes_back_in_mid_session(desk, stub):
     assert upserts[-1]["_wandb"]["value"]["branch_point"] == {"run_id": "r", "step": 2}
     assert upserts[-1]["lr"] == {"value": 0.5}
     assert stub.run("r").exit_code == 0
+
+
+@pytest.mark.parametrize("kind", ["model", "rewindRun", "upsertBucket", "file_stream"])
+@pytest.mark.parametrize("fault", ["lose", 503])
+async def test_sessions_that_follow_on_others_begin_once_though_answers_are_lost(
+    desk, stub, kind, fault
+):
+    await desk.connect()
+    for number, run_id in enumerate(("parent", "again", "back"), start=1):
+        first = desk.add(rows_of(run_id, number, 4), run_id)
+        await desk.ship(first)
+        desk.change(first, is_through=True)
+    point = record_pb2.BranchPoint(project="p", run_id="parent", step=2)
+    back = record_pb2.BranchPoint(project="p", run_id="back", step=1)
+    later = {
+        "child": opened(11, "child", forked=point),
+        "again": opened(12, "again", resumed=record_pb2.Resumed(last_step=3)),
+        "back": opened(13, "back", rewound=back),
+    }
+    for step, (run_id, stream) in zip((3, 4, 2), later.items(), strict=True):
+        stub.fault = Faults(kind=kind, faults=[fault, None, fault])
+        stream.row(step, {"x": 100})
+        stream.exit(0, at=1.0)
+        await desk.ship(desk.add(stream, run_id), ends=(2,))
+    assert xs(stub, "child") == [0.5, 1.5, 2.5, 100]
+    assert xs(stub, "again") == [0.5, 1.5, 2.5, 3.5, 100]
+    assert xs(stub, "back") == [0.5, 1.5, 100]
+    assert [stub.run(run_id).exit_code for run_id in later] == [0, 0, 0]
+
+
+async def test_a_run_that_goes_on_elsewhere_is_not_ended_to_go_back_in_it(desk, stub):
+    await desk.connect()
+    first = desk.add(rows_of("r", 1, 4, ends=False), "r")
+    await desk.ship(first)
+    desk.change(first, is_through=True)
+    point = record_pb2.BranchPoint(project="p", run_id="r", step=1)
+    second = desk.add(opened(2, "r", rewound=point), "r")
+    for _ in range(2):
+        with pytest.raises(RunRefusedError, match="running"):
+            await desk.server.push([outgoing(second, 1, 1)])
+    assert stub.run("r").exit_code is None
 
 
 async def test_a_row_is_sent_once_it_is_whole(desk, stub):

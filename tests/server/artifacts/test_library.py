@@ -129,6 +129,16 @@ def test_an_increment_has_the_files_of_its_base(shelf: Shelf) -> None:
     assert shelf.log(B).id == found.id
 
 
+def test_an_increment_of_what_is_gone_is_refused(shelf: Shelf) -> None:
+    base = shelf.log(A)
+    shelf.library.delete(base.id, with_aliases=True)
+    begun = shelf.begin(B)
+    shelf.put(B)
+    shelf.put_manifest(begun.id, manifest_of(B), "INCREMENTAL", base.id)
+    with pytest.raises(NotFoundError):
+        shelf.library.commit(begun.id)
+
+
 def test_patches_of_several_runs_are_one_version(shelf: Shelf) -> None:
     for number in range(3):
         files = {f"{number}.txt": str(number).encode()}

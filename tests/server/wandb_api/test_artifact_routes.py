@@ -78,6 +78,14 @@ def test_a_file_with_another_content_is_refused_for_good(web: Web) -> None:
     assert web.client.get(address).status_code == 404  # signed for putting
 
 
+def test_a_version_keeps_its_manifest(web: Web) -> None:
+    artifact_id = logged(web)
+    made = web.ask(MANIFEST, id=artifact_id)["data"]["createArtifactManifest"]
+    address = made["artifactManifest"]["file"]["uploadUrl"]
+    answer = web.client.put(address, content=b"{}")
+    assert (answer.status_code, "is not changed" in answer.json()["error"]) == (400, True)
+
+
 def test_addresses_that_were_not_signed_are_refused(web: Web, tmp_path: Path) -> None:
     (good,) = addresses(web, created(web), b"content")
     assert good is not None
@@ -122,9 +130,12 @@ def test_without_room_the_client_is_told_when_it_begins(web: Web, tmp_path: Path
     assert (answer.status_code, "take 0 of at most 500" in answer.json()["error"]) == (413, True)
 
 
-ODD: list[Any] = [None, "", "x", 3, [], {}, [{}], {"a": 1}, "Q" * 40]
+ODD: list[Any] = [None, "", "x", "\ud800", "\0", 3, [], {}, [{}], {"a": 1}, "Q" * 40]
 
 
+LOOK_UP = """query L($name: Any) { project(name: "p") {
+    artifact(name: $name) { id } artifactType(name: $name) { id }
+    artifactCollection(name: $name) { id } } clientIDMapping(clientID: $name) { serverID } }"""
 FIELDS = (
     "createArtifact", "createArtifactManifest", "createArtifactFiles", "commitArtifact",
     "useArtifact", "updateArtifact", "deleteArtifact", "addAliases", "deleteArtifactSequence",
@@ -135,13 +146,14 @@ FIELDS = (
 def test_no_input_is_too_strange(web: Web) -> None:
     for field in FIELDS:
         query = f"mutation M($input: Any) {{ {field}(input: $input) {{ __typename }} }}"
-        for odd in ODD:
+        for odd in ODD + [[odd] for odd in ODD] + [[{"alias": odd, "tagName": odd}] for odd in ODD]:
             said = dict.fromkeys(
                 ["artifactID", "artifactFiles", "aliases", "artifactCollectionNames", "tags",
                  "tagsToAdd", "artifactSequenceID", "artifactCollectionName", "metadata",
                  "ttlDurationSeconds"], odd,
             )  # fmt: skip
             assert "data" in web.ask(query, input=said)
+            assert "data" in web.ask(LOOK_UP, name=odd)
             assert "data" in web.ask(query, input=odd)
 
 

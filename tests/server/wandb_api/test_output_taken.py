@@ -6,13 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from server.wandb_api.doors import DONE, NAME, DoorStand, line
 
 from kelt_server.errors import StoreError
 from kelt_server.metrics.store import PageRequest
-from kelt_server.wandb_api.output_lines import HELD_CHARACTERS_MAX, read_output
+from kelt_server.wandb_api.batches import BatchBuilder
+from kelt_server.wandb_api.output_lines import (
+    HELD_CHARACTERS_MAX,
+    Output,
+    add_output,
+    held,
+    hold,
+    read_output,
+)
 
 
 @pytest.fixture
@@ -171,11 +179,30 @@ def test_a_fork_and_a_rewind_begin_without_output_and_a_resumed_run_goes_on(
     assert [text for _, text in console(door, door.run()["archived"][0])] == ["one", "two"]
 
 
-@given(
-    st.integers(),
-    st.lists(st.text() | st.none() | st.integers()),
-    st.lists(st.text() | st.builds(json.dumps, st.dictionaries(st.text(), st.floats()))),
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=9)
+VALUES = st.floats() | st.integers() | st.just(10**400) | ANY_TEXT | st.lists(st.none())
+SAMPLES = st.builds(
+    lambda values, at, runtime: json.dumps(values | {"_timestamp": at, "_runtime": runtime}),
+    st.dictionaries(ANY_TEXT, VALUES, max_size=3),
+    st.floats(0.001, 1000) | VALUES,
+    VALUES,
 )
-def test_no_line_is_read_as_a_fault(offset: int, lines: list[Any], events: list[Any]) -> None:
+
+
+@settings(deadline=None)
+@given(
+    st.integers(max_value=2**60),
+    st.lists(ANY_TEXT | st.none() | st.integers(), max_size=5),
+    st.lists(ANY_TEXT | SAMPLES, max_size=5),
+)
+def test_whatever_is_posted_becomes_records_or_is_counted(
+    offset: int, lines: list[Any], events: list[Any]
+) -> None:
     found = read_output((offset, lines), (offset, events))
     assert len(found.lines) + len(found.samples) + found.unread == len(lines) + len(events)
+    kept, left_out = hold(Output(), found)
+    assert not left_out
+    again = held(json.loads(json.dumps(kept)))
+    builder = BatchBuilder(writer_id=bytes(16), last_seq=0)
+    assert add_output(builder, again) == 0
+    assert builder.last_seq == bool(found.lines) + bool(found.samples)

@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 from server.wandb_api.doors import DONE, NAME, DoorStand, line, summary
+from sqlalchemy import update
+
+from kelt_server.catalog.tables import WANDB_SESSIONS
+from kelt_server.errors import StoreError
 
 
 @pytest.fixture
@@ -171,3 +175,44 @@ def test_a_synced_run_was_made_when_it_began(door: DoorStand) -> None:
     said = {"_wandb": {"value": {"start_time": 400.0}}}
     door.upsert(other, config=said, host="h")
     assert door.run("other")["created_at"] == 400.0
+
+
+def test_a_goodbye_that_was_cut_off_is_heard_when_it_comes_again(door: DoorStand) -> None:
+    door.begin()
+    door.post(door.lines(0, *old(0, 1)))  # killed
+    start = door.begin(id="x")
+    last = door.lines(start, *new(2, 3), **DONE)
+    door.commits.failing = ["before", ""]  # the rows are committed, and the goodbye is not
+    with pytest.raises(StoreError):
+        door.post(last)
+    assert door.run()["rows"] == 4
+    door.restart()
+    door.post(last)
+    run = door.run()
+    assert (run["state"], run["rows"], len(run["sessions"])) == ("finished", 4, 2)
+
+
+@pytest.mark.parametrize("column", ["document", "batch"])
+def test_a_damaged_session_costs_no_row_and_stops_nobody(door: DoorStand, column: str) -> None:
+    door.begin()
+    door.post(door.lines(0, *old(0, 1)))
+    with door.stand.stores.catalog.engine.begin() as connection:
+        connection.execute(update(WANDB_SESSIONS).values(**{column: b"{\xff no session"}))
+    door.restart()
+    door.post(door.lines(0, *old(0, 1, 2)))
+    assert door.values() == [(step, {"old": step}) for step in range(3)]
+
+
+def test_many_processes_of_one_name_keep_to_their_sessions(door: DoorStand) -> None:
+    """As where every rank of a training resumes one run, without `mode="shared"`."""
+    ranks = range(12)
+    door.begin()
+    door.post(door.lines(0, line(0, loss=0)))
+    starts = [door.begin(id="x", host=f"host {rank}") for rank in ranks]
+    for step in range(1, 5):
+        for rank in ranks:
+            row = line(step, at=1000.0 * rank + step, loss=rank)
+            door.post(door.lines(starts[rank] + step - 1, row))
+    run = door.run()
+    assert (run["rows"], run["lost_rows"], run["archived"]) == (1 + 4 * 12, 0, [])
+    assert len(run["sessions"]) <= 1 + 12

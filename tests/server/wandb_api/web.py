@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.applications import Starlette
 from kelt_server.api.app import build_app
 from kelt_server.api.files import FileApi
 from kelt_server.artifacts import ArtifactLibrary, BlobStore
+from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.pages.files import RunFiles
 from kelt_server.pages.pages import Pages
 from kelt_server.storage_quota import StorageQuota
@@ -66,10 +68,11 @@ class Web:
             door=door.door, reader=door.stand.reader, uploads=uploads, library=library,
             default_entity="local", counters=counters,
         )  # fmt: skip
+        found = FilesOfRuns(uploads=uploads, recorded=door.stand.reader.files)
         files = FileApi(
-            reader=door.stand.reader, uploads=uploads, library=library, default_entity="local"
+            reader=door.stand.reader, files=found, library=library, default_entity="local"
         )
-        pages = Pages(door.stand.reader, RunFiles(uploads=uploads, library=library))
+        pages = Pages(door.stand.reader, RunFiles(files=found, library=library))
         app = build_app(
             api_routes=files.routes(), page_routes=pages.routes(), more_routes=api.routes(),
             api_key=api_key,
@@ -77,7 +80,8 @@ class Web:
         self.client = Browser(app)
 
     def ask(self, query: str, **variables: Any) -> Any:
-        answer = self.client.post("/graphql", json={"query": query, "variables": variables})
+        body = json.dumps({"query": query, "variables": variables})
+        answer = self.client.post("/graphql", content=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 

@@ -45,8 +45,10 @@ class CarriedRun:
         writer_id: the trainer's.
         folded: by writer, up to where records are in here.
         entity: as the server spelled it, once the session has begun.
+        branches: immutable ids of those that the session wrote, the one it writes last.
         storage_id: by which the server knows the run.
         is_begun: whether the server was told of the session.
+        is_rewinding: whether it was asked to go back, and what it did is not known.
         label: of a shared run's writer; `is_shared` and `is_primary` likewise.
         facts: what people see of the run, by W&B's names.
         facts_due: those that the server was not told yet.
@@ -69,8 +71,10 @@ class CarriedRun:
     entity: str = ""
     project: str = ""
     run_id: str = ""
+    branches: list[str] = field(default_factory=list)
     storage_id: str = ""
     is_begun: bool = False
+    is_rewinding: bool = False
     is_shared: bool = False
     is_primary: bool = True
     label: str = ""

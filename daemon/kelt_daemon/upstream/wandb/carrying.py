@@ -19,8 +19,8 @@ from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.chapters import Chapter, Record
 from kelt_daemon.upstream.wandb.folding import (
     client_id,
+    closed,
     fold,
-    forget_history,
     open_session,
     turn_back,
 )
@@ -65,7 +65,9 @@ class Carrier:
         run: as far as it is.
         fallback: what is known of its session where its first record was lost.
         speaker: the server.
+        default_entity: of the key, where the run names none.
         wait_turn: raises unless those before it are at the server.
+        wait_children: raises unless those have begun that inherit what a rewind drops.
         keep: makes `run` as it stands durable.
         in_thread: does work that blocks.
     """
@@ -76,14 +78,18 @@ class Carrier:
         run: CarriedRun,
         fallback: RunOpened,
         speaker: Speaker,
+        default_entity: str,
         wait_turn: Callable[[RunOpened], Awaitable[None]],
+        wait_children: Callable[[int, float], Awaitable[None]],
         keep: Callable[[], Awaitable[None]],
         in_thread: InThread,
     ) -> None:
         self._run = run
         self._fallback = fallback
         self._speaker = speaker
+        self._default_entity = default_entity
         self._wait_turn = wait_turn
+        self._wait_children = wait_children
         self._keep = keep
         self._in_thread = in_thread
         #: The config of the last upsert: what is the same is not sent again.
@@ -125,20 +131,21 @@ class Carrier:
             run.branch_point = {"run_id": opened.forked.run_id, "step": opened.forked.step}
         elif origin == "rewound":
             run.branch_point = {"run_id": run.run_id, "step": opened.rewound.step}
-            await self._ask_rewind(opened.rewound.step)
+            await self._rewind(opened.rewound.step, is_ours=run.is_rewinding)
         await self._begin(chapter, seq=seq, inherits=origin == "forked")
 
     async def _turn_back(self, opening: Record, chapter: Chapter) -> None:
-        """In mid-session: what was logged before is posted, and dropped from the step on."""
+        """In mid-session: what was logged before is posted, and inherited, before it goes."""
         run = self._run
         try:
             rewind = Rewind.FromString(bytes(opening.payload))
         except DecodeError as error:
             raise RejectedDataError(f"a rewind that cannot be read: {error}") from error
-        lines = turn_back(run, rewind)
-        await self._post_all(lines)
-        await self._rewind_live(rewind.point.step)
-        forget_history(run)
+        await self._post_all(closed(run))
+        await self._keep()
+        await self._wait_children(rewind.point.step, rewind.at)
+        await self._rewind(rewind.point.step, is_ours=True)
+        turn_back(run, rewind)
         run.is_begun = False
         await self._begin(chapter, seq=opening.seq, inherits=False)
 
@@ -160,17 +167,26 @@ class Carrier:
         if standing is not None:
             take_standing(run, standing, is_relative=is_relative)
 
-    async def _rewind_live(self, step: int) -> None:
-        """W&B may go back in runs that have ended alone: so this one ends for a moment."""
-        try:
-            await self._ask_rewind(step)
-        except RunRefusedError:
-            await self._post(requests.completion(0))
-            await self._ask_rewind(step)
+    async def _rewind(self, step: int, *, is_ours: bool) -> None:
+        """Goes back.
 
-    async def _ask_rewind(self, step: int) -> None:
-        data = await self._ask(requests.rewind(self._run, step))
-        self._read(lambda: take_rewound(self._run, data))
+        W&B may do so in runs that have ended alone. One that goes on in this session ends for a
+        moment; so does one that went back before, should the answer to that have been lost.
+        """
+        run, question = self._run, requests.rewind(self._run, step)
+        run.is_rewinding = True
+        await self._keep()
+        try:
+            data = await self._ask(question)
+        except RunRefusedError:
+            if not is_ours:
+                run.is_rewinding = False
+                await self._keep()
+                raise
+            await self._post(requests.completion(0))
+            data = await self._ask(question)
+        self._read(lambda: take_rewound(run, data))
+        run.is_rewinding = False
 
     async def _tell(self, lines: Lines) -> None:
         """What was folded."""
@@ -190,7 +206,7 @@ class Carrier:
 
     async def _post(self, body: dict[str, Any]) -> None:
         run = self._run
-        names = (run.entity, run.project, run.run_id)
+        names = (run.entity or self._default_entity, run.project, run.run_id)
         await self._speaker.stream(names, body, stream_headers(run))
 
     async def _ask(self, question: requests.Question) -> dict[str, Any]:

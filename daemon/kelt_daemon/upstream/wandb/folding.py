@@ -30,6 +30,7 @@ def open_session(run: CarriedRun, opened: record_pb2.RunOpened) -> None:
     """The first record of a session: whose run it is, and what people see of it."""
     host = opened.host
     run.entity, run.project, run.run_id = opened.entity, opened.project, opened.run_id
+    run.branches = [opened.branch_id]
     if opened.HasField("shared"):
         run.is_shared, run.is_primary = True, opened.shared.is_primary
         run.label = opened.shared.label
@@ -70,17 +71,17 @@ def fold(run: CarriedRun, records: Iterable[Record]) -> Lines:
     return lines
 
 
-def turn_back(run: CarriedRun, rewind: record_pb2.Rewind) -> Lines:
-    """The run goes back in mid-session: what is open is to be posted first."""
+def closed(run: CarriedRun) -> Lines:
+    """The last line, if it is open: nothing more of its row comes."""
     lines = Lines()
     close(run, lines)
-    run.branch_point = {"run_id": run.run_id, "step": rewind.point.step}
-    forget_history(run)
     return lines
 
 
-def forget_history(run: CarriedRun) -> None:
-    """What W&B drops of a run that is rewound, as its own client does."""
+def turn_back(run: CarriedRun, rewind: record_pb2.Rewind) -> None:
+    """The run has gone back: W&B drops more than what was logged since, as its own client does."""
+    run.branches.append(rewind.branch_id)
+    run.branch_point = {"run_id": run.run_id, "step": rewind.point.step}
     kept = type(run.summary)(definitions=run.summary.definitions)
     run.summary, run.inherited_summary = kept, {}
     run.last_line, run.last_step, run.row_facts = None, -1, {}

@@ -1,8 +1,8 @@
 """Which runs must be at W&B before another can begin there: pure.
 
-W&B copies a parent's history when the child is made, and gives a session the lines that follow
-those of the session before it. So a parent goes before its children, and the sessions of one run go
-one after the other.
+W&B copies a parent's history when the child is made, drops what a rewind archives, and gives a
+session the lines that follow those of the session before it. So a parent goes before its children,
+its children before it goes back, and the sessions of one run go one after the other.
 """
 
 from __future__ import annotations
@@ -10,8 +10,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kelt_proto.v1.record_pb2 import BranchPoint, RunOpened
+
+if TYPE_CHECKING:
+    # What that stands on a daemon without a W&B upstream need not have.
+    from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +49,18 @@ class QueuedRun:
         """For people."""
         return f"{self.project}/{self.run_id}"
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it cannot be sent before somebody does something."""
+        return self.is_held or bool(self.problem)
+
 
 @dataclass(frozen=True, slots=True)
 class Predecessor:
-    """A run that has to go first: as far as `through_step`, or wholly."""
+    """A run that has to go first: up to the point, or wholly."""
 
     run: QueuedRun
-    through_step: int | None
+    point: BranchPoint | None
 
 
 def predecessors(
@@ -58,32 +68,60 @@ def predecessors(
 ) -> Iterator[Predecessor]:
     """What a session that opens must wait for, of what is still on its way.
 
-    The writers of a shared run wait for nobody: W&B keeps them apart by themselves.
+    The writers of a shared run wait for nobody: W&B keeps them apart by themselves. A new run of an
+    old name waits for those before it so that its own lines are the ones that stay, but not for
+    what cannot be sent now.
     """
     if opened.HasField("shared"):
         return
     origin = opened.WhichOneof("origin")
-    point = getattr(opened, origin) if origin in {"forked", "rewound"} else None
+    point = opened.forked if origin == "forked" else None
     for other in queue:
         if other.writer_id == me.writer_id or other.is_through:
             continue
-        is_same = _key(other, default_entity) == _key(me, default_entity)
         is_earlier = (other.started_at, other.writer_id) < (me.started_at, me.writer_id)
-        if is_same and is_earlier:
-            yield Predecessor(other, None)
-        elif not is_same and point is not None and _is_of(other, point, me, default_entity):
-            yield Predecessor(other, point.step)
+        if _key(other, default_entity) == _key(me, default_entity):
+            if is_earlier and not (origin == "created" and other.is_stuck):
+                yield Predecessor(other, None)
+        elif point is not None:
+            is_named = is_earlier and _key(other, default_entity) == _target(
+                point, me, default_entity
+            )
+            if is_named or (point.branch_id and point.branch_id == other.branch_id):
+                yield Predecessor(other, point)
 
 
-def _is_of(other: QueuedRun, point: BranchPoint, me: QueuedRun, default_entity: str) -> bool:
-    if point.branch_id and point.branch_id == other.branch_id:
-        return True
-    wanted = (
-        point.entity or me.entity or default_entity,
-        point.project or me.project,
-        point.run_id,
-    )
-    return _key(other, default_entity) == wanted
+def has_reached(run: CarriedRun, point: BranchPoint) -> bool:
+    """Whether W&B has a run's history up to a point, as far as it will ever have it."""
+    if point.branch_id and run.branches:
+        if point.branch_id in run.branches[:-1]:
+            return True  # it has gone back since: nothing more of that branch comes
+        if point.branch_id != run.branches[-1]:
+            return False
+    last = run.last_line
+    is_open = last is not None and not last.is_posted and last.step <= point.step
+    return run.last_step >= point.step and not is_open
+
+
+def may_inherit(other: QueuedRun, me: QueuedRun, *, before_at: float, default_entity: str) -> bool:
+    """Whether a run may be a fork of what another had before it went back."""
+    is_near = _key(other, default_entity)[:2] == _key(me, default_entity)[:2]
+    is_on_its_way = not (other.is_through or other.is_stuck)
+    return is_near and is_on_its_way and other.started_at < before_at
+
+
+def inherits(
+    opened: RunOpened, other: QueuedRun, me: QueuedRun, *, beyond_step: int, default_entity: str
+) -> bool:
+    """Whether it is one, of something that goes."""
+    point = opened.forked
+    is_mine = _target(point, other, default_entity) == _key(me, default_entity)
+    return opened.HasField("forked") and is_mine and point.step > beyond_step
+
+
+def _target(point: BranchPoint, child: QueuedRun, default_entity: str) -> tuple[str, str, str]:
+    entity = point.entity or child.entity or default_entity
+    return entity, point.project or child.project, point.run_id
 
 
 def _key(run: QueuedRun, default_entity: str) -> tuple[str, str, str]:

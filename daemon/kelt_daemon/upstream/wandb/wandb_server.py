@@ -30,10 +30,11 @@ from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.carrying import Carrier, stream_headers
 from kelt_daemon.upstream.wandb.chapters import chapters, contiguous
-from kelt_daemon.upstream.wandb.ordering import Predecessor, QueuedRun, predecessors
+from kelt_daemon.upstream.wandb.ordering import QueuedRun
 from kelt_daemon.upstream.wandb.progress_file import progress_path, read_progress, write_progress
 from kelt_daemon.upstream.wandb.replies import UNREADABLE, read_standing
 from kelt_daemon.upstream.wandb.talking import Talk, trust_for
+from kelt_daemon.upstream.wandb.turns import Turns
 from kelt_proto.v1.frames import DamagedFrameError
 from kelt_proto.v1.record_pb2 import RunInfo, RunOpened
 from kelt_proto.v1.upstream_pb2 import DescribeRunReply, DescribeRunRequest
@@ -72,7 +73,7 @@ class WandbServer:
         self._queue = queue
         self._in_thread = in_thread
         self._talk: Talk | None = None
-        self._default_entity = ""
+        self._turns = Turns(queue=queue, kept=self._kept)
         self._seats: dict[bytes, _Seat] = {}
 
     async def connect(self, access: Access) -> ServerInfo:
@@ -96,11 +97,11 @@ class WandbServer:
                 "WANDB_API_KEY, or run `wandb login`, then run any kelt command. What is logged "
                 "waits on this host."
             )
-        self._default_entity = str(viewer.get("entity") or "")
+        self._turns.default_entity = str(viewer.get("entity") or "")
         return ServerInfo(
             server_id=self._url,
             version="",
-            default_entity=self._default_entity,
+            default_entity=self._turns.default_entity,
             push_bytes_max=self._config.push_bytes_max,
             push_interval_s=self._config.wandb_post_interval_s,
         )
@@ -131,7 +132,9 @@ class WandbServer:
             run=run,
             fallback=_opened_of(me),
             speaker=self,
-            wait_turn=partial(self._wait_turn, me),
+            default_entity=self._turns.default_entity,
+            wait_turn=partial(self._turns.wait_turn, me),
+            wait_children=partial(self._turns.wait_children, me),
             keep=partial(self._keep, me, run),
             in_thread=self._in_thread,
         )
@@ -182,7 +185,7 @@ class WandbServer:
                 return DescribeRunReply(exists=False)
             return DescribeRunReply(
                 exists=True,
-                entity=standing.entity or request.entity or self._default_entity,
+                entity=standing.entity or request.entity or self._turns.default_entity,
                 project=request.project,
                 run_id=request.run_id,
                 branch_id=standing.storage_id,
@@ -248,28 +251,6 @@ class WandbServer:
             raise NotYetError(
                 f"What W&B has cannot be noted in {path} ({reason}); mend that. It is tried again."
             ) from error
-
-    async def _wait_turn(self, me: QueuedRun, opened: RunOpened) -> None:
-        """Raises while somebody who has to go first is on the way."""
-        queue = list(self._queue())
-        for before in predecessors(opened, me, queue, default_entity=self._default_entity):
-            if await self._has_reached(before):
-                continue
-            other = before.run
-            if other.is_held or other.problem:
-                reason = other.problem or "it waits for `kelt sync`"
-                raise RunRefusedError(
-                    f"{me.name} follows on {other.name}, which cannot be sent before it ({reason})."
-                )
-            raise NotYetError(f"{me.name} waits until {other.name}, on which it follows, is sent.")
-
-    async def _has_reached(self, before: Predecessor) -> bool:
-        if before.through_step is None:
-            return False
-        kept = await self._kept(before.run)
-        last = kept.last_line
-        is_open = last is not None and not last.is_posted and last.step <= before.through_step
-        return kept.last_step >= before.through_step and not is_open
 
 
 def _opened_of(me: QueuedRun) -> RunOpened:

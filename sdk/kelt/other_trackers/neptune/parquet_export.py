@@ -62,8 +62,9 @@ class ExportFolder:
 
     def batches(self, path: Path, columns: Sequence[str]) -> Iterator[Any]:
         """Some columns of a file, up to where it is damaged."""
+        parquet = _arrow()
         try:
-            with _arrow().ParquetFile(path) as file:
+            with parquet.ParquetFile(path) as file:
                 yield from file.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
         except (OSError, ValueError) as error:
             self.damaged.setdefault(path, f"{error!s:.100}")
@@ -265,8 +266,9 @@ def is_export(path: Path) -> bool:
 
 def _is_export(path: Path) -> bool | None:
     """None where it cannot be read."""
+    parquet = _arrow()
     try:
-        return set(_arrow().read_schema(path).names) >= _COLUMNS
+        return set(parquet.read_schema(path).names) >= _COLUMNS
     except (OSError, ValueError):
         return None
 

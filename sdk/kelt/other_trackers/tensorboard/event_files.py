@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,14 @@ def is_event_file(path: Path) -> bool:
     return _IN_NAME in path.name and path.is_file()
 
 
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """When a file begins, and from which step on it voids what was logged before it."""
+
+    at: float
+    voids_from: int | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class EventFile:
     """One file, behind those of the same folder that are older.
@@ -47,12 +56,14 @@ class EventFile:
     Attributes:
         earlier: these files.
         place: the folder's path from the log folder that was named, as TensorBoard names the run.
+        beginnings: what was read of the files of the folder so far.
     """
 
     path: Path
     earlier: tuple[Path, ...]
     place: str
     target: Target
+    beginnings: dict[Path, _Beginning]
     tracker: str = TRACKER
     is_append_only: bool = True
 
@@ -61,21 +72,18 @@ class EventFile:
         run_id = run_name(self.place, "run")
         project = self.target.project or _DEFAULT_PROJECT
         own = self._writer_id(self.path, edition)
-        started_at, _ = _beginning(self.path)
-        branch, rewound = branch_id(own), None
-        for index, path in enumerate((*self.earlier, self.path)):
+        branch, rewound = "", None
+        for path in (*self._readable_earlier(), self.path):
             # Each file goes on where the one before it stood, or begins a branch of its own.
-            _, voids_from = _beginning(path)
-            if index == 0:
-                branch = branch_id(self._writer_id(path, edition))
-            elif voids_from is not None:
+            voids_from, rewound = self._beginning(path).voids_from, None
+            if branch and voids_from is None:
+                continue
+            if branch and voids_from is not None:
                 rewound = BranchPoint(
                     entity=self.target.entity, project=project, run_id=run_id, branch_id=branch,
                     step=voids_from - 1,
                 )  # fmt: skip
-                branch = branch_id(self._writer_id(path, edition))
-                continue
-            rewound = None
+            branch = branch_id(self._writer_id(path, edition))
         return ForeignRun(
             writer_id=own,
             branch_id=branch,
@@ -84,10 +92,22 @@ class EventFile:
             run_id=run_id,
             name=self.place,
             group=self.place.rpartition("/")[0],
-            started_at=started_at,
-            is_going_on=bool(self.earlier) and rewound is None,
+            started_at=self._beginning(self.path).at,
+            is_going_on=branch != branch_id(own),
             rewound=rewound,
         )
+
+    def _readable_earlier(self) -> Iterator[Path]:
+        """Of the earlier files, those with anything in them."""
+        for path in self.earlier:
+            with suppress(ForeignRunError, OSError):
+                self._beginning(path)
+                yield path
+
+    def _beginning(self, path: Path) -> _Beginning:
+        if path not in self.beginnings:
+            self.beginnings[path] = _read_beginning(path)
+        return self.beginnings[path]
 
     def _writer_id(self, path: Path, edition: int) -> bytes:
         # A name holds time, host and process; a copy keeps it, from whichever folder it is named.
@@ -122,10 +142,14 @@ class EventFile:
 def event_files(paths: Sequence[Path], place: str, target: Target) -> list[EventFile]:
     """The sources in a folder: by age, as their names tell it."""
     ordered = sorted(paths, key=_age)
+    beginnings: dict[Path, _Beginning] = {}
     return [
-        EventFile(path=path, earlier=tuple(ordered[:index]), place=place, target=target)
+        EventFile(
+            path=path, earlier=tuple(ordered[:index]), place=place, target=target,
+            beginnings=beginnings,
+        )
         for index, path in enumerate(ordered)
-    ]
+    ]  # fmt: skip
 
 
 def _age(path: Path) -> tuple[int, str]:
@@ -133,14 +157,13 @@ def _age(path: Path) -> tuple[int, str]:
     return (int(digits) if digits.isdigit() else 0, path.name)
 
 
-def _beginning(path: Path) -> tuple[float, int | None]:
-    """When a file begins, and from which step on it voids what was logged before it."""
-    started_at, voids_from = 0.0, None
+def _read_beginning(path: Path) -> _Beginning:
+    at, voids_from = 0.0, None
     for event in _first_events(path):
-        started_at = started_at or event.wall_time
+        at = at or event.wall_time
         if event.session_log.status == _SESSION_START:
             voids_from = event.step
-    return started_at, voids_from
+    return _Beginning(at, voids_from)
 
 
 def _first_events(path: Path) -> Iterator[Event]:

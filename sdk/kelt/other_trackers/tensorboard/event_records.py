@@ -180,11 +180,11 @@ class EventTranslator:
 
     def _step(self, name: str, step: int) -> int:
         """The step of a value: counted where a tag is at 0 again, as the writer then knew none."""
-        if step == 0:
-            seen = self._at_zero.get(name, 0)
+        seen = self._at_zero.get(name, 0)
+        if step == 0 and name not in self._last_steps:
             self._at_zero[name] = seen + 1
             return seen
-        if self._last_steps.get(name) == step:
+        if step < seen or self._last_steps.get(name) == step:
             self._tally.not_carried["value that was logged again at its step"] += 1
         self._last_steps[name] = step
         return step

@@ -40,7 +40,7 @@ def tensor_value(tensor: Tensor) -> Any:
     """
     if tensor.dtype == _STRING:
         texts = [raw.decode("utf-8", "replace") for raw in tensor.string_val]
-        return texts[0] if len(texts) == 1 and not tensor.shape.dim else texts
+        return texts[0] if len(texts) == 1 else texts  # PyTorch makes a list of each
     size = math.prod(dim.size for dim in tensor.shape.dim)
     if size != 1:
         raise NoTensorError(f"{size} numbers")

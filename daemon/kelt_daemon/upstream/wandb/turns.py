@@ -1,0 +1,79 @@
+"""Has runs wait for each other, by what W&B has of them (`ordering`)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+from kelt_daemon.errors import NotYetError, RunRefusedError
+from kelt_daemon.upstream.wandb.carried_run import CarriedRun
+from kelt_daemon.upstream.wandb.ordering import (
+    QueuedRun,
+    has_reached,
+    inherits,
+    may_inherit,
+    predecessors,
+)
+from kelt_proto.v1.record_pb2 import RunOpened
+
+
+class Turns:
+    """Who may go at one server.
+
+    Args:
+        queue: the run folders that go there.
+        kept: what the server has acknowledged of one.
+    """
+
+    def __init__(
+        self,
+        *,
+        queue: Callable[[], Iterable[QueuedRun]],
+        kept: Callable[[QueuedRun], Awaitable[CarriedRun]],
+    ) -> None:
+        self._queue = queue
+        self._kept = kept
+        #: Of those that have tried to begin.
+        self._opened: dict[bytes, RunOpened] = {}
+        self.default_entity = ""
+
+    async def wait_turn(self, me: QueuedRun, opened: RunOpened) -> None:
+        """For a session to begin.
+
+        Raises:
+            NotYetError: somebody who has to go first is on the way.
+            RunRefusedError: such a one cannot be sent.
+        """
+        self._opened[me.writer_id] = opened
+        queue = list(self._queue())
+        for before in predecessors(opened, me, queue, default_entity=self.default_entity):
+            other, point = before.run, before.point
+            if point is not None and has_reached(await self._kept(other), point):
+                continue
+            if other.is_stuck:
+                reason = other.problem or "it waits for `kelt sync`"
+                raise RunRefusedError(
+                    f"{me.name} follows on {other.name}, which cannot be sent before it ({reason})."
+                )
+            raise NotYetError(f"{me.name} waits until {other.name}, on which it follows, is sent.")
+        if opened.HasField("rewound"):
+            await self.wait_children(me, opened.rewound.step, opened.started_at)
+
+    async def wait_children(self, me: QueuedRun, step: int, at: float) -> None:
+        """For a run to go back to a step, which it did at that time.
+
+        Raises:
+            NotYetError: a fork of what goes may be on the way.
+        """
+        for other in list(self._queue()):
+            entity = self.default_entity
+            if not may_inherit(other, me, before_at=at, default_entity=entity):
+                continue
+            if other.writer_id == me.writer_id or (await self._kept(other)).is_begun:
+                continue
+            opened = self._opened.get(other.writer_id)
+            if opened is None or inherits(
+                opened, other, me, beyond_step=step, default_entity=entity
+            ):
+                raise NotYetError(
+                    f"{me.name} goes back once {other.name} has what it may inherit of it."
+                )

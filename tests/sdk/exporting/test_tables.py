@@ -1,0 +1,42 @@
+"""Rows into tables, and what is said where a library is missing."""
+
+import csv
+import math
+import sys
+
+import pytest
+
+from kelt.exporting.columns import ColumnType
+from kelt.exporting.placing import ExportError
+from kelt.exporting.tables import read_jsonl, write_csv, write_jsonl, write_parquet
+
+ROWS = [
+    {"_step": 0, "x": math.nan, "t": 'a "text",\nof two lines', "l": [1, None], "b": True},
+    {"_step": 1, "x": -math.inf, "t": "", "n": None},
+    {"_step": 2, "big": 2**70, "odd": "\ud800"},
+]
+
+
+def test_json_lines_are_read_as_they_were_written(tmp_path):
+    count, types = write_jsonl(tmp_path / "rows", ROWS)
+    assert count == 3
+    assert repr(list(read_jsonl(tmp_path / "rows"))) == repr(ROWS)
+    assert types.settled()["x"] is ColumnType.FLOAT
+
+
+def test_csv_tells_an_empty_text_from_what_is_missing_and_nan_from_both(tmp_path):
+    names = ("_step", "x", "t", "l", "b", "n", "big", "odd")
+    write_csv(tmp_path / "x.csv", ROWS, dict.fromkeys(names, ColumnType.JSON))
+    raw = (tmp_path / "x.csv").read_text()
+    assert '\n1,-Infinity,"",,,,,\n' in raw
+    with (tmp_path / "x.csv").open(newline="") as lines:
+        head, first, _, third = csv.reader(lines)
+    assert head == list(names)
+    assert first == ["0", "NaN", 'a "text",\nof two lines', "[1, null]", "true", "", "", ""]
+    assert third[6:] == [str(2**70), "\\ud800"]
+
+
+def test_without_pyarrow_the_remedy_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ExportError, match=r"pip install 'kelt\[parquet\]'"):
+        write_parquet(tmp_path / "x.parquet", ROWS, {"x": ColumnType.FLOAT}, "{}")
