@@ -247,7 +247,15 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module  # noqa: PLC0415 # see the package's description
 
         return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'kelt' has no attribute {name!r}")
+    raise AttributeError(f"module 'kelt' has no attribute {name!r}{_hint(name)}")
+
+
+def _hint(name: str) -> str:
+    from kelt.wandb_api.names import PUBLIC  # noqa: PLC0415 # see the package's description
+
+    if name not in PUBLIC:
+        return ""
+    return "; wandb has it: run a script that uses it by `kelt run`, see docs/from-wandb.md"
 
 
 def __dir__() -> list[str]:

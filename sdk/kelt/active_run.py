@@ -115,7 +115,8 @@ class Run(BranchingRun, FactsOfRun):
         """Writes one row, or a part of one.
 
         Args:
-            data: values by name; nested dicts are flattened with dots.
+            data: values by name; nested dicts are flattened with dots, but for those with a key
+                `_type`, which describe something and stay one value.
             step: the row's step; one above the highest if None. Two calls with the same step make
                 one row; a step that goes down is kept and flagged.
             commit: False keeps the automatic step open for the next call.

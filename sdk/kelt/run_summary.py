@@ -14,7 +14,7 @@ from typing import Any
 
 from kelt.errors import UsageError
 from kelt.metric_definitions import DefinitionTable, MetricDefinition
-from kelt.values import checked_key, column_of, plain_value
+from kelt.values import DESCRIBED_KEY, checked_key, column_of, plain_value
 from kelt_proto.v1.rows import Value
 
 _PLAIN_TYPES = frozenset((float, int, bool, str, type(None), list, dict))
@@ -224,12 +224,12 @@ class RunSummary(MutableMapping[str, Any]):
 
 
 def _flatten(key: str, value: Any, into: dict[str, Value]) -> None:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and value and DESCRIBED_KEY not in value:
         for name, item in value.items():
             _flatten(f"{key}.{checked_key(name, 'run.summary')}", item, into)
         return
     plain = plain_value(value, key, "run.summary")
-    if isinstance(plain, dict) and plain:
+    if isinstance(plain, dict) and plain and DESCRIBED_KEY not in plain:
         raise UsageError(f"run.summary: {key!r} cannot be stored; use plain dicts.")
     into[key] = plain
 

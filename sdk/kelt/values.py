@@ -21,6 +21,8 @@ from kelt_proto.v1.rows import COLUMNS_MAX, NAME_BYTES_MAX, ColumnKind, Value
 STEP_KEY = "_step"
 TIMESTAMP_KEY = "_timestamp"
 RUNTIME_KEY = "_runtime"
+#: A dict with this key describes a histogram, a picture or the like, and stays one value.
+DESCRIBED_KEY = "_type"
 RESERVED_KEYS = frozenset((STEP_KEY, TIMESTAMP_KEY, RUNTIME_KEY))
 
 _INT_MIN = -(2**63)
@@ -52,7 +54,7 @@ def kind_of_type(kind: type) -> ColumnKind | None:
 
 
 def columns(data: Mapping[Any, Any]) -> list[Column]:
-    """The columns of a row: nested dicts flattened with dots, in their order.
+    """The columns of a row, in their order: nested dicts are flattened with dots.
 
     Raises:
         UsageError: a key or value that cannot be logged; the message names it.
@@ -76,7 +78,7 @@ def _flatten(data: Mapping[Any, Any], prefix: str, depth: int) -> Iterator[Colum
         name = prefix + checked_key(key, "kelt.log")
         if len(name) > NAME_BYTES_MAX // 4:
             checked_key(name, "kelt.log")
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and DESCRIBED_KEY not in value:
             if depth >= _DEPTH_MAX:
                 raise UsageError(
                     f"kelt.log: {name!r} is nested more than {_DEPTH_MAX} dicts deep; flatten it."

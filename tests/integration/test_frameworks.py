@@ -88,7 +88,7 @@ def test_lightnings_wandb_logger(host, reader, tmp_path):
     assert (run["state"], run["config"]) == ("finished", {"lr": 0.1})
     assert len(values(reader, run, "train/loss")) == 8
     assert len(values(reader, run, "val/loss")) == 2
-    assert values(reader, run, "texts.data")[0][1] == [["one"], ["two"]]
+    assert values(reader, run, "texts")[0][1]["data"] == [["one"], ["two"]]
     assert "wandb.Image is not carried by kelt" in said
     assert "wandb.watch" in said
 

@@ -17,6 +17,7 @@ from kelt.run_config import checked_config
 from kelt.values import columns
 from kelt.wandb_api import media
 from kelt.wandb_api.carrying import carried_config, carried_row
+from kelt_proto.v1.rows import ColumnKind
 
 
 class Colour(enum.Enum):
@@ -57,6 +58,7 @@ def test_what_is_no_plain_value_is_carried_as_wandb_does(value, expected):
 
 def test_a_long_array_becomes_a_histogram():
     value, told = carried(np.arange(64))
+    assert columns({"v": value}) == [("v", ColumnKind.JSON, value)]  # described: one value
     assert (value["_type"], sum(value["values"]), len(value["bins"])) == ("histogram", 64, 33)
     assert not told
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import kelt
 from kelt.wandb_api import names, starting, wandb_run
 from kelt.wandb_api.missing import MissingType, NotInKeltError, missing
 
@@ -116,6 +117,13 @@ def test_what_is_missing_can_be_imported_annotated_subclassed_and_asked_about():
     for kind in (artifact, Own, artifact.inner):
         with pytest.raises(NotInKeltError, match=r"kelt: wandb\.Artifact.* is not part of kelt"):
             kind("name", type="model")
+
+
+def test_kelt_itself_tells_of_names_that_only_wandb_has():
+    with pytest.raises(AttributeError, match=r"'Image'; wandb has it: .*`kelt run`"):
+        kelt.Image  # noqa: B018 # as a script would
+    with pytest.raises(AttributeError, match=r"'nothing'$"):
+        kelt.nothing  # noqa: B018 # as above
 
 
 def test_a_name_that_wandb_lacks_too_is_an_attribute_error():

@@ -69,19 +69,26 @@ def checked_go_on(go_on: str) -> str:
     return go_on
 
 
-def open_run(point: RunPoint | None, go_on: str, init: Mapping[str, Any]) -> Run:
-    """Opens the run of a training.
+def point_to_go_on_from(
+    point: RunPoint | None, go_on: str, init: Mapping[str, Any]
+) -> RunPoint | None:
+    """The checkpoint's point, unless the run is to begin in another way.
 
     Args:
-        point: where the checkpoint was saved that it starts from, if it starts from one.
+        point: where the checkpoint was saved that a training starts from, if it starts from one.
         go_on: one of `GO_ON`.
-        init: what the user wants `kelt.init` to be given. A run id of the user's own, or another
-            way to begin, beats the checkpoint's.
+        init: what the user wants `kelt.init` to be given: a run id, or a way to begin, wins.
     """
-    begins_otherwise = {"id", "resume", "resume_from", "fork_from"} & {
-        name for name, value in init.items() if value is not None
-    }
-    if point is None or go_on == "new" or begins_otherwise:
+    begins_otherwise = any(
+        init.get(name) is not None for name in ("id", "resume", "resume_from", "fork_from")
+    )
+    return None if go_on == "new" or begins_otherwise else point
+
+
+def open_run(point: RunPoint | None, go_on: str, init: Mapping[str, Any]) -> Run:
+    """Opens the run of a training: arguments as above."""
+    point = point_to_go_on_from(point, go_on, init)
+    if point is None:
         return kelt.init(**init)
     way = "resume_from" if go_on == "rewind" else "fork_from"
     place = {"project": point.project, "entity": point.entity or init.get("entity")}
@@ -103,4 +110,7 @@ def rewind_open(run: Run, point: RunPoint) -> None:
         try:
             run.rewind(point.step)
         except UsageError as error:
-            run.console.warn(f"the run is not taken back to its checkpoint: {error}")
+            run.console.warn(
+                f"the run is not taken back to its checkpoint: {error} Without id= and resume= the "
+                "checkpoint's run goes on from there."
+            )

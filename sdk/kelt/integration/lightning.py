@@ -33,6 +33,7 @@ from kelt.integration.checkpoints import (
     open_run,
     point_in,
     point_of,
+    point_to_go_on_from,
     rewind_open,
 )
 from kelt.wandb_api.carrying import carried_config, carried_row
@@ -80,7 +81,8 @@ class KeltLogger(Logger):  # type: ignore[misc] # an untyped base
         if self._run is None:
             self._run = active.current
         if self._run is None:
-            self._came_from = point_in(_kept_in(self._checkpoint))
+            point = point_in(_kept_in(self._checkpoint))
+            self._came_from = point_to_go_on_from(point, self._go_on, self._init)
             self._run = open_run(self._came_from, self._go_on, self._init)
         return self._run
 
@@ -88,7 +90,7 @@ class KeltLogger(Logger):  # type: ignore[misc] # an untyped base
     def go_back(self, point: RunPoint) -> None:
         """Takes the run to a checkpoint that was loaded, unless it was opened there."""
         run = self.experiment
-        if point != self._came_from:
+        if self._go_on == "rewind" and point != self._came_from:
             rewind_open(run, point)
 
     @property

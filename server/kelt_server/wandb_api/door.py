@@ -255,10 +255,12 @@ class Door:
         if any(key not in logged for key in changed) and session.has_writer:
             view = await self._lookups.view(session.branch_id)
             resolved = {} if view is None else view.summary
+        is_ahead = summaries.is_ahead(post.summary, session.last_row)
         at_once = {
             key: value
             for key, value in changed.items()
-            if key in session.by_hand or (key not in logged and key not in resolved)
+            if key in session.by_hand
+            or (key not in logged and key not in resolved and not is_ahead)
         }
         waiting = {key: value for key, value in changed.items() if key not in at_once}
         session = replace(session, waiting=waiting)

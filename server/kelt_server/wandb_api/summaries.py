@@ -2,7 +2,8 @@
 
 The client sends its whole summary again and again. Most of it are last values, which kelt works out
 of the rows itself. A value of a metric that has rows is compared when the session ends, for until
-then it may be ahead of the rows that came with it; others are kept at once.
+then it may be ahead of the rows that came with it; others are kept at once, unless the summary
+tells of a row that has not come.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from kelt_server.wandb_api.history_lines import INTERNAL_KEYS, ROW_KEYS, flatten, name_fault
+from kelt_server.wandb_api.history_lines import INTERNAL_KEYS, ROW_KEYS, Stamp, flatten, name_fault
 
 
 def digest(value: object) -> str:
@@ -32,6 +33,12 @@ def values_of(summary: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         else:
             found[name] = value
     return found, faults
+
+
+def is_ahead(summary: Mapping[str, Any], last_row: Stamp | None) -> bool:
+    """Whether a summary has in it what a row will bring that has not come: it tells its time."""
+    at = summary.get("_timestamp")
+    return isinstance(at, int | float) and (last_row is None or at > last_row[1])
 
 
 def differing(said: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:

@@ -171,6 +171,15 @@ def test_a_summary_keeps_by_hand_only_what_differs(door: DoorStand) -> None:
     assert {k: v for k, v in door.run()["summary"].items() if k[0] != "_"} == {"a": 5, "b": 3}
 
 
+def test_a_summary_that_is_ahead_of_its_rows_keeps_none_of_their_values(door: DoorStand) -> None:
+    door.begin()
+    door.post(summary(a=1, _timestamp=100.0))
+    door.post(door.lines(0, line(0, a=1), line(1, a=2)))
+    assert door.run()["summary"]["a"] == 2
+    door.post(summary(a=2, best=7, _timestamp=101.0))
+    assert (door.run()["summary"]["a"], door.run()["summary"]["best"]) == (2, 7)
+
+
 def test_config_values_are_taken_back(door: DoorStand) -> None:
     door.begin(config={"a": 1, "b": 2})
     door.upsert(config={"a": {"value": 3}})
