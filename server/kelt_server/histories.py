@@ -138,11 +138,13 @@ class Histories:
         spans, _, _ = self._system((entity, project, run))
         return self._metrics.metric_names(spans)
 
-    def samples(self, entity: str, project: str, run: str) -> int:
-        """How many system samples a run has, those of all writers."""
+    def samples(self, entity: str, project: str, run: str) -> tuple[int, int]:
+        """How many system samples a run has, and the last millisecond; without a scan."""
         spans, _, _ = self._system((entity, project, run))
         streams = self._metrics.streams([span.branch_id for span in spans])
-        return sum(stream.parts for of_branch in streams.values() for stream in of_branch)
+        known = [stream for of_branch in streams.values() for stream in of_branch]
+        last = max((stream.step_max for stream in known), default=-1)
+        return sum(stream.parts for stream in known), last
 
     def sample_times(
         self, entity: str, project: str, run_id: str, *, at_min: float, at_max: float

@@ -253,9 +253,7 @@ def test_a_killed_run_keeps_what_reached_the_disk_and_says_how_it_ended(
     assert run["losses"] == []
 
 
-def test_a_run_that_goes_on_is_followed_to_its_end(
-    wandb_home, host, server, reader
-):
+def test_a_run_that_goes_on_is_followed_to_its_end(wandb_home, host, server, reader):
     trainer = wandb_home.start(GOING_ON)
     assert trainer.stdout.readline() == "half\n"
     path = wandb_home.file("goes-on")

@@ -6,17 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from kelt.api_client import output
 from kelt.api_client.connection import Connection
 from kelt.api_client.files import Artifact, File, read_files
 from kelt.api_client.filters import iso_time
 from kelt.api_client.frames import frame_of
 from kelt.api_client.history import HistoryQuery, chosen_keys, read_joined_rows, read_rows
-from kelt.api_client.output import (
-    ConsoleChunk,
-    ConsoleLogLine,
-    read_chunk,
-    read_lines,
-)
 from kelt.api_client.paths import RunPath
 from kelt.api_client.records import (
     Ancestor,
@@ -320,7 +315,7 @@ class Run:
 
     def console_logs(
         self, per_page: int = 1000, last: int | None = None, *, label: str | None = None
-    ) -> Iterator[ConsoleLogLine]:
+    ) -> Iterator[output.ConsoleLogLine]:
         """Lines of the console, page by page, those of a progress bar as they stood last.
 
         Args:
@@ -329,14 +324,18 @@ class Run:
             label: only of the writers of a shared run that have this label.
         """
         route = self._route(self.immutable_id)
-        return read_lines(self._connection, route, last=last, per_page=per_page, label=label or "")
+        return output.read_lines(
+            self._connection, route, last=last, per_page=per_page, label=label or ""
+        )
 
     def console_chunk(
         self, *, last: int | None = None, begin: str | None = None, limit: int, label: str = ""
-    ) -> ConsoleChunk:
+    ) -> output.ConsoleChunk:
         """Some lines of the console: the last ones, or from the place of one on."""
         route = self._route(self.immutable_id)
-        return read_chunk(self._connection, route, last=last, begin=begin, limit=limit, label=label)
+        return output.read_chunk(
+            self._connection, route, last=last, begin=begin, limit=limit, label=label
+        )
 
     def files(self) -> list[File]:
         """The files that were saved for the run, by path."""

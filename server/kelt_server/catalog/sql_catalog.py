@@ -124,17 +124,13 @@ class SqlCatalog:
         signs: Iterable[facts.LifeSign],
     ) -> None:
         """See Catalog."""
-        by_table: dict[type, list[dict[str, Any]]] = {}
-        lines: list[facts.ConsoleFact] = []
+        by_kind: dict[type, list[Any]] = {}
         for fact in said:
-            if isinstance(fact, facts.ConsoleFact):
-                lines.append(fact)
-            else:
-                by_table.setdefault(type(fact), []).append(_columns(fact))
+            by_kind.setdefault(type(fact), []).append(fact)
         with self._transaction() as connection:
-            console_lines.store(connection, lines)
-            for kind, rows in by_table.items():
-                connection.execute(insert(FACT_TABLES[kind]), rows)
+            console_lines.store(connection, by_kind.pop(facts.ConsoleFact, []))
+            for kind, of_kind in by_kind.items():
+                connection.execute(insert(FACT_TABLES[kind]), list(map(_columns, of_kind)))
             _replace_rows(
                 connection,
                 CURSORS,

@@ -40,7 +40,15 @@ class HistoryAnswers:
 
     def events(self, samples: int) -> list[str]:
         """System samples as lines of JSON, evenly chosen."""
-        request = PageRequest(spans=(), ranks={}, samples=min(max(samples, 1), _ROWS_MAX))
+        return self._events(PageRequest(spans=(), ranks={}, samples=samples))
+
+    def last_events(self) -> list[str]:
+        """The last system sample, or nothing; asked of many runs at a time."""
+        number, last = self._reader.rows.samples(*self._name)
+        request = PageRequest(spans=(), ranks={}, step_min=last)
+        return self._events(request)[-1:] if number else []
+
+    def _events(self, request: PageRequest) -> list[str]:
         page, writers = self._reader.rows.system_page(self._name, request)
         return [
             json.dumps(

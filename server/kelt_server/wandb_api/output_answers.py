@@ -31,9 +31,9 @@ def output_fields(
 
     return {
         "events": events,
-        "eventsLineCount": lambda _info: reader.rows.samples(*name),
-        "eventsTail": lambda _info: json.dumps(rows.events(1)),
-        "systemMetrics": lambda _info: next(iter(rows.events(1)), "{}"),
+        "eventsLineCount": lambda _info: reader.rows.samples(*name)[0],
+        "eventsTail": lambda _info: json.dumps(rows.last_events()),
+        "systemMetrics": lambda _info: next(iter(rows.last_events()), "{}"),
         "logLines": lambda _info, **given: console.lines(given),
         "logLineCount": lambda _info: console.end_number(),
     }

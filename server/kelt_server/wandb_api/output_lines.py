@@ -160,8 +160,8 @@ def without(output: Output, *, lines_below: int, times: Collection[int]) -> Outp
     )
 
 
-def add_output(builder: BatchBuilder, output: Output) -> int:
-    """Takes lines and samples into a batch; returns how many of them it cannot hold."""
+def add_output(builder: BatchBuilder, output: Output) -> None:
+    """Takes lines and samples into a batch; what cannot be one is counted as lost."""
     refused = 0
     for lines in _chunks(output.lines, _LINES_MAX):
         refused += _add_halved(builder, Kind.CONSOLE, [_line_record(line) for line in lines])
@@ -173,7 +173,8 @@ def add_output(builder: BatchBuilder, output: Output) -> int:
             for sample in samples
         ]
         refused += _add_halved(builder, Kind.SYSTEM, records)
-    return refused
+    if refused:
+        builder.lose("console lines or system samples that take more than 8 MiB", rows=refused)
 
 
 def _line_record(line: ConsoleLine) -> record_pb2.ConsoleLine:

@@ -204,5 +204,5 @@ def test_whatever_is_posted_becomes_records_or_is_counted(
     assert not left_out
     again = held(json.loads(json.dumps(kept)))
     builder = BatchBuilder(writer_id=bytes(16), last_seq=0)
-    assert add_output(builder, again) == 0
+    add_output(builder, again)
     assert builder.last_seq == bool(found.lines) + bool(found.samples)
