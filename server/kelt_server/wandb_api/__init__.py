@@ -17,8 +17,8 @@ Constraints:
   what cannot be kept is a Loss, which the run's page shows.
 * A session that said goodbye is never continued; what comes after it belongs to another writer.
 
-Artifacts are `kelt_server.artifacts`; what clients say of them goes there through `artifact_answers`,
-`artifact_changes` and `artifact_routes`, and is no part of a session.
+Artifacts are `kelt_server.artifacts`; what clients say of them goes there through
+`artifact_answers`, `artifact_changes` and `artifact_routes`, and is no part of a session.
 
 Format: the table `wandb_sessions` of the catalog has one row a name: `document`, the session as
 JSON (`sessions`), and `batch`, a `record_pb2.Batch`. Both are written *before* the batch is pushed,
