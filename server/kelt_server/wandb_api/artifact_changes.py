@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kelt_server.artifacts import names
+from kelt_server.artifacts import names, queries
 from kelt_server.artifacts.library import ArtifactLibrary
 from kelt_server.artifacts.records import Artifact, ManifestRecord, NewArtifact
 from kelt_server.branch_names import Name
@@ -18,8 +18,6 @@ from kelt_server.wandb_api.artifact_answers import ArtifactAnswers
 
 _FILES_MAX = 10_000
 _WHOLE_END = 2**62
-#: What clients say instead of a time to live: as the project has it (kelt: for ever), and for ever.
-_TTL_NONE = (-1, -2)
 
 
 class ArtifactChanges(ArtifactAnswers):
@@ -174,19 +172,19 @@ class ArtifactChanges(ArtifactAnswers):
         return self._changed_collection(info, said, type=name)
 
     def createArtifactCollectionTagAssignments(  # noqa: N802
-        self, info: object, **given: Any
+        self, _info: object, **given: Any
     ) -> dict[str, Any]:
         """A collection gets tags."""
         said = input_of(given)
-        found = self._tagged(info, said, added=_tags(said.get("tags")), removed=[])
+        found = self._tagged(said, added=_tags(said.get("tags")), removed=[])
         return {"tags": [{"__typename": "Tag", "id": tag, "name": tag} for tag in found]}
 
     def deleteArtifactCollectionTagAssignments(  # noqa: N802
-        self, info: object, **given: Any
+        self, _info: object, **given: Any
     ) -> dict[str, Any]:
         """Tags are taken from a collection."""
         said = input_of(given)
-        self._tagged(info, said, added=[], removed=_tags(said.get("tags")))
+        self._tagged(said, added=[], removed=_tags(said.get("tags")))
         return {"success": True}
 
     # -- parts ----------------------------------------------------------------------------------
@@ -243,17 +241,15 @@ class ArtifactChanges(ArtifactAnswers):
         return {"artifactCollection": node}
 
     def _tagged(
-        self, info: object, said: Mapping[str, Any], *, added: list[str], removed: list[str]
+        self, said: Mapping[str, Any], *, added: list[str], removed: list[str]
     ) -> list[str]:
-        entity, project = self._project_of(said)
-        fields = self.of_project(entity, project)
-        node = fields["artifactCollection"](info, name=said.get("artifactCollectionName"))
-        if node is None:
-            raise BadRequestError("there is no such collection of artifacts")
-        there = [edge["node"]["name"] for edge in node["tags"]["edges"]]
-        kept = _changed(there, added, removed)
-        number = names.decode_id("ArtifactCollection", node["id"])
-        self._library.change_collection(number, tags=json.dumps(kept))
+        name = text(said.get("artifactCollectionName"))
+        with self._library.reading() as reading:
+            found = queries.collection(reading, *self._project_of(said), name)
+        if found is None:
+            raise BadRequestError(f"there is no artifact called {name[:100]!r}")
+        kept = _changed(found.tags, added, removed)
+        self._library.change_collection(found.id, tags=json.dumps(kept))
         return kept
 
     def _project_of(self, said: Mapping[str, Any]) -> tuple[str, str]:
@@ -304,16 +300,13 @@ def _storable(said: object) -> str | None:
     """A text as the catalog takes it."""
     if not isinstance(said, str):
         return None
-    return (
-        said
-        if names.is_storable(said)
-        else said.encode("utf-8", "replace").decode().replace("\0", "")
-    )
+    return said.encode("utf-8", "replace").decode().replace("\0", "")
 
 
 def _ttl_s(said: Mapping[str, Any]) -> int | None:
+    """Less than nothing stands for the project's own, or for ever: here they are one."""
     found = _whole(said.get("ttlDurationSeconds"))
-    return None if found in _TTL_NONE or found is None or found < 0 else found
+    return found if found is not None and found > 0 else None
 
 
 def _whole(said: object) -> int | None:
