@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # More than two cores: tests wait as long as they compute.
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: demo test test-long test-integrations check proto bench bench-docs torture mutants guarantees clean help
 
