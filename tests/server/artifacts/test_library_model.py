@@ -127,5 +127,5 @@ class LibraryMachine(RuleBasedStateMachine):
 
 TestLibrary = LibraryMachine.TestCase
 TestLibrary.settings = settings(
-    max_examples=amount(8, long=100), stateful_step_count=amount(15, long=40), deadline=None
+    max_examples=amount(5, long=100), stateful_step_count=amount(12, long=40), deadline=None
 )
