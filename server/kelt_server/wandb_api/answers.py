@@ -24,12 +24,11 @@ from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.histories import HistoryAnswers
 from kelt_server.wandb_api.output_answers import output_fields
 from kelt_server.wandb_api.uploads import UploadFolder
-from kelt_server.wandb_api.upserts import Upsert, read_upsert
+from kelt_server.wandb_api.upserts import Upsert, read_upsert, rewind_step
 
 _RUNS_MAX = 1000
 _FILES_MAX = 10_000
 _CURSOR_CHARS_MAX = 16
-_STEPS = 2**62
 _FEATURES = ("FILESTREAM_GZIP",)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 NAME_CHARS_MAX = 1024
@@ -259,11 +258,7 @@ class Answers:
         A run that is not known is rewound as well: it may come.
         """
         said = _input(given)
-        if said.get("metricName", "_step") != "_step":
-            raise BadRequestError("a run can be rewound to a _step only")
-        step, run_id = said.get("metricValue"), _text(said.get("runName"))
-        if isinstance(step, bool) or not isinstance(step, int | float) or not abs(step) < _STEPS:
-            raise BadRequestError("a run is rewound to a step, which is a number")
+        step, run_id = rewind_step(said), _text(said.get("runName"))
         name = self._name(_text(said.get("entityName")), _text(said.get("projectName")), run_id)
         try:
             run = self._reader.run(*name).as_json()
@@ -272,7 +267,7 @@ class Answers:
             rows = 0
         else:
             known, rows = self._run(run), run["rows"]
-        anyio.from_thread.run(self._door.rewind, name, int(step))
+        anyio.from_thread.run(self._door.rewind, name, step)
         return {
             "rewoundRun": {
                 "id": run_answers.storage_id(name),
@@ -281,7 +276,7 @@ class Answers:
                 "description": None,
                 "config": known["config"],
                 "sweepName": None,
-                "historyLineCount": max(0, min(rows, int(step) + 1)),
+                "historyLineCount": max(0, min(rows, step + 1)),
                 "project": run_answers.project_fields(name[0], name[1]),
             }
         }

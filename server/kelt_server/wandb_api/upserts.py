@@ -10,6 +10,7 @@ from typing import Any
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.rows import STEP_MAX
 from kelt_server.branch_names import Name
+from kelt_server.errors import BadRequestError
 
 #: wandb's numbers of what a metric's summary may be, and kelt's words.
 _SUMMARIES = {1: "min", 2: "max", 3: "mean", 4: "best", 5: "last", 6: "none", 8: "first"}
@@ -110,6 +111,20 @@ def rewinding(name: Name, step: int) -> Upsert:
     """What a client says that rewinds a run."""
     point = {"run_id": name[2], "step": step}
     return replace(unsaid(name), internal={"branch_point": point})
+
+
+def rewind_step(said: Mapping[str, Any]) -> int:
+    """The step that a client wants to go back to (`RewindRun`).
+
+    Raises:
+        BadRequestError: it is none.
+    """
+    if said.get("metricName", "_step") != "_step":
+        raise BadRequestError("a run can be rewound to a _step only")
+    step = said.get("metricValue")
+    if isinstance(step, bool) or not isinstance(step, int | float) or not abs(step) <= STEP_MAX:
+        raise BadRequestError("a run is rewound to a step, which is a number")
+    return int(step)
 
 
 def read_upsert(said: Mapping[str, Any]) -> Upsert:

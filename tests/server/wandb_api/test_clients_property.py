@@ -1,12 +1,11 @@
 """Clients of one name as they are: each counts the lines of its own file, keeps what was not
 answered, posts it again, dies and comes again. Whatever they do, no row is lost and none is there
-twice, and a process's rows lie together."""
+twice."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from server.wandb_api.doors import DONE, DoorStand, line
 
+from harness.amounts import amount
 from kelt_server.errors import StoreError
 
-DRAWN = 150 if os.environ.get("KELT_TEST_LONG") else 20
+DRAWN = amount(20, long=150)
 _NUMBERS = itertools.count()
 HEADERS = ("", "", "client-a", "client-b")
 
