@@ -181,7 +181,7 @@ class Control:
                 )
             for run_path in found[:_FOLDERS_PER_SYNC_MAX]:
                 try:
-                    folder = await registry.adopt(run_path)
+                    folder = await registry.adopt(run_path, is_asked=True)
                 except (FolderProblemError, OSError) as error:
                     errors.append(_refusal(run_path, str(error)))
                 else:

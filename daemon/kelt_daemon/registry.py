@@ -144,8 +144,13 @@ class Registry:
 
     # -- folders ---------------------------------------------------------------------------------
 
-    async def adopt(self, path: Path) -> RunFolder:
+    async def adopt(self, path: Path, *, is_asked: bool = False) -> RunFolder:
         """Takes a run folder under care, reading it on first sight.
+
+        Args:
+            path: of the folder.
+            is_asked: somebody asked for it, and will have it released once others are adopted too:
+                what its upstream had is what it answers first, as a copy is sent at once.
 
         Raises:
             FolderProblemError: it cannot be used; it is parked.
@@ -154,10 +159,12 @@ class Registry:
         while (loading := self._loading.get(resolved)) is not None:
             await loading.wait()
         if (known := self.folders.get(resolved)) is not None:
+            known.is_asked = False
             return known
         loading = self._loading[resolved] = anyio.Event()
         try:
             folder = await self._load(resolved)
+            folder.is_asked = folder.is_unconfirmed = is_asked
         finally:
             del self._loading[resolved]
             loading.set()
@@ -261,6 +268,7 @@ class Registry:
         if url == folder.link.url:
             return
         folder.link = self.link(url)
+        folder.is_asked = False
         folder.replace_committed("", {}, is_answer=False)
         self._minder.sent_elsewhere(folder)
         await self.host.in_thread(save_cursors, folder)
@@ -276,7 +284,8 @@ class Registry:
             release(folder.path)
             folder.is_released = True
         folder.problem = ""
-        folder.is_unconfirmed = True
+        folder.is_unconfirmed = folder.is_unconfirmed or not folder.is_asked
+        folder.is_asked = False
         folder.changed.notify()
         folder.nudged.notify()
         self.activate(folder)

@@ -113,6 +113,8 @@ class RunFolder:
     followers: int = 0
     #: Somebody asked whether the upstream has it, and only the upstream's own answer counts.
     is_unconfirmed: bool = False
+    #: They have not released it yet.
+    is_asked: bool = False
     #: How far the trainer's writer was committed when the upstream answered that.
     upstream_had: int = 0
     journal_problem: str = ""

@@ -44,6 +44,26 @@ async def test_while_folders_are_read_it_says_after_each_that_it_goes_on(tmp_pat
     assert [reply.done for reply in rest] == [False] * (len(rest) - 1) + [True]
 
 
+async def test_what_is_sent_while_others_are_still_read_does_not_count_as_there_before(tmp_path):
+    async with (
+        MemoryUpstream() as upstream,
+        daemon_parts(tmp_path / "runs", sync_report_interval_s=0.0) as parts,
+    ):
+        paths = [tmp_path / "elsewhere" / f"r{n}" for n in range(2)]
+        for path in paths:
+            make_folder(path, upstream.url, 9, pid=0, pid_start_ticks=1).close()
+        control = Control(
+            registry=parts.registry, state_dir=StateDir(tmp_path), started_at=0.0,
+            config=parts.config,
+        )  # fmt: skip
+        told = {}
+        async for reply in control.sync(SyncRequest(paths=map(str, paths))):
+            if not reply.folders:  # one of them has been read
+                await parts.until(lambda: upstream.cursors, "sent at once")
+            told |= {folder.path: folder for folder in reply.folders}
+        assert [(folder.committed, folder.skipped) for folder in told.values()] == [(10, 0)] * 2
+
+
 async def test_in_the_end_every_folder_is_synced_or_told_with_a_reason(tmp_path):
     told = {}
     for reply in await replies_to_sync(tmp_path, sync_report_interval_s=0.05):
