@@ -134,9 +134,9 @@ def test_what_the_older_release_left_on_disk_this_one_sends(tmp_path, previous):
         host.run(KILLED, "streamed", "online", PYTHONPATH=previous)
         assert host.daemon["version"] == "0.1.0"
         host.run(KILLED, "offline", "offline", PYTHONPATH=previous)
+        runs = tmp_path / "s" / "runs"
+        assert eventually(lambda: list(runs.glob("run-*/journal-*")) or None)
         host.stop_daemon(signal.SIGKILL)
-        journals = list((tmp_path / "s" / "runs").glob("run-*/journal-*"))
-        assert journals
         server.start()
         host.kelt("sync")
         assert host.daemon["version"] == __version__

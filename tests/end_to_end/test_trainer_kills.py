@@ -101,12 +101,15 @@ def test_a_daemon_killed_again_and_again_in_mid_logging_loses_nothing_and_is_spo
     assert process.stdout.readline() == "open\n"
     killed = []
     moments = random.Random(5)
-    while len(killed) < 6:
-        pid = eventually(lambda: (p := host.daemon_alive()) and p not in killed and p or None)
-        eventually(lambda: reader.run("again") or None)
-        time.sleep(moments.uniform(0.05, 0.4))
-        os.kill(pid, signal.SIGKILL)
-        killed.append(pid)
+    while len(killed) < 6 and process.poll() is None:
+        pid = host.daemon_alive()
+        if pid and pid not in killed:
+            eventually(lambda: reader.run("again") or None)
+            time.sleep(moments.uniform(0.05, 0.4))
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+        time.sleep(0.05)
+    assert killed
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     count = int(out)

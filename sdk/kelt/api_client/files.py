@@ -58,9 +58,9 @@ class File:
         """
         if self.ref is not None:
             raise QueryError(f"{self.path!r} is not kept by the server, but at {self.ref}.")
-        folder = Path(root).resolve()
-        target = folder.joinpath(*self.path.split("/")).resolve()
-        if not target.is_relative_to(folder):
+        folder, parts = Path(root).resolve(), self.path.split("/")
+        target = folder.joinpath(*parts).resolve()
+        if not (all(parts) and target.is_relative_to(folder)):
             raise StorageError(f"The file {self.path!r} leads out of {folder}.")
         if target.exists() and not replace:
             raise StorageError(f"{target} is there already; choose another root, or replace=True.")
