@@ -8,6 +8,7 @@ RefusedError         a person must act (key, version); nothing is tried meanwhil
 RejectedDataError    the upstream will never take these records: the one at fault is looked for
   TooLargeError        or not in a message of this size: sent in smaller ones
 RunGoneError         the upstream has deleted the run: its folder is parked
+RunForbiddenError    the key does not open the run's entity: likewise; other runs go on
 JournalFullError     no room: tried again, nothing is acknowledged meanwhile
 JournalBrokenError   the disk fails to sync twice: tried again, later
 FolderProblemError   a run folder cannot be used as it is
@@ -71,6 +72,10 @@ class TooLargeError(RejectedDataError):
 
 class RunGoneError(UpstreamError):
     """The run was deleted there."""
+
+
+class RunForbiddenError(UpstreamError):
+    """The key is accepted there, and does not open the run's entity."""
 
 
 class JournalFullError(DaemonError):

@@ -22,6 +22,7 @@ from kelt_daemon.cursors import Cursors, write_cursors
 from kelt_daemon.errors import (
     RejectedDataError,
     RetryableError,
+    RunForbiddenError,
     RunGoneError,
     TooSlowError,
     UnreachableError,
@@ -114,7 +115,7 @@ class Shipper:
         if isinstance(failure, RejectedDataError):
             await self._look_for_refused(str(failure))
             return
-        if isinstance(failure, RunGoneError):
+        if isinstance(failure, RunGoneError | RunForbiddenError):
             self._park(str(failure))
             return
         self._backoff = self._backoff.failed()

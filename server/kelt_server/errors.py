@@ -49,3 +49,19 @@ class NotFoundError(KeltServerError):
 
 class ServerUsageError(StartError):
     """A flag or a setting that cannot be. Exit code 2."""
+
+
+class KeyRefusedError(KeltServerError):
+    """A key is wanted, and none or another came."""
+
+
+class ForbiddenError(KeltServerError):
+    """The key is known, and does not open what was asked for."""
+
+
+class RunDeletedError(KeltServerError):
+    """Somebody deleted the run; what comes of it is not taken any more."""
+
+
+class UnreadableAccountsError(StoreError):
+    """The file of the users cannot be used: nobody is let in, and nothing written over it."""

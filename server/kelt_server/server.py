@@ -22,9 +22,13 @@ import anyio.abc
 import grpc.aio
 import structlog
 import uvicorn
+from starlette.applications import Starlette
 
 from kelt_proto.v1 import upstream_pb2_grpc
 from kelt_server import tls
+from kelt_server.access.account_file import AccountFile
+from kelt_server.access.gate import Gate
+from kelt_server.api.admin import AdminApi
 from kelt_server.api.app import build_app
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.config import ServerConfig
@@ -100,6 +104,10 @@ async def _serve(
     config: ServerConfig, stores: Stores, http_socket: socket.socket, clock: Callable[[], float]
 ) -> None:
     counters = Counters()
+    accounts = AccountFile(config.folder)
+    gate = Gate(
+        api_key=config.api_key, accounts=accounts.accounts, default_entity=config.default_entity
+    )
     reader = RunReader(
         catalog=stores.catalog,
         metrics=stores.metrics,
@@ -128,8 +136,7 @@ async def _serve(
         reader=reader,
         clock=clock,
         server_id=stores.catalog.server_id,
-        default_entity=config.default_entity,
-        api_key=config.api_key,
+        gate=gate,
         push_bytes_max=config.push_bytes_max,
         counters=counters,
     )
@@ -138,7 +145,6 @@ async def _serve(
         server_id=stores.catalog.server_id,
         grpc_port=grpc_port,
         default_entity=config.default_entity,
-        auth_required=bool(config.api_key),
         damaged_files=tuple(asdict(damaged) for damaged in stores.damaged),
     )
     door = Door(
@@ -152,9 +158,17 @@ async def _serve(
         door=door,
         reader=reader,
         uploads=UploadFolder(config.files_path, file_bytes_max=config.file_bytes_max),
-        default_entity=config.default_entity,
     )
-    http = _http_server(config, reader, about, counters, wandb_api)
+    api = ReadApi(reader=reader, about=about, counters=counters, gate=gate)
+    http = _http_server(
+        config,
+        build_app(
+            api_routes=[*api.routes(), *AdminApi(accounts=accounts, clock=clock).routes()],
+            page_routes=Pages(reader).routes(),
+            wandb_routes=wandb_api.routes(),
+            gate=gate,
+        ),
+    )
     http_port = http_socket.getsockname()[1]
     scheme = "http" if config.tls_cert is None else "https"
     url = f"{scheme}://{_shown_host(config.host)}:{http_port}"
@@ -259,20 +273,7 @@ def _grpc_server(config: ServerConfig, service: UpstreamService) -> tuple[grpc.a
     return server, port
 
 
-def _http_server(
-    config: ServerConfig,
-    reader: RunReader,
-    about: ServerFacts,
-    counters: Counters,
-    wandb_api: WandbApi,
-) -> uvicorn.Server:
-    api = ReadApi(reader=reader, about=about, counters=counters)
-    app = build_app(
-        api_routes=api.routes(),
-        page_routes=Pages(reader).routes(),
-        wandb_routes=wandb_api.routes(),
-        api_key=config.api_key,
-    )
+def _http_server(config: ServerConfig, app: Starlette) -> uvicorn.Server:
     settings = uvicorn.Config(
         app,
         log_config=None,

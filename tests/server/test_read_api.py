@@ -11,7 +11,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.ipc
 import pytest
-from server.stand import Stand
+from server.stand import Stand, gate_of
 from server.streams import Stream, simple_run, writer_id
 from starlette.applications import Starlette
 
@@ -45,16 +45,15 @@ def api_of(stand: Stand) -> ReadApi:
         server_id="id",
         grpc_port=1,
         default_entity="local",
-        auth_required=False,
         damaged_files=(),
     )
-    return ReadApi(reader=stand.reader, about=about, counters=stand.counters)
+    return ReadApi(reader=stand.reader, about=about, counters=stand.counters, gate=gate_of())
 
 
 @pytest.fixture
 def client(stand: Stand) -> Client:
     app = build_app(
-        api_routes=api_of(stand).routes(), page_routes=Pages(stand.reader).routes(), api_key=""
+        api_routes=api_of(stand).routes(), page_routes=Pages(stand.reader).routes(), gate=gate_of()
     )
     return Client(app)
 

@@ -12,7 +12,9 @@ from starlette.routing import Route
 
 from kelt_proto.v1.protocol import OURS
 from kelt_server import __version__, filters
+from kelt_server.access.gate import Gate
 from kelt_server.api import arguments, history
+from kelt_server.api.asking import caller_of
 from kelt_server.bands import BandRequest
 from kelt_server.errors import BadRequestError
 from kelt_server.ingest.group import Counters
@@ -39,17 +41,22 @@ class ServerFacts:
     server_id: str
     grpc_port: int
     default_entity: str
-    auth_required: bool
     damaged_files: tuple[dict[str, str], ...]
 
 
 class ReadApi:
-    """Answers questions about runs."""
+    """Answers questions about runs, each as far as it is open to who asks."""
 
-    def __init__(self, *, reader: RunReader, about: ServerFacts, counters: Counters) -> None:
-        self._reader = reader
+    def __init__(
+        self, *, reader: RunReader, about: ServerFacts, counters: Counters, gate: Gate
+    ) -> None:
+        self._of_all = reader
         self._about = about
         self._counters = counters
+        self._gate = gate
+
+    def _reader(self, request: Request) -> RunReader:
+        return self._of_all.seen_by(caller_of(request))
 
     def routes(self) -> list[Route]:
         """Every route, in the order in which they are tried."""
@@ -70,17 +77,21 @@ class ReadApi:
             for path, handler in table
         ]
 
-    def info(self, _request: Request) -> Response:
+    def info(self, request: Request) -> Response:
         """Who is there; open to all."""
-        about = asdict(self._about) | {"damaged_files": list(self._about.damaged_files)}
+        about = asdict(self._about) | {
+            "damaged_files": list(self._about.damaged_files),
+            "default_entity": caller_of(request).entity or self._about.default_entity,
+            "auth_required": self._gate.wants_key(),
+        }
         protocol = {"protocol": OURS.newest, "protocol_min": OURS.oldest}
         document = {"version": __version__, **protocol, **about}
-        remembered = {"projects_forgotten": self._reader.projects_forgotten}
+        remembered = {"projects_forgotten": self._of_all.projects_forgotten}
         return _json({**document, "counters": asdict(self._counters) | remembered})
 
-    def projects(self, _request: Request) -> Response:
+    def projects(self, request: Request) -> Response:
         """Every project."""
-        return _json({"projects": self._reader.projects()})
+        return _json({"projects": self._reader(request).projects()})
 
     def runs(self, request: Request) -> Response:
         """Runs of a project: filtered, ordered, paged."""
@@ -94,22 +105,22 @@ class ReadApi:
         pick = filters.parse_columns(arguments.several(params, one="column", joined="columns"))
         offset = arguments.whole(params, "offset", 0, lowest=0, highest=2**53)
         limit = arguments.whole(params, "limit", 100, lowest=0, highest=RUNS_MAX)
-        runs = self._reader.runs(params.get("entity", ""), params.get("project") or None)
+        runs = self._reader(request).runs(params.get("entity", ""), params.get("project") or None)
         found = order(run for run in runs if test(run))
         page = [pick(run) for run in found[offset : offset + limit]]
         return _json({"runs": page, "total": len(found)})
 
     def run(self, request: Request) -> Response:
         """One run."""
-        return _json(self._reader.run(*_where(request)).as_json())
+        return _json(self._reader(request).run(*_where(request)).as_json())
 
     def branch(self, request: Request) -> Response:
         """One branch."""
-        return _json(self._reader.branch(request.path_params["immutable_id"]).as_json())
+        return _json(self._reader(request).branch(request.path_params["immutable_id"]).as_json())
 
     def archived(self, request: Request) -> Response:
         """The archived branches of a run's name."""
-        views = self._reader.archived(*_where(request))
+        views = self._reader(request).archived(*_where(request))
         return _json({"runs": [view.as_json() for view in views]})
 
     def history(self, request: Request) -> Response:
@@ -135,7 +146,7 @@ class ReadApi:
         if params.get("after") and wanted.samples is None:
             after, after_writer = history.read_token(params["after"])
             wanted = replace(wanted, after=after)
-        page, writers = self._reader.rows.page(
+        page, writers = self._reader(request).rows.page(
             *_where(request), wanted, after_writer, label=params.get("label", "")
         )
         token = None if page.next is None else history.write_token(page.next, writers)
@@ -152,7 +163,7 @@ class ReadApi:
         keys = arguments.keys(params)
         if not keys:
             raise BadRequestError("no key was given; name the metrics as key=loss&key=accuracy")
-        found = self._reader.rows.buckets(
+        found = self._reader(request).rows.buckets(
             _where(request),
             keys,
             number=arguments.whole(params, "buckets", 1000, lowest=1, highest=BUCKETS_MAX),
@@ -186,7 +197,7 @@ class ReadApi:
             step_max=arguments.optional_step(params, "max_step"),
             quantiles=quantiles,
         )
-        found = self._reader.bands(wanted)
+        found = self._reader(request).bands(wanted)
         if arguments.is_arrow(params):
             return _arrow(history.bands_arrow(found, quantiles))
         return _json(history.bands_json(found, keys, quantiles))
@@ -194,7 +205,7 @@ class ReadApi:
     def keys(self, request: Request) -> Response:
         """Every key of a run's history."""
         label = request.query_params.get("label", "")
-        return _json({"keys": self._reader.rows.keys(*_where(request), label=label)})
+        return _json({"keys": self._reader(request).rows.keys(*_where(request), label=label)})
 
 
 def _where(request: Request) -> tuple[str, str, str]:

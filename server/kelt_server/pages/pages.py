@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from kelt_server.api.asking import caller_of
 from kelt_server.filters import parse_order
 from kelt_server.pages.html import Child, Markup, escaped, tag
 from kelt_server.pages.sparkline import sparkline
@@ -27,10 +28,13 @@ _VALUE_CHARACTERS_MAX = 200
 
 
 class Pages:
-    """Pages for people."""
+    """Pages for people, each of what is open to who asks."""
 
     def __init__(self, reader: RunReader) -> None:
-        self._reader = reader
+        self._of_all = reader
+
+    def _reader(self, request: Request) -> RunReader:
+        return self._of_all.seen_by(caller_of(request))
 
     def routes(self) -> list[Route]:
         """Every page."""
@@ -40,13 +44,14 @@ class Pages:
             Route("/{entity}/{project}/runs/{run}", self.run),
         ]
 
-    def home(self, _request: Request) -> Response:
+    def home(self, request: Request) -> Response:
         """Projects with their latest runs."""
-        projects = self._reader.projects()
+        reader = self._reader(request)
+        projects = reader.projects()
         parts: list[Child] = []
         for found in projects:
             entity, project = found["entity"], found["project"]
-            runs = self._runs(entity, project)
+            runs = _runs(reader, entity, project)
             link = tag("a", f"{entity}/{project}", href=_href(entity, project))
             parts.append(tag("section", tag("h2", link), _run_table(runs[:10], len(runs))))
         if not projects:
@@ -56,7 +61,7 @@ class Pages:
     def project(self, request: Request) -> Response:
         """The runs of one project."""
         entity, project = request.path_params["entity"], request.path_params["project"]
-        runs = self._runs(entity, project)
+        runs = _runs(self._reader(request), entity, project)
         return _page(
             f"{entity}/{project}", [_run_table(runs[:RUNS_SHOWN_MAX], len(runs))], crumbs=[]
         )
@@ -65,7 +70,8 @@ class Pages:
         """One run."""
         where = tuple(request.path_params[name] for name in ("entity", "project", "run"))
         entity, project, run_id = where
-        run = self._reader.run(entity, project, run_id).as_json()
+        reader = self._reader(request)
+        run = reader.run(entity, project, run_id).as_json()
         entity, project = run["entity"], run["project"]
         crumb = tag("a", f"{entity}/{project}", href=_href(entity, project))
         is_shared = any(session["is_shared"] for session in run["sessions"])
@@ -76,7 +82,7 @@ class Pages:
                 _headline(run),
                 _notices(run),
                 sessions if is_shared else "",
-                self._charts((entity, project, run["immutable_id"]), _charted(run)),
+                _charts(reader, (entity, project, run["immutable_id"]), _charted(run)),
                 tag("h2", "Lineage"),
                 _lineage(run),
                 tag("h2", "Summary"),
@@ -88,35 +94,38 @@ class Pages:
             crumbs=[crumb],
         )
 
-    def _runs(self, entity: str, project: str) -> list[dict[str, Any]]:
-        return [dict(run) for run in parse_order("-created_at")(self._reader.runs(entity, project))]
 
-    def _charts(self, where: tuple[str, str, str], labels: Sequence[str]) -> Markup:
-        """Curves, in a shared run those of each writer for themselves."""
-        parts: list[Child] = []
-        for label in labels:
-            charts = self._charts_of(where, label)
-            if charts:
-                parts += [tag("h2", label) if label else "", tag("div", charts, class_="charts")]
-        return escaped(parts or [tag("p", "No row has arrived yet.", class_="quiet")])
+def _runs(reader: RunReader, entity: str, project: str) -> list[dict[str, Any]]:
+    return [dict(run) for run in parse_order("-created_at")(reader.runs(entity, project))]
 
-    def _charts_of(self, where: tuple[str, str, str], label: str) -> list[Markup]:
-        keys = self._reader.rows.keys(*where, label=label)[:_CHARTS_MAX]
-        if not keys:
-            return []
-        found = self._reader.rows.buckets(
-            where, keys, number=_CHART_BUCKETS, step_min=None, step_max=None, label=label
-        )
-        charts = []
-        for key in keys:
-            points = [
-                (bucket.number, bucket.mean)
-                for bucket in found.buckets
-                if bucket.metric == key and bucket.mean is not None
-            ]
-            if points:
-                charts.append(tag("figure", tag("figcaption", key), sparkline(points)))
-        return charts
+
+def _charts(reader: RunReader, where: tuple[str, str, str], labels: Sequence[str]) -> Markup:
+    """Curves, in a shared run those of each writer for themselves."""
+    parts: list[Child] = []
+    for label in labels:
+        charts = _charts_of(reader, where, label)
+        if charts:
+            parts += [tag("h2", label) if label else "", tag("div", charts, class_="charts")]
+    return escaped(parts or [tag("p", "No row has arrived yet.", class_="quiet")])
+
+
+def _charts_of(reader: RunReader, where: tuple[str, str, str], label: str) -> list[Markup]:
+    keys = reader.rows.keys(*where, label=label)[:_CHARTS_MAX]
+    if not keys:
+        return []
+    found = reader.rows.buckets(
+        where, keys, number=_CHART_BUCKETS, step_min=None, step_max=None, label=label
+    )
+    charts = []
+    for key in keys:
+        points = [
+            (bucket.number, bucket.mean)
+            for bucket in found.buckets
+            if bucket.metric == key and bucket.mean is not None
+        ]
+        if points:
+            charts.append(tag("figure", tag("figcaption", key), sparkline(points)))
+    return charts
 
 
 def _page(title: str, parts: Iterable[Child], crumbs: Sequence[Child] = ()) -> HTMLResponse:

@@ -11,6 +11,7 @@ from typing import Any
 import anyio.from_thread
 from graphql import Undefined
 
+from kelt_server.access.callers import Caller
 from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.reader import RunReader
@@ -39,24 +40,25 @@ class Answers:
         door: Door,
         reader: RunReader,
         uploads: UploadFolder,
-        default_entity: str,
+        caller: Caller,
         base: str,
     ) -> None:
         self._door = door
         self._reader = reader
         self._uploads = uploads
-        self._default_entity = default_entity
+        self._caller = caller
         self._base = base
 
     # -- queries --------------------------------------------------------------------------------
 
     def viewer(self, _info: object) -> dict[str, Any]:
-        """Who asks: there are no users, so it is the server's entity."""
-        entity = self._default_entity
+        """Who asks; without users, the server's entity."""
+        caller, entity = self._caller, self._caller.entity
+        teams = [{"node": {"id": name, "name": name}} for name in (entity, *caller.teams)]
         return {
             "id": entity, "name": entity, "entity": entity, "username": entity, "email": "",
-            "flags": "{}", "admin": False, "deletedAt": None, "apiKeys": None,
-            "teams": {"edges": [{"node": {"id": entity, "name": entity}}]},
+            "flags": "{}", "admin": caller.is_admin, "deletedAt": None, "apiKeys": None,
+            "teams": {"edges": teams},
         }  # fmt: skip
 
     def serverInfo(self, _info: object) -> dict[str, Any]:  # noqa: N802 # the schema's
@@ -238,7 +240,7 @@ class Answers:
         }
 
     def _edit(self, upsert: Upsert, said: Mapping[str, Any]) -> dict[str, Any]:
-        name = run_answers.named_by(upsert.storage_id)
+        name = self._name(*run_answers.named_by(upsert.storage_id))
         by_hand = None
         if isinstance(said.get("summaryMetrics"), str):
             by_hand = json.loads(said["summaryMetrics"])
@@ -308,9 +310,10 @@ class Answers:
         return {"model": found, "project": found, "inserted": False}
 
     def _entity(self, said: object) -> str:
-        return _text(said) or self._default_entity
+        return self._caller.check(_text(said))
 
     def _name(self, entity: str, project: str, run_id: str) -> Name:
+        """The name of a run, if its entity is open to who asks."""
         name = self._entity(entity), project or PROJECT_DEFAULT, run_id
         for part in name:
             if not part or len(part) > NAME_CHARS_MAX or "\0" in part:

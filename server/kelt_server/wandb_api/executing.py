@@ -26,14 +26,20 @@ from graphql import (
 )
 from graphql.language import Visitor, visit
 
-from kelt_server.errors import BadRequestError, BusyError, KeltServerError, StoreError
+from kelt_server.errors import (
+    BadRequestError,
+    BusyError,
+    ForbiddenError,
+    KeltServerError,
+    StoreError,
+)
 
 _TOKENS_MAX = 20_000
 
 _SDL = """
 scalar Any
 type Query {
-  viewer: Viewer
+  viewer: User
   serverInfo: ServerInfo
   model(name: Any, entityName: Any): Project
   project(name: Any, entityName: Any): Project
@@ -46,10 +52,13 @@ type Mutation {
   createRunFiles(input: Any): CreateRunFiles
   markRunFilesUploaded(input: Any): Success
 }
-type Viewer {
+type User {
   id: Any name: Any entity: Any username: Any email: Any flags: Any admin: Any deletedAt: Any
-  teams: Teams apiKeys: Any
+  teams: Teams apiKeys: ApiKeys
 }
+type ApiKeys { edges: [ApiKeyEdge] }
+type ApiKeyEdge { node: ApiKey }
+type ApiKey { id: Any name: Any description: Any }
 type Teams { edges: [TeamEdge] }
 type TeamEdge { node: Team }
 type Team { id: Any name: Any }
@@ -71,7 +80,6 @@ type Project {
 type RunConnection { totalCount: Any edges: [RunEdge] pageInfo: PageInfo }
 type RunEdge { node: Run cursor: Any }
 type PageInfo { endCursor: Any hasNextPage: Any }
-type User { id: Any name: Any username: Any email: Any }
 type Run {
   id: Any name: Any projectId: Any displayName: Any description: Any sweepName: Any state: Any
   config: Any group: Any jobType: Any commit: Any readOnly: Any createdAt: Any heartbeatAt: Any
@@ -146,6 +154,7 @@ def execute_document(
 
     Raises:
         StoreError, BusyError: it is to be asked again later.
+        ForbiddenError: a part of it is not open to who asks.
     """
     try:
         document = parse(query, max_tokens=_TOKENS_MAX)
@@ -161,7 +170,7 @@ def execute_document(
     answer: dict[str, Any] = {"data": result.data}
     for found in result.errors or ():
         cause = found.original_error
-        if isinstance(cause, StoreError | BusyError):
+        if isinstance(cause, StoreError | BusyError | ForbiddenError):
             raise cause
         if cause is not None and not isinstance(cause, KeltServerError | GraphQLError):
             raise cause

@@ -1,7 +1,8 @@
 """The routes that wandb's clients use.
 
 Answers to `file_stream` are 200, or 503 with Retry-After: clients take most others as the end of
-the stream for the rest of the run.
+the stream for the rest of the run. So only what is refused for good is answered with one: 401 and
+403 where the key does not open the run's entity, 404 where the run was deleted.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from kelt_server.api.asking import caller_of
 from kelt_server.branch_names import Name
 from kelt_server.errors import (
     BadRequestError,
     BusyError,
+    ForbiddenError,
     KeltServerError,
     NotFoundError,
+    RunDeletedError,
     StoreError,
     TooLargeError,
 )
@@ -39,18 +43,21 @@ _DOCUMENT_BYTES_MAX = 32 * 2**20
 _RETRY_AFTER_S = "2"
 _QUESTIONS_MAX = 16
 _SPILL_BYTES = 2**40
+_STATUS: tuple[tuple[type[KeltServerError], int], ...] = (
+    (NotFoundError, 404),
+    (RunDeletedError, 404),
+    (ForbiddenError, 403),
+    (TooLargeError, 413),
+)
 
 
 class WandbApi:
     """Answers wandb's clients."""
 
-    def __init__(
-        self, *, door: Door, reader: RunReader, uploads: UploadFolder, default_entity: str
-    ) -> None:
+    def __init__(self, *, door: Door, reader: RunReader, uploads: UploadFolder) -> None:
         self._door = door
-        self._reader = reader
+        self._of_all = reader
         self._uploads = uploads
-        self._default_entity = default_entity
         # Of their own: each may wait for the door, which needs threads too.
         self._questions = anyio.CapacityLimiter(_QUESTIONS_MAX)
 
@@ -73,17 +80,20 @@ class WandbApi:
         if body is None:
             return _errors("the document is too large")
         base = str(request.base_url).rstrip("/")
+        caller = caller_of(request)
         answers = Answers(
             door=self._door,
-            reader=self._reader,
+            reader=self._of_all.seen_by(caller),
             uploads=self._uploads,
-            default_entity=self._default_entity,
+            caller=caller,
             base=base,
         )
         try:
             return await anyio.to_thread.run_sync(_execute, body, answers, limiter=self._questions)
         except (StoreError, BusyError) as error:
             return _later(error)
+        except ForbiddenError as error:
+            return _errors(str(error), status=403)
         except BadRequestError as error:
             return _errors(str(error))
 
@@ -101,9 +111,10 @@ class WandbApi:
         if any(len(part) > NAME_CHARS_MAX for part in name):
             return _errors("names of this length are none")
         try:
+            caller_of(request).check(name[0])
             await self._door.take(name, post)
-        except (StoreError, BusyError) as error:
-            return _later(error)
+        except (StoreError, BusyError, ForbiddenError, RunDeletedError) as error:
+            return _refusal(error)
         return _json({})
 
     async def put_file(self, request: Request) -> Response:
@@ -175,12 +186,12 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _json(document: Any) -> Response:
-    return Response(to_json(document), media_type="application/json")
+def _json(document: Any, *, status: int = 200) -> Response:
+    return Response(to_json(document), status_code=status, media_type="application/json")
 
 
-def _errors(sentence: str) -> Response:
-    return _json({"data": None, "errors": [{"message": sentence}]})
+def _errors(sentence: str, *, status: int = 200) -> Response:
+    return _json({"data": None, "errors": [{"message": sentence}]}, status=status)
 
 
 def _keyless() -> Response:
@@ -201,11 +212,5 @@ def _later(error: KeltServerError) -> Response:
 def _refusal(error: KeltServerError) -> Response:
     if isinstance(error, StoreError | BusyError):
         return _later(error)
-    status = 400
-    if isinstance(error, NotFoundError):
-        status = 404
-    elif isinstance(error, TooLargeError):
-        status = 413
-    return Response(
-        to_json({"error": str(error)}), status_code=status, media_type="application/json"
-    )
+    codes = [code for kind, code in _STATUS if isinstance(error, kind)]
+    return _json({"error": str(error)}, status=codes[0] if codes else 400)

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from server.stand import gate_of
 from server.wandb_api.doors import DoorStand, line
 from starlette.applications import Starlette
 
@@ -47,10 +48,10 @@ class Web:
     def __init__(self, door: DoorStand, folder: Path, *, api_key: str = "") -> None:
         self.door = door
         uploads = UploadFolder(folder / "files", file_bytes_max=1000)
-        api = WandbApi(
-            door=door.door, reader=door.stand.reader, uploads=uploads, default_entity="local"
+        api = WandbApi(door=door.door, reader=door.stand.reader, uploads=uploads)
+        app = build_app(
+            api_routes=[], page_routes=[], wandb_routes=api.routes(), gate=gate_of(api_key)
         )
-        app = build_app(api_routes=[], page_routes=[], wandb_routes=api.routes(), api_key=api_key)
         self.client = Browser(app)
 
     def ask(self, query: str, **variables: Any) -> Any:
