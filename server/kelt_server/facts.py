@@ -19,6 +19,8 @@ GOING_ON = (CONTINUED, SHARED)
 RESUMED = "resumed"
 #: The record that said where these records belong was lost.
 ORPHAN = "orphan"
+#: Of the branches of deleted runs that others descend from: nobody's, so no name leads to them.
+BURIED_ENTITY = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ readers are let go. All of it under one deadline; a second signal does not wait.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -28,17 +29,19 @@ from kelt_proto.v1 import upstream_pb2_grpc
 from kelt_server import tls
 from kelt_server.access.account_file import AccountFile
 from kelt_server.access.gate import Gate
+from kelt_server.api.actions import ActionApi
 from kelt_server.api.admin import AdminApi
 from kelt_server.api.app import build_app
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.config import ServerConfig
-from kelt_server.errors import StartError
+from kelt_server.errors import StartError, StoreError
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import Counters, GroupCommitter
 from kelt_server.ingest.service import UpstreamService
 from kelt_server.packing import Packer
 from kelt_server.pages.pages import Pages
 from kelt_server.reader import RunReader
+from kelt_server.run_actions import RunActions
 from kelt_server.stores import FolderLock, Stores, open_stores
 from kelt_server.wandb_api import Door, SessionTable, UploadFolder, WandbApi
 
@@ -153,17 +156,34 @@ async def _serve(
         reader=reader,
         clock=clock,
         counters=counters,
+        times_deleted=stores.catalog.deletions.count,
     )
-    wandb_api = WandbApi(
-        door=door,
-        reader=reader,
-        uploads=UploadFolder(config.files_path, file_bytes_max=config.file_bytes_max),
+    uploads = UploadFolder(
+        config.files_path,
+        file_bytes_max=config.file_bytes_max,
+        times_deleted=stores.catalog.deletions.count,
     )
+    actions = RunActions(
+        committer=committer,
+        alone_with=door.alone_with,
+        deletions=stores.catalog.deletions,
+        metrics=stores.metrics,
+        set_aside=(uploads.set_aside,),
+        remove_aside=(uploads.remove_aside,),
+    )
+    with contextlib.suppress(StoreError):  # else with the first commit
+        group.settle_deletions()
+    actions.recover()
+    wandb_api = WandbApi(door=door, actions=actions, reader=reader, uploads=uploads)
     api = ReadApi(reader=reader, about=about, counters=counters, gate=gate)
     http = _http_server(
         config,
         build_app(
-            api_routes=[*api.routes(), *AdminApi(accounts=accounts, clock=clock).routes()],
+            api_routes=[
+                *api.routes(),
+                *ActionApi(actions=actions, reader=reader).routes(),
+                *AdminApi(accounts=accounts, clock=clock).routes(),
+            ],
             page_routes=Pages(reader).routes(),
             wandb_routes=wandb_api.routes(),
             gate=gate,
@@ -176,6 +196,7 @@ async def _serve(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(committer.run)
         tasks.start_soon(Packer(metrics=stores.metrics, counters=counters).run)
+        tasks.start_soon(actions.run)
         tasks.start_soon(_serve_http, http, http_socket)
         await grpc_server.start()
         with anyio.fail_after(_START_S):

@@ -58,14 +58,8 @@ def map_error(error: grpc.aio.AioRpcError, *, url: str) -> UpstreamError:
         return RefusedError(_refusal(code, details, url))
     if kind is RejectedDataError:
         return RejectedDataError(details)
-    if kind is RunGoneError:
-        return RunGoneError(
-            f"{url} does not have this run any more ({details}); `kelt sync` tries again. {_WAITS}"
-        )
-    if kind is RunForbiddenError:
-        return RunForbiddenError(
-            f"{url} does not take this run: {details}; `kelt sync` tries again. {_WAITS}"
-        )
+    if kind in {RunGoneError, RunForbiddenError}:
+        return kind(f"{url} does not take this run: {details}; `kelt sync` tries again. {_WAITS}")
     if kind in {UnreachableError, TooSlowError}:
         return kind(f"{url} does not answer ({details}). {_WAITS}")
     return OverloadedError(

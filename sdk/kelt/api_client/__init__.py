@@ -15,6 +15,7 @@ What HTTP and httpx raise becomes our errors in `connection` and nowhere else.
 
 from kelt.api_client.api import Api
 from kelt.api_client.errors import (
+    ForbiddenError,
     KeyRefusedError,
     QueryError,
     ServerFaultError,
@@ -28,6 +29,7 @@ __all__ = [
     "Ancestor",
     "Api",
     "Bucket",
+    "ForbiddenError",
     "KeyRefusedError",
     "Loss",
     "Project",

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from kelt.api_client.errors import (
+    ForbiddenError,
     KeyRefusedError,
     QueryError,
     ServerFaultError,
@@ -86,11 +87,22 @@ class Connection:
         Raises:
             UnreachableError: no answer came.
             KeyRefusedError: the server wants a key, or another one.
+            ForbiddenError: the key does not open it.
             RunNotFoundError: there is no such thing.
             QueryError: an argument does not fit.
             ServerFaultError: the server cannot answer, or is no kelt server.
         """
-        response = self._ask(f"{self.upstream}{_BASE}{route}", arguments or [])
+        return self._decoded(self._ask("GET", f"{self.upstream}{_BASE}{route}", arguments or []))
+
+    def delete(self, route: str) -> Any:
+        """The decoded reply to a deletion; errors as of `get`."""
+        return self._decoded(self._ask("DELETE", f"{self.upstream}{_BASE}{route}", []))
+
+    def post(self, route: str) -> Any:
+        """The decoded reply to a request that says nothing but its route; errors as of `get`."""
+        return self._decoded(self._ask("POST", f"{self.upstream}{_BASE}{route}", []))
+
+    def _decoded(self, response: httpx.Response) -> Any:
         if response.status_code == httpx.codes.OK:
             try:
                 return decode_json(response.content)
@@ -104,19 +116,19 @@ class Connection:
         Raises:
             UnreachableError: no answer came.
         """
-        stamp = self._ask(f"{self.upstream}{_BASE}/info", []).headers.get("Date", "")
+        stamp = self._ask("GET", f"{self.upstream}{_BASE}/info", []).headers.get("Date", "")
         try:
             return parsedate_to_datetime(stamp).timestamp()
         except ValueError:
             return None
 
-    def _ask(self, url: str, arguments: Arguments) -> httpx.Response:
+    def _ask(self, method: str, url: str, arguments: Arguments) -> httpx.Response:
         try:
             try:
-                return self._client.get(url, params=tuple(arguments))
+                return self._client.request(method, url, params=tuple(arguments))
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 # A kept connection that the server closed while nobody looked, as on its restart.
-                return self._client.get(url, params=tuple(arguments))
+                return self._client.request(method, url, params=tuple(arguments))
         except httpx.TimeoutException:
             raise UnreachableError(
                 f"The upstream {self.upstream} did not answer within {self._timeout_s:g} s. "
@@ -141,7 +153,9 @@ class Connection:
             if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                 return self._not_kelt()
             said = f"HTTP status {response.status_code}"
-        if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        if response.status_code == httpx.codes.FORBIDDEN:
+            return ForbiddenError(f"The upstream {self.upstream} does not allow it: {said}.")
+        if response.status_code == httpx.codes.UNAUTHORIZED:
             return KeyRefusedError(
                 f"The upstream {self.upstream} refused the key ({said.rstrip('.')}). "
                 "Set KELT_API_KEY to one that it accepts."

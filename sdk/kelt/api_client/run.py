@@ -217,6 +217,21 @@ class Run:
         """The server's reply, as it came."""
         return self._data
 
+    def delete(self, delete_artifacts: bool = False) -> None:  # noqa: ARG002 # wandb's signature
+        """Deletes the run on the server, with all branches of its name and its files.
+
+        Its id is free at once. Runs that were forked from it keep what they inherit. What a process
+        still writes of it is refused there, and stays on its host.
+
+        Args:
+            delete_artifacts: as wandb has it; artifacts are not touched.
+
+        Raises:
+            RunNotFoundError: it was deleted already.
+            QueryError: it is an archived branch, which goes with the run.
+        """
+        self._connection.delete(self._route(self.immutable_id))
+
     def keys(self, label: str | None = None) -> list[str]:
         """The names of all that the history holds, sorted; with a label, of what it logged."""
         arguments: list[tuple[str, str | int]] = [("label", label)] if label else []

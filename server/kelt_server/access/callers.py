@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kelt_server.errors import ForbiddenError
+from kelt_server.facts import BURIED_ENTITY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Caller:
 
     def may(self, entity: str) -> bool:
         """Whether what belongs to the entity may be read and written."""
+        if entity == BURIED_ENTITY:
+            return False
         return self.sees_all or entity == self.entity or entity in self.teams
 
     def check(self, entity: str) -> str:

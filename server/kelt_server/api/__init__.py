@@ -56,7 +56,7 @@ RUN
                                     by many at a time
      "is_archived": bool, "held_by":    immutable id of the branch that its name points at
      "lineage": [{"immutable_id", "entity", "project", "run_id", "fork_step", "kind",
-                  "known": bool}],
+                  "known": bool, "is_deleted": bool}],
                                     ancestors, nearest first; `kind` (forked, rewound, continued)
                                     is how it was left, `fork_step` the last step inherited
      "archived": [immutable id],    branches of this name that no longer hold it

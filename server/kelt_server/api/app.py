@@ -27,8 +27,7 @@ from kelt_server.errors import (
 from kelt_server.values import to_json
 from kelt_server.wandb_api.uploads import PREFIX as FILES_PREFIX
 
-#: The last two are not there: a wandb client that hears so sends no more telemetry, for which it has
-#: no key.
+#: The last two are not there: wandb's clients, which have no key for them, then stop asking.
 _OPEN_PATHS = (f"{PREFIX}/info", "/sdk/otel/v1/metrics", "/sdk/otel/v1/logs")
 _READING = ("GET", "HEAD", "OPTIONS")
 _STATUS: dict[type[Exception], int] = {

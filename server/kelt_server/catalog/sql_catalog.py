@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from kelt_server import facts
 from kelt_server.branch_names import Branches, Name
+from kelt_server.catalog.deletions import Deletions, writers_deleted
 from kelt_server.catalog.store import Family
 from kelt_server.catalog.tables import CURSORS, FACT_TABLES, IDENTITY, LIFE_SIGNS
 from kelt_server.errors import StoreError
@@ -49,6 +50,7 @@ class SqlCatalog:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.deletions = Deletions(engine)
         self._server_id = self._identify()
 
     def _identify(self) -> str:
@@ -100,6 +102,7 @@ class SqlCatalog:
                 for fact in _load(connection, facts.SessionFact, "writer_id", heard)
             }
             said = _load(connection, facts.BranchFact, "branch_id", list(set(opened.values())))
+            deleted = writers_deleted(connection, ids)
         names = {(fact.writer_id, fact.branch_id): fact.name for fact in said}
         return {
             writer_id: WriterState(
@@ -111,6 +114,7 @@ class SqlCatalog:
                     if loss.by_writer_id != writer_id and loss.first_seq
                 ),
                 name=names.get((writer_id, opened.get(writer_id, ""))),
+                deleted=deleted.get(writer_id),
             )
             for writer_id in ids
         }

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from kelt_server import facts
 from kelt_server.branch_names import Branches, Name
+from kelt_server.catalog.deletions import Deletions
 from kelt_server.ingest.writer_state import WriterState
 
 
@@ -34,6 +35,10 @@ class Catalog(Protocol):
     @property
     def server_id(self) -> str:
         """Random, made with the store."""
+
+    @property
+    def deletions(self) -> Deletions:
+        """What was deleted."""
 
     def writer_states(self, writer_ids: Collection[bytes]) -> dict[bytes, WriterState]:
         """Where writers stand here; `metrics_cursor` is left at 0. Unknown writers stand at 0."""

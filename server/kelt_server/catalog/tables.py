@@ -50,7 +50,7 @@ FACT_TABLES: dict[type, Table] = {
     facts.BranchFact: _fact_table(
         "branches",
         facts.BranchFact,
-        indexed=(("branch_id",), ("entity", "project", "run_id")),
+        indexed=(("branch_id",), ("entity", "project", "run_id"), ("parent_branch_id",)),
     ),
     facts.SessionFact: _fact_table(
         "sessions", facts.SessionFact, indexed=(("writer_id",), ("branch_id",))
@@ -66,6 +66,14 @@ FACT_TABLES: dict[type, Table] = {
     facts.LossFact: _fact_table("losses", facts.LossFact, indexed=_BY_WRITER),
     facts.AssertionFact: _fact_table("assertions", facts.AssertionFact, indexed=_BY_WRITER),
 }
+
+Index(
+    "ix_branches_parent",
+    *(
+        FACT_TABLES[facts.BranchFact].c[f"parent_{name}"]
+        for name in ("entity", "project", "run_id")
+    ),
+)
 
 CURSORS = Table(
     "cursors",
@@ -98,4 +106,45 @@ WANDB_SESSIONS = Table(
     Column("run_id", Text, primary_key=True),
     Column("document", Text, nullable=False),
     Column("batch", LargeBinary, nullable=False),
+)
+
+#: Every deletion of a run; `is_cleared` once nothing else lies under its name (files and the like).
+DELETIONS = Table(
+    "deletions",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("entity", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("by_user", Text, nullable=False),
+    Column("is_cleared", Boolean, nullable=False),
+)
+
+#: Of whom nothing is taken any more.
+DELETED_WRITERS = Table(
+    "deleted_writers",
+    METADATA,
+    Column("writer_id", LargeBinary, primary_key=True),
+    Column("deletion", BigInteger, nullable=False),
+)
+
+#: Branches of deleted runs under the ids that they were given then; `is_settled` once the metrics
+#: store calls them so, `is_kept` while a branch descends from them. Others are to be removed there.
+BURIALS = Table(
+    "burials",
+    METADATA,
+    Column("branch_id", Text, primary_key=True),
+    Column("former_id", Text, nullable=False),
+    Column("is_settled", Boolean, nullable=False),
+    Column("is_kept", Boolean, nullable=False),
+)
+
+#: Writers whose process somebody asked to stop.
+STOPS = Table(
+    "stops",
+    METADATA,
+    Column("writer_id", LargeBinary, primary_key=True),
+    Column("at", Float(53), nullable=False),
+    Column("by_user", Text, nullable=False),
 )

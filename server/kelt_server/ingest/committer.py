@@ -11,6 +11,8 @@ import anyio.to_thread
 
 from kelt_proto.v1 import record_pb2
 from kelt_server.access.callers import Caller
+from kelt_server.branch_names import Name
+from kelt_server.catalog.deletions import Deletion
 from kelt_server.errors import BusyError, KeltServerError, StoreError
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.group import Counters, GroupCommitter, Push, PushResult, WriterAck
@@ -98,6 +100,17 @@ class Committer:
         ids = list(writer_ids)
         return await anyio.to_thread.run_sync(
             self._group.committed_through, ids, limiter=self._one_thread
+        )
+
+    async def delete_run(self, name: Name, *, by_user: str) -> Deletion:
+        """Deletes a run, in turn with commits; when this returns, it is.
+
+        Raises:
+            NotFoundError: there is none.
+            StoreError: nothing was changed.
+        """
+        return await anyio.to_thread.run_sync(
+            lambda: self._group.delete_run(name, by_user=by_user), limiter=self._one_thread
         )
 
     async def run(self) -> None:

@@ -18,6 +18,7 @@ from kelt_proto.v1.record_pb2 import Assertion
 from kelt_server import facts
 from kelt_server.access.callers import Caller
 from kelt_server.branch_names import Name
+from kelt_server.catalog.deletions import Deletion
 from kelt_server.catalog.store import Catalog
 from kelt_server.changes import Noticed, keys_of
 from kelt_server.errors import (
@@ -25,6 +26,7 @@ from kelt_server.errors import (
     BadRequestError,
     ForbiddenError,
     KeltServerError,
+    RunDeletedError,
     StoreError,
 )
 from kelt_server.ingest.apply import (
@@ -126,6 +128,8 @@ class GroupCommitter:
         self._counters = counters
         self._noticed = noticed
         self._states: dict[bytes, WriterState] = {}
+        #: Branches of deleted runs that the metrics store still calls by their former ids.
+        self._unsettled = catalog.deletions.unsettled()
         self._log = structlog.get_logger("kelt_server.ingest")
 
     def commit(
@@ -145,6 +149,38 @@ class GroupCommitter:
             results += self.commit([push])
         return results
 
+    def delete_run(self, name: Name, *, by_user: str) -> Deletion:
+        """Deletes a run, in turn with commits: what its writers push from then on is refused.
+
+        Raises:
+            NotFoundError: there is none.
+            StoreError: nothing was changed.
+        """
+        self.settle_deletions()
+        deletions = self._catalog.deletions
+        deletion = deletions.delete(name, at=self._clock(), by_user=by_user)
+        for writer_id in deletion.writers:
+            self._states.pop(writer_id, None)
+        self._limits.forget_branches(deletion.former_ids)
+        self._unsettled = deletions.unsettled()
+        try:
+            self.settle_deletions()
+        except StoreError as error:  # it is deleted, and this is done before anything is committed
+            self._log.warning("a deletion waits for the metrics store", reason=str(error))
+        self._noticed({name, *deletion.former_ids, *deletion.writers})
+        return deletion
+
+    def settle_deletions(self) -> None:
+        """Has the metrics store follow the catalog, before a former id is another branch's.
+
+        Raises:
+            StoreError: it cannot now; commits wait for it.
+        """
+        if self._unsettled:
+            self._metrics.rename_branches(self._unsettled)
+            self._catalog.deletions.settle(self._unsettled.values())
+            self._unsettled = {}
+
     def committed_through(self, writer_ids: Iterable[bytes]) -> list[WriterAck]:
         """Where writers stand."""
         ids = list(writer_ids)
@@ -153,6 +189,7 @@ class GroupCommitter:
         return [WriterAck(w, states[w].committed_through, gap=False) for w in ids]
 
     def _commit_once(self, pushes: Sequence[Push], beats: list[facts.LifeSign]) -> list[PushResult]:
+        self.settle_deletions()
         valid = {
             batch.writer_id
             for push in pushes
@@ -190,7 +227,11 @@ class GroupCommitter:
             self._counters.batches_damaged_on_the_way += 1
             return
         state = work.states[batch.writer_id]
-        if batch.last_seq <= state.committed_through:
+        if state.deleted is not None:
+            work.errors[number] = RunDeletedError(
+                f"the run {'/'.join(state.deleted)} was deleted, and nothing of it is taken"
+            )
+        elif batch.last_seq <= state.committed_through:
             self._counters.batches_repeated += 1
         elif is_gap(batch.first_seq, state):
             work.deferred.append((number, batch, caller))

@@ -242,8 +242,10 @@ def _lineage(run: Mapping[str, Any]) -> Markup:
         where = _href(
             parent["entity"] or entity, parent["project"] or project, parent["immutable_id"]
         )
-        link = tag("a", shown, href=where) if parent["known"] else shown
-        items.append(tag("li", f"{parent['kind']} from ", link, step))
+        is_there = parent["known"] and not parent["is_deleted"]
+        link = tag("a", shown, href=where) if is_there else shown
+        note = " (deleted)" if parent["is_deleted"] else ""
+        items.append(tag("li", f"{parent['kind']} from ", link, step, note))
     for archived in run["archived"]:
         link = tag("a", archived, href=_href(entity, project, archived))
         items.append(tag("li", "archived: ", link))

@@ -15,6 +15,7 @@ from kelt_server.access.callers import Caller
 from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.reader import RunReader
+from kelt_server.run_actions import RunActions
 from kelt_server.wandb_api import run_answers, run_filters
 from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.histories import HistoryAnswers
@@ -38,12 +39,14 @@ class Answers:
         self,
         *,
         door: Door,
+        actions: RunActions,
         reader: RunReader,
         uploads: UploadFolder,
         caller: Caller,
         base: str,
     ) -> None:
         self._door = door
+        self._actions = actions
         self._reader = reader
         self._uploads = uploads
         self._caller = caller
@@ -207,7 +210,7 @@ class Answers:
     def _file(self, name: Name, file: str, size: int) -> dict[str, Any]:
         address = self._uploads.address(self._base, "GET", name, file)
         return {
-            "id": run_answers.storage_id((*name[:2], f"{name[2]}/{file}")),
+            "id": run_answers.file_id(name, file),
             "name": file, "url": address, "directUrl": address, "sizeBytes": size,
             "mimetype": "application/octet-stream", "updatedAt": None, "md5": None,
         }  # fmt: skip
@@ -286,6 +289,7 @@ class Answers:
             _text(said.get("entityName")), _text(said.get("projectName")),
             _text(said.get("runName")),
         )  # fmt: skip
+        anyio.from_thread.run(self._door.check_begun, name)
         given_files = said.get("files")
         names = given_files if isinstance(given_files, list) else []
         return {
@@ -299,6 +303,21 @@ class Answers:
 
     def markRunFilesUploaded(self, _info: object, **_given: Any) -> dict[str, Any]:  # noqa: N802
         """Known from the files themselves."""
+        return {"success": True}
+
+    def deleteRun(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A run goes, with all branches of its name and its files."""
+        said = _input(given)
+        name = self._name(*run_answers.named_by(_text(said.get("id"))))
+        anyio.from_thread.run(self._actions.delete, name, self._caller)
+        return {"clientMutationId": said.get("clientMutationId")}
+
+    def deleteFiles(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """Files of runs go."""
+        files = _input(given).get("files")
+        for file_id in files if isinstance(files, list) else ():
+            name, file = run_answers.file_named_by(_text(file_id))
+            self._uploads.remove(self._name(*name), file)
         return {"success": True}
 
     def upsertModel(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802

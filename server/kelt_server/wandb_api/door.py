@@ -8,14 +8,15 @@ commit that fails half way is sent again exactly as it was, by whoever comes nex
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 from kelt_proto.v1.frames import Kind
 from kelt_server import facts
 from kelt_server.branch_names import Name
-from kelt_server.errors import BadRequestError, NotFoundError
+from kelt_server.errors import BadRequestError, NotFoundError, RunDeletedError
 from kelt_server.histories import Standing
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import Counters
@@ -38,7 +39,16 @@ _SDK_VERSION = "wandb"
 
 
 class Door:
-    """Mutable state: who is about to resume."""
+    """Mutable state: who is about to resume.
+
+    Args:
+        table: of sessions.
+        committer: commits what is said.
+        reader: reads runs.
+        clock: the time of day.
+        counters: of the server.
+        times_deleted: how often the run of a name was deleted.
+    """
 
     def __init__(
         self,
@@ -48,7 +58,9 @@ class Door:
         reader: RunReader,
         clock: Callable[[], float],
         counters: Counters,
+        times_deleted: Callable[[Name], int] = lambda _name: 0,
     ) -> None:
+        self._times_deleted = times_deleted
         self._kept = SessionKeeper(table=table, committer=committer, clock=clock)
         self._reader = reader
         self._clock = clock
@@ -69,9 +81,12 @@ class Door:
 
         Raises:
             StoreError, BusyError: it is to be said again later.
+            RunDeletedError: the run of which it says more was deleted.
         """
         async with self._kept.turn(name):
             session = await self._kept.load(name)
+            if session is None and not said.is_beginning:
+                self._check_not_deleted(name)
             if said.is_beginning or session is None:
                 return await self._begin(name, said, session)
             return await self._change(session, said)
@@ -104,10 +119,14 @@ class Door:
 
         Raises:
             StoreError, BusyError: it is to be posted again later.
+            RunDeletedError: the run was deleted, and nobody has begun another of its name.
         """
         self._counters.wandb_lines_dropped += post.lines_elsewhere
         async with self._kept.turn(name):
-            session = await self._kept.load(name) or await self._unannounced(name, post)
+            session = await self._kept.load(name)
+            if session is None:
+                self._check_not_deleted(name)
+                session = await self._unannounced(name, post)
             there = await self._there(session, post)
             lines, repeated = deciding.new_lines(session, post, there)
             if session.phase is Phase.ENDED:
@@ -125,6 +144,33 @@ class Door:
             await self._take(session, post, lines)
             if repeated and not lines:
                 self._kept.beat(session)
+
+    @asynccontextmanager
+    async def alone_with(self, name: Name) -> AsyncIterator[None]:
+        """Nothing of a run is taken meanwhile, and what was before is committed.
+
+        Raises:
+            StoreError, BusyError: not now.
+        """
+        async with self._kept.turn(name):
+            await self._kept.load(name)
+            yield
+
+    async def check_begun(self, name: Name) -> None:
+        """Whether files of a run may come: not once it was deleted, before another has begun.
+
+        Raises:
+            RunDeletedError: they may not.
+        """
+        if self._times_deleted(name) and await self._kept.load(name) is None:
+            self._check_not_deleted(name)
+
+    def _check_not_deleted(self, name: Name) -> None:
+        if self._times_deleted(name):
+            raise RunDeletedError(
+                f"the run {'/'.join(name)} was deleted; what it wrote meanwhile is in its folder "
+                "on its host, and a new run may have its id"
+            )
 
     # -- beginnings -----------------------------------------------------------------------------
 

@@ -51,6 +51,9 @@ type Mutation {
   rewindRun(input: Any): RewindRun
   createRunFiles(input: Any): CreateRunFiles
   markRunFilesUploaded(input: Any): Success
+  deleteRun(input: Any): Done
+  deleteFiles(input: Any): Success
+  stopRun(input: Any): Done
 }
 type User {
   id: Any name: Any entity: Any username: Any email: Any flags: Any admin: Any deletedAt: Any
@@ -108,6 +111,7 @@ type RewindRun { rewoundRun: Run }
 type CreateRunFiles { runID: Any uploadHeaders: Any files: [UploadFile] }
 type UploadFile { name: Any uploadUrl: Any }
 type Success { success: Any }
+type Done { clientMutationId: Any success: Any }
 """
 #: Older clients ask what these have, and do not expect that they are not there.
 _PROBED = """

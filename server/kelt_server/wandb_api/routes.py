@@ -30,6 +30,7 @@ from kelt_server.errors import (
     TooLargeError,
 )
 from kelt_server.reader import RunReader
+from kelt_server.run_actions import RunActions
 from kelt_server.values import to_json
 from kelt_server.wandb_api import uploads
 from kelt_server.wandb_api.answers import NAME_CHARS_MAX, Answers
@@ -54,8 +55,11 @@ _STATUS: tuple[tuple[type[KeltServerError], int], ...] = (
 class WandbApi:
     """Answers wandb's clients."""
 
-    def __init__(self, *, door: Door, reader: RunReader, uploads: UploadFolder) -> None:
+    def __init__(
+        self, *, door: Door, actions: RunActions, reader: RunReader, uploads: UploadFolder
+    ) -> None:
         self._door = door
+        self._actions = actions
         self._of_all = reader
         self._uploads = uploads
         # Of their own: each may wait for the door, which needs threads too.
@@ -83,6 +87,7 @@ class WandbApi:
         caller = caller_of(request)
         answers = Answers(
             door=self._door,
+            actions=self._actions,
             reader=self._of_all.seen_by(caller),
             uploads=self._uploads,
             caller=caller,

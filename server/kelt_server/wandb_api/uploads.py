@@ -1,12 +1,14 @@
 """Files of runs: where they are put, and the signed addresses by which they are sent and fetched.
 
 Clients send files without a key, to the address that they were told. The address carries its own:
-an HMAC, with a secret of this server's folder, over the method, the run's name and the file's. So
-nobody can put a file where no client was told to, and no name leads out of the folder: each part of
+an HMAC, with a secret of this server's folder, over the method, the run's name and the file's, and
+how often a run of that name was deleted. So nobody can put a file where no client was told to, nor
+one of a deleted run into the next of its name, and no name leads out of the folder: each part of
 one is quoted, a part of dots alone too.
 
     files/<entity>/<project>/<run id>/<name>      quoted; parts over 200 bytes by their digest
     files/secret                                  32 random bytes, 0600
+    files/.deleted/<random>                       of a deleted run, to be removed
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -29,13 +32,21 @@ PREFIX = "/wandb-files"
 _SECRET_BYTES = 32
 _PART_BYTES_MAX = 200
 _PARTS_MAX = 64
+_ASIDE = ".deleted"  # no quoted name begins with a dot
 
 
 class UploadFolder:
     """The files of all runs."""
 
-    def __init__(self, folder: Path, *, file_bytes_max: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        file_bytes_max: int,
+        times_deleted: Callable[[Name], int] = lambda _name: 0,
+    ) -> None:
         self._folder = folder
+        self._times_deleted = times_deleted
         self._file_bytes_max = file_bytes_max
         self._secret = _secret(folder)
 
@@ -46,7 +57,9 @@ class UploadFolder:
 
     def signature(self, method: str, name: Name, file: str) -> str:
         """What an address must carry."""
-        said = "\0".join((method, *name, file)).encode("utf-8", "surrogatepass")
+        times = self._times_deleted(name)
+        parts = (method, *name, file, str(times)) if times else (method, *name, file)
+        said = "\0".join(parts).encode("utf-8", "surrogatepass")
         return hmac.new(self._secret, said, hashlib.sha256).hexdigest()
 
     def is_signed(self, method: str, name: Name, file: str, signature: str) -> bool:
@@ -101,6 +114,37 @@ class UploadFolder:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.suffix != ".partial":
                 yield _unquoted(path.relative_to(folder)), path.stat().st_size
+
+    def remove(self, name: Name, file: str) -> None:
+        """Removes one file.
+
+        Raises:
+            NotFoundError: it is not there.
+            StoreError: it cannot be removed.
+        """
+        try:
+            self.found(name, file).unlink()
+        except OSError as error:
+            raise StoreError(f"{file!r} cannot be removed: {error.strerror}") from error
+
+    def set_aside(self, name: Name) -> None:
+        """All files of a run, at once; `remove_aside` removes them.
+
+        Raises:
+            StoreError: they cannot be moved.
+        """
+        aside = self._folder / _ASIDE / secrets.token_hex(8)
+        try:
+            _make_folder(aside.parent)
+            self._run_folder(name).rename(aside)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"the files of {name[2]} stay: {error.strerror}") from error
+
+    def remove_aside(self) -> None:
+        """Removes what was set aside, as far as it can be."""
+        shutil.rmtree(self._folder / _ASIDE, ignore_errors=True)
 
     def _run_folder(self, name: Name) -> Path:
         return self._folder.joinpath(*(_quoted(part) for part in name))
