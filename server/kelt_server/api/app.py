@@ -99,11 +99,12 @@ class GateMiddleware:
 
 
 def _key_wanted(error: KeyRefusedError) -> Response:
-    response = _sentence(
-        f"this server wants a key: {error}; send `Authorization: Bearer KEY` (kelt reads "
-        "KELT_API_KEY, wandb WANDB_API_KEY)",
-        401,
+    sentence = (
+        f"this server lets nobody in like that: {error}; send `Authorization: Bearer KEY` (kelt "
+        "reads KELT_API_KEY, wandb WANDB_API_KEY)"
     )
+    both = {"error": sentence, "errors": [{"message": sentence}]}  # as GraphQL has it
+    response = Response(to_json(both), status_code=401, media_type="application/json")
     response.headers["WWW-Authenticate"] = 'Basic realm="kelt"'  # browsers ask for this alone
     return response
 

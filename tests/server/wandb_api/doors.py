@@ -12,9 +12,13 @@ from typing import Any
 from server.stand import NOW, Stand
 
 from kelt_proto.v1 import record_pb2
+from kelt_server.access.callers import Caller
+from kelt_server.branch_names import Name
+from kelt_server.catalog.deletions import Deletion
 from kelt_server.errors import StoreError
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.group import WriterAck
+from kelt_server.run_actions import RunActions
 from kelt_server.wandb_api import Door, SessionTable
 from kelt_server.wandb_api.posts import read_post
 from kelt_server.wandb_api.upserts import read_upsert
@@ -45,6 +49,9 @@ class Commits:
             raise StoreError("nobody heard of it")
         return found
 
+    async def delete_run(self, name: Name, *, by_user: str) -> Deletion:
+        return self._stand.group.delete_run(name, by_user=by_user)
+
     def beat(self, signs: Iterable[LifeSign]) -> None:
         self.beats += signs
 
@@ -74,7 +81,17 @@ class DoorStand:
             reader=self.stand.reader,
             clock=lambda: self.now,
             counters=self.stand.counters,
+            times_deleted=self.stand.stores.catalog.deletions.count,
         )
+        self.actions = RunActions(
+            committer=self.commits,  # type: ignore[arg-type]
+            alone_with=self.door.alone_with,
+            deletions=self.stand.stores.catalog.deletions,
+            metrics=self.stand.stores.metrics,
+        )
+
+    def delete(self, name: tuple[str, str, str] = NAME) -> None:
+        asyncio.run(self.actions.delete(name, Caller(entity="local", sees_all=True)))
 
     def begin(self, name: tuple[str, str, str] = NAME, **said: Any) -> int:
         config = {k: {"value": v} for k, v in said.pop("config", {}).items()}

@@ -45,10 +45,18 @@ class Browser:
 
 
 class Web:
+    files_query = FILES
+
     def __init__(self, door: DoorStand, folder: Path, *, api_key: str = "") -> None:
         self.door = door
-        uploads = UploadFolder(folder / "files", file_bytes_max=1000)
-        api = WandbApi(door=door.door, reader=door.stand.reader, uploads=uploads)
+        uploads = self.uploads = UploadFolder(
+            folder / "files",
+            file_bytes_max=1000,
+            times_deleted=door.stand.stores.catalog.deletions.count,
+        )
+        api = WandbApi(
+            door=door.door, actions=door.actions, reader=door.stand.reader, uploads=uploads
+        )
         app = build_app(
             api_routes=[], page_routes=[], wandb_routes=api.routes(), gate=gate_of(api_key)
         )
