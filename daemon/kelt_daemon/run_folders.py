@@ -99,6 +99,8 @@ class RunFolder:
     #: Its journal has damage within: what the spool still has mends it, so that stays.
     is_damaged: bool = False
     problem: str = ""
+    #: Somebody asked its process to stop, at the upstream.
+    must_stop: bool = False
     #: What a copy still lacks, in a sentence; it is read on when more arrives.
     incomplete: str = ""
     #: Names, sizes and times of a copy's segments before they were read for the last time.

@@ -53,7 +53,7 @@ class RunIdentity:
         """Where the run can be seen, or None where nothing is recorded."""
         if self._is_disabled:
             return None
-        entity = self.entity or "local"
+        entity = self.entity or "-"  # whose the key is, once the server knows
         return f"{self._settings.upstream}/{entity}/{self.project}/runs/{self.id}"
 
     @property

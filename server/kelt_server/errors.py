@@ -59,6 +59,10 @@ class ForbiddenError(KeltServerError):
     """The key is known, and does not open what was asked for."""
 
 
+class NotRunningError(KeltServerError):
+    """Nothing of the run runs, so there is nothing to stop."""
+
+
 class RunDeletedError(KeltServerError):
     """Somebody deleted the run; what comes of it is not taken any more."""
 

@@ -23,6 +23,7 @@ class SessionView:
     session: SessionFact
     state: SessionState
     totals: tuple[RowTotals, ...] = ()
+    is_asked_to_stop: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """As the read API says it."""
@@ -48,6 +49,7 @@ class SessionView:
             "state_at": state.at,
             "offline_since": state.offline_since,
             "heartbeat_at": state.heartbeat_at,
+            "is_asked_to_stop": self.is_asked_to_stop,
         }
 
 
@@ -105,6 +107,9 @@ class RunView:
             "last_step": self.last_step,
             "kind": branch.kind,
             "is_archived": self.is_archived,
+            "is_asked_to_stop": any(
+                view.is_asked_to_stop and view.state.state == RUNNING for view in self.sessions
+            ),
             "held_by": self.held_by,
             "lineage": [_ancestor_json(ancestor) for ancestor in self.line.ancestors],
             "archived": list(self.archived),

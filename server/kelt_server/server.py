@@ -140,6 +140,7 @@ async def _serve(
         clock=clock,
         server_id=stores.catalog.server_id,
         gate=gate,
+        stops=stores.catalog.stops,
         push_bytes_max=config.push_bytes_max,
         counters=counters,
     )
@@ -157,6 +158,7 @@ async def _serve(
         clock=clock,
         counters=counters,
         times_deleted=stores.catalog.deletions.count,
+        is_stopped=stores.catalog.stops.is_asked,
     )
     uploads = UploadFolder(
         config.files_path,
@@ -166,7 +168,10 @@ async def _serve(
     actions = RunActions(
         committer=committer,
         alone_with=door.alone_with,
+        reader=reader,
+        clock=clock,
         deletions=stores.catalog.deletions,
+        stops=stores.catalog.stops,
         metrics=stores.metrics,
         set_aside=(uploads.set_aside,),
         remove_aside=(uploads.remove_aside,),

@@ -17,6 +17,7 @@ from kelt.api_client.api import Api
 from kelt.api_client.errors import (
     ForbiddenError,
     KeyRefusedError,
+    NotRunningError,
     QueryError,
     ServerFaultError,
     UnreachableError,
@@ -32,6 +33,7 @@ __all__ = [
     "ForbiddenError",
     "KeyRefusedError",
     "Loss",
+    "NotRunningError",
     "Project",
     "QueryError",
     "Run",

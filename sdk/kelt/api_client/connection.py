@@ -14,6 +14,7 @@ import httpx
 from kelt.api_client.errors import (
     ForbiddenError,
     KeyRefusedError,
+    NotRunningError,
     QueryError,
     ServerFaultError,
     UnreachableError,
@@ -160,6 +161,8 @@ class Connection:
                 f"The upstream {self.upstream} refused the key ({said.rstrip('.')}). "
                 "Set KELT_API_KEY to one that it accepts."
             )
+        if response.status_code == httpx.codes.CONFLICT:
+            return NotRunningError(f"There is nothing to stop: {said.rstrip('.')}.")
         if response.status_code == httpx.codes.NOT_FOUND:
             return RunNotFoundError(said)
         if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:

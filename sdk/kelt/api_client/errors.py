@@ -17,6 +17,10 @@ class ForbiddenError(UpstreamError):
     """The key is accepted, and does not open what was asked for."""
 
 
+class NotRunningError(UpstreamError):
+    """Nothing of the run runs, so there is nothing to stop."""
+
+
 class ServerFaultError(UpstreamError):
     """The server answers and cannot serve, or is no kelt server."""
 

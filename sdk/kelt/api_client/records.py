@@ -53,7 +53,7 @@ class Writer:
         writer_id: of the process's hold on the run.
         host: where it runs or ran.
         pid: as there.
-        state: running, finished, failed or crashed: its own, not the run's.
+        state: running, finished, failed, crashed or killed: its own, not the run's.
         state_reason: why, or nothing for a plain finish.
         offline_since: since when a running one has been silent (Unix seconds), or None.
         rows: what it logged of the run's history.

@@ -97,7 +97,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """`running`, `finished`, `failed` or `crashed`."""
+        """`running`, `finished`, `failed`, `crashed`, or `killed`: stopped from the server."""
         return str(self._data["state"])
 
     @property
@@ -216,6 +216,18 @@ class Run:
     def raw(self) -> Mapping[str, Any]:
         """The server's reply, as it came."""
         return self._data
+
+    def stop(self) -> None:
+        """Asks the run's processes to stop, as Ctrl-C would; `state` tells when they have.
+
+        A process hears of it with its daemon's next heartbeat, within about 15 seconds. It may save
+        a checkpoint first, or go on (`stoppable=False`). Once it has ended badly, its state is
+        `killed`.
+
+        Raises:
+            NotRunningError: nothing of it runs.
+        """
+        self._connection.post(f"{self._route(self.immutable_id)}/stop")
 
     def delete(self, delete_artifacts: bool = False) -> None:  # noqa: ARG002 # wandb's signature
         """Deletes the run on the server, with all branches of its name and its files.

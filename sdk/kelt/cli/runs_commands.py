@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kelt.api_client import Api, Run
 
 app = typer.Typer(
-    help="List, show, follow and delete runs on the upstream.",
+    help="List, show, follow, stop and delete runs on the upstream.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -197,6 +197,23 @@ def tail_run(
         note(
             ": ".join(text for text in (tail.run.id, tail.run.state, tail.run.state_reason) if text)
         )
+
+
+@app.command("stop")
+def stop_runs(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="[ENTITY/]PROJECT/RUN each.", show_default=False),
+    ],
+    *,
+    upstream: UpstreamOption = None,
+) -> None:
+    """Ask the processes of runs to stop, as Ctrl-C would."""
+    with _api(upstream) as api:
+        for path in dict.fromkeys(runs):
+            run = api.run(path)
+            run.stop()
+            say(f"asked {'/'.join(run.path)} to stop")
 
 
 @app.command("rm")

@@ -44,7 +44,7 @@ Values
 RUN
     {"entity", "project", "run_id", "immutable_id", "name", "notes", "group", "job_type",
      "tags": [str],
-     "state": "running" | "finished" | "failed" | "crashed", "reason": str, "state_at",
+     "state": "running" | "finished" | "failed" | "crashed" | "killed", "reason": str, "state_at",
      "offline_since",               null, or since when a running one has been silent
      "created_at", "started_at",    of the run; of its newest session
      "heartbeat_at",                the last sign of life that the server saw

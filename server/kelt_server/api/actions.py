@@ -10,7 +10,7 @@ from starlette.routing import Route
 from kelt_server.api.asking import caller_of
 from kelt_server.api.routes import PREFIX
 from kelt_server.branch_names import Name
-from kelt_server.errors import BadRequestError
+from kelt_server.errors import BadRequestError, NotRunningError
 from kelt_server.reader import RunReader
 from kelt_server.run_actions import RunActions
 from kelt_server.run_view import RunView
@@ -28,7 +28,10 @@ class ActionApi:
 
     def routes(self) -> list[Route]:
         """Every route."""
-        return [Route(_RUN, self.delete, methods=["DELETE"], name="delete")]
+        return [
+            Route(_RUN, self.delete, methods=["DELETE"], name="delete"),
+            Route(f"{_RUN}/stop", self.stop, methods=["POST"], name="stop"),
+        ]
 
     async def delete(self, request: Request) -> Response:
         """A run goes."""
@@ -50,6 +53,15 @@ class ActionApi:
                 "kept_for_others": deletion.kept,
             }
         )
+
+    async def stop(self, request: Request) -> Response:
+        """A run's processes are asked to stop."""
+        view = await self._view(request)
+        entity, project, run_id = name = view.line.branch.name
+        number = await self._actions.stop(name, caller_of(request))
+        if not number:
+            raise NotRunningError(f"{run_id} is {view.state.state}, and nothing of it runs")
+        return _json({"entity": entity, "project": project, "run_id": run_id, "asked": number})
 
     async def _view(self, request: Request) -> RunView:
         found = request.path_params

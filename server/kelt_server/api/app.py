@@ -21,6 +21,7 @@ from kelt_server.errors import (
     ForbiddenError,
     KeyRefusedError,
     NotFoundError,
+    NotRunningError,
     RunDeletedError,
     StoreError,
 )
@@ -34,6 +35,7 @@ _STATUS: dict[type[Exception], int] = {
     BadRequestError: 400,
     ForbiddenError: 403,
     NotFoundError: 404,
+    NotRunningError: 409,
     RunDeletedError: 404,
     StoreError: 503,
 }

@@ -45,7 +45,7 @@ _RUN_SCHEMA = {
     "required": ["entity", "project", "run_id", "immutable_id", "state", "config", "summary"],
     "properties": {
         **dict.fromkeys(_TEXT_FIELDS, _TEXT),
-        "state": {"enum": ["running", "finished", "failed", "crashed"]},
+        "state": {"enum": ["running", "finished", "failed", "crashed", "killed"]},
         **{
             name: {"type": ["number", "null"]}
             for name in (

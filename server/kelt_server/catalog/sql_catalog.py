@@ -30,6 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from kelt_server import facts
 from kelt_server.branch_names import Branches, Name
 from kelt_server.catalog.deletions import Deletions, writers_deleted
+from kelt_server.catalog.stops import Stops
 from kelt_server.catalog.store import Family
 from kelt_server.catalog.tables import CURSORS, FACT_TABLES, IDENTITY, LIFE_SIGNS
 from kelt_server.errors import StoreError
@@ -51,6 +52,7 @@ class SqlCatalog:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.deletions = Deletions(engine)
+        self.stops = Stops(engine)
         self._server_id = self._identify()
 
     def _identify(self) -> str:
@@ -216,6 +218,7 @@ class SqlCatalog:
                         select(LIFE_SIGNS).where(LIFE_SIGNS.c.writer_id.in_(chunk))
                     )
                 },
+                stopped=self.stops.of(writers),
             )
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from kelt_proto.v1.protocol import OURS, said
 from kelt_server import __version__
 from kelt_server.access.callers import Caller
 from kelt_server.access.gate import Gate
+from kelt_server.catalog.stops import Stops
 from kelt_server.errors import (
     BadBatchError,
     BadRequestError,
@@ -64,6 +65,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         clock: Callable[[], float],
         server_id: str,
         gate: Gate,
+        stops: Stops,
         push_bytes_max: int,
         counters: Counters,
     ) -> None:
@@ -73,6 +75,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         self._clock = clock
         self._server_id = server_id
         self._gate = gate
+        self._stops = stops
         self._push_bytes_max = push_bytes_max
         self._log = structlog.get_logger("kelt_server.grpc")
 
@@ -127,7 +130,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
     async def Heartbeat(  # noqa: N802
         self, request: upstream_pb2.HeartbeatRequest, context: Context
     ) -> upstream_pb2.HeartbeatReply:
-        """Notes who lives; written with the next commit."""
+        """Notes who lives, written with the next commit; says who was asked to stop."""
         await self._admit(context)
         now = self._clock()
         self._committer.beat(
@@ -135,7 +138,8 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
             for beat in request.beats
             if len(beat.writer_id) == WRITER_ID_BYTES
         )
-        return upstream_pb2.HeartbeatReply()
+        stopped = self._stops.of(beat.writer_id for beat in request.beats)
+        return upstream_pb2.HeartbeatReply(stopped_writer_ids=sorted(stopped))
 
     async def DescribeRun(  # noqa: N802
         self, request: upstream_pb2.DescribeRunRequest, context: Context

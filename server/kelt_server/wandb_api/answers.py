@@ -312,6 +312,13 @@ class Answers:
         anyio.from_thread.run(self._actions.delete, name, self._caller)
         return {"clientMutationId": said.get("clientMutationId")}
 
+    def stopRun(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A run's processes are asked to stop; one that does not run is left as it is."""
+        said = _input(given)
+        name = self._name(*run_answers.named_by(_text(said.get("id"))))
+        anyio.from_thread.run(self._actions.stop, name, self._caller)
+        return {"clientMutationId": said.get("clientMutationId"), "success": True}
+
     def deleteFiles(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """Files of runs go."""
         files = _input(given).get("files")

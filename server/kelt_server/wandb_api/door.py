@@ -48,6 +48,7 @@ class Door:
         clock: the time of day.
         counters: of the server.
         times_deleted: how often the run of a name was deleted.
+        is_stopped: whether a writer's process was asked to stop.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Door:
         clock: Callable[[], float],
         counters: Counters,
         times_deleted: Callable[[Name], int] = lambda _name: 0,
+        is_stopped: Callable[[bytes], bool] = lambda _writer_id: False,
     ) -> None:
         self._times_deleted = times_deleted
+        self._is_stopped = is_stopped
         self._kept = SessionKeeper(table=table, committer=committer, clock=clock)
         self._reader = reader
         self._clock = clock
@@ -114,8 +117,8 @@ class Door:
                 session = deciding.add_by_hand(builder, session, new)
             await self._kept.commit(session, builder)
 
-    async def take(self, name: Name, post: Post) -> None:
-        """Takes a post; when this returns it is committed.
+    async def take(self, name: Name, post: Post) -> bool:
+        """Takes a post; when this returns it is committed. Returns whether the client is to stop.
 
         Raises:
             StoreError, BusyError: it is to be posted again later.
@@ -127,34 +130,38 @@ class Door:
             if session is None:
                 self._check_not_deleted(name)
                 session = await self._unannounced(name, post)
+            must_stop = self._is_stopped(bytes.fromhex(session.writer_id))
             there = await self._there(session, post)
             lines, repeated = deciding.new_lines(session, post, there)
             if session.phase is Phase.ENDED:
                 if not lines:
-                    return  # its last post, once more
+                    return must_stop  # its last post, once more
                 session = announcing.succeeding(session, self._clock())
             session = _settled(session, post, there)
             if post.exit_code is not None and not post.lines:
                 session = await self._settled_without_rows(session)
             if session.phase is Phase.REPEATING and not lines:
                 await self._repeat(deciding.after_lines(session, post), post)
-                return
-            if session.phase is Phase.ANNOUNCED and not _says_something(post):
-                return
-            await self._take(session, post, lines)
-            if repeated and not lines:
-                self._kept.beat(session)
+            elif session.phase is not Phase.ANNOUNCED or _says_something(post):
+                await self._take(session, post, lines)
+                if repeated and not lines:
+                    self._kept.beat(session)
+            return must_stop
 
     @asynccontextmanager
-    async def alone_with(self, name: Name) -> AsyncIterator[None]:
+    async def alone_with(self, name: Name) -> AsyncIterator[bytes | None]:
         """Nothing of a run is taken meanwhile, and what was before is committed.
+
+        Yields:
+            The writer of the client's session that has not ended.
 
         Raises:
             StoreError, BusyError: not now.
         """
         async with self._kept.turn(name):
-            await self._kept.load(name)
-            yield
+            session = await self._kept.load(name)
+            is_open = session is not None and session.phase is not Phase.ENDED
+            yield bytes.fromhex(session.writer_id) if session is not None and is_open else None
 
     async def check_begun(self, name: Name) -> None:
         """Whether files of a run may come: not once it was deleted, before another has begun.

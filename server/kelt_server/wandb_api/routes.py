@@ -117,10 +117,10 @@ class WandbApi:
             return _errors("names of this length are none")
         try:
             caller_of(request).check(name[0])
-            await self._door.take(name, post)
+            must_stop = await self._door.take(name, post)
         except (StoreError, BusyError, ForbiddenError, RunDeletedError) as error:
             return _refusal(error)
-        return _json({})
+        return _json({"stopped": True} if must_stop else {})
 
     async def put_file(self, request: Request) -> Response:
         """A file, at an address that this server signed."""

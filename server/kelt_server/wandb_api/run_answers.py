@@ -100,7 +100,7 @@ def run_fields(run: Mapping[str, Any], project_id: int) -> dict[str, Any]:
         "jobType": run["job_type"] or None,
         "commit": None,
         "readOnly": False,
-        "stopped": False,
+        "stopped": run["is_asked_to_stop"],
         "host": run["host"],
         "createdAt": iso(run["created_at"]),
         "heartbeatAt": iso(run["heartbeat_at"] or run["created_at"]),

@@ -82,16 +82,23 @@ class DoorStand:
             clock=lambda: self.now,
             counters=self.stand.counters,
             times_deleted=self.stand.stores.catalog.deletions.count,
+            is_stopped=self.stand.stores.catalog.stops.is_asked,
         )
         self.actions = RunActions(
             committer=self.commits,  # type: ignore[arg-type]
             alone_with=self.door.alone_with,
+            reader=self.stand.reader,
+            clock=lambda: self.now,
+            stops=self.stand.stores.catalog.stops,
             deletions=self.stand.stores.catalog.deletions,
             metrics=self.stand.stores.metrics,
         )
 
     def delete(self, name: tuple[str, str, str] = NAME) -> None:
         asyncio.run(self.actions.delete(name, Caller(entity="local", sees_all=True)))
+
+    def stop(self, name: tuple[str, str, str] = NAME) -> int:
+        return asyncio.run(self.actions.stop(name, Caller(entity="local", sees_all=True)))
 
     def begin(self, name: tuple[str, str, str] = NAME, **said: Any) -> int:
         config = {k: {"value": v} for k, v in said.pop("config", {}).items()}
@@ -108,9 +115,10 @@ class DoorStand:
         upsert = read_upsert({"name": name[2], **said})
         return asyncio.run(self.door.upsert(name, upsert))
 
-    def post(self, body: Any, name: tuple[str, str, str] = NAME) -> None:
+    def post(self, body: Any, name: tuple[str, str, str] = NAME) -> bool:
+        """Whether the client is told to stop."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        asyncio.run(self.door.take(name, read_post(raw)))
+        return asyncio.run(self.door.take(name, read_post(raw)))
 
     def lines(self, offset: int, *lines: Any, **more: Any) -> dict[str, Any]:
         content = [line if isinstance(line, str) else json.dumps(line) for line in lines]
