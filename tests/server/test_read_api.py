@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import httpx
 import pyarrow as pa
 import pyarrow.ipc
 import pytest
-from server.stand import Stand, gate_of
+from server.stand import NOW, Stand, gate_of
 from server.streams import Stream, simple_run, writer_id
 from starlette.applications import Starlette
 
 from kelt_proto.v1 import record_pb2, rows
+from kelt_server.access.account_file import AccountFile
+from kelt_server.api.actions import ActionApi
+from kelt_server.api.admin import AdminApi
 from kelt_server.api.app import build_app
 from kelt_server.api.openapi import document
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.pages.pages import Pages
+from kelt_server.run_actions import RunActions
 
 HISTORY = "/api/v1/runs/-/proj/run/history"
 RUNS = "/api/v1/runs"
@@ -79,11 +84,21 @@ def typed(values: dict[str, Any]) -> dict[str, Any]:
     return {key: (type(value), value) for key, value in values.items()}
 
 
-def test_every_route_is_described_and_nothing_else(stand: Stand) -> None:
-    served = {route.path for route in api_of(stand).routes()}
-    assert served == set(document()["paths"])
-    for path, methods in document()["paths"].items():
-        named = {p["name"] for p in methods["get"]["parameters"] if p["in"] == "path"}
+def test_every_route_is_described_and_nothing_else(stand: Stand, tmp_path: Path) -> None:
+    actions = ActionApi(actions=cast("RunActions", None), reader=stand.reader)
+    admin = AdminApi(accounts=AccountFile(tmp_path), clock=lambda: NOW)
+    routes = [*api_of(stand).routes(), *actions.routes(), *admin.routes()]
+    served = {
+        (m.lower(), route.path) for route in routes for m in route.methods or () if m != "HEAD"
+    }
+    described = {
+        (method, path): operation
+        for path, methods in document()["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert served == set(described)
+    for (_, path), operation in described.items():
+        named = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
         assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}
 
 

@@ -154,21 +154,25 @@ class Connection:
             if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                 return self._not_kelt()
             said = f"HTTP status {response.status_code}"
-        if response.status_code == httpx.codes.FORBIDDEN:
-            return ForbiddenError(f"The upstream {self.upstream} does not allow it: {said}.")
-        if response.status_code == httpx.codes.UNAUTHORIZED:
-            return KeyRefusedError(
-                f"The upstream {self.upstream} refused the key ({said.rstrip('.')}). "
+        said = said.rstrip(".")
+        status = response.status_code
+        refusals: dict[int, Exception] = {
+            httpx.codes.UNAUTHORIZED: KeyRefusedError(
+                f"The upstream {self.upstream} refused the key ({said}). "
                 "Set KELT_API_KEY to one that it accepts."
-            )
-        if response.status_code == httpx.codes.CONFLICT:
-            return NotRunningError(f"There is nothing to stop: {said.rstrip('.')}.")
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return RunNotFoundError(said)
-        if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-            return QueryError(f"The upstream cannot take this: {said.rstrip('.')}.")
+            ),
+            httpx.codes.FORBIDDEN: ForbiddenError(
+                f"The upstream {self.upstream} does not allow it: {said}."
+            ),
+            httpx.codes.NOT_FOUND: RunNotFoundError(said),
+            httpx.codes.CONFLICT: NotRunningError(f"There is nothing to stop: {said}."),
+        }
+        if status in refusals:
+            return refusals[status]
+        if status < httpx.codes.INTERNAL_SERVER_ERROR:
+            return QueryError(f"The upstream cannot take this: {said}.")
         return ServerFaultError(
-            f"The upstream {self.upstream} cannot answer ({said.rstrip('.')}). "
+            f"The upstream {self.upstream} cannot answer ({said}). "
             "Try again, or look at the output of `kelt server`."
         )
 
