@@ -52,7 +52,11 @@ class ServerUsageError(StartError):
 
 
 class KeyRefusedError(KeltServerError):
-    """A key is wanted, and none or another came."""
+    """A key is wanted, and `given` is what came: none, or another."""
+
+    def __init__(self, given: str) -> None:
+        super().__init__(f"it wants a key and was given {given}")
+        self.given = given
 
 
 class ForbiddenError(KeltServerError):

@@ -151,49 +151,22 @@ async def _serve(
         default_entity=config.default_entity,
         damaged_files=tuple(asdict(damaged) for damaged in stores.damaged),
     )
-    door = Door(
-        table=SessionTable(stores.catalog.engine),
-        committer=committer,
-        reader=reader,
-        clock=clock,
-        counters=counters,
-        times_deleted=stores.catalog.deletions.count,
-        is_stopped=stores.catalog.stops.is_asked,
-    )
-    uploads = UploadFolder(
-        config.files_path,
-        file_bytes_max=config.file_bytes_max,
-        times_deleted=stores.catalog.deletions.count,
-    )
-    actions = RunActions(
-        committer=committer,
-        alone_with=door.alone_with,
-        reader=reader,
-        clock=clock,
-        deletions=stores.catalog.deletions,
-        stops=stores.catalog.stops,
-        metrics=stores.metrics,
-        set_aside=(uploads.set_aside,),
-        remove_aside=(uploads.remove_aside,),
-    )
+    actions, wandb_api = _wandb_door(config, stores, reader, committer, counters, clock)
     with contextlib.suppress(StoreError):  # else with the first commit
         group.settle_deletions()
     actions.recover()
-    wandb_api = WandbApi(door=door, actions=actions, reader=reader, uploads=uploads)
-    api = ReadApi(reader=reader, about=about, counters=counters, gate=gate)
-    http = _http_server(
-        config,
-        build_app(
-            api_routes=[
-                *api.routes(),
-                *ActionApi(actions=actions, reader=reader).routes(),
-                *AdminApi(accounts=accounts, clock=clock).routes(),
-            ],
-            page_routes=Pages(reader).routes(),
-            wandb_routes=wandb_api.routes(),
-            gate=gate,
-        ),
+    api_routes = [
+        *ReadApi(reader=reader, about=about, counters=counters, gate=gate).routes(),
+        *ActionApi(actions=actions, reader=reader).routes(),
+        *AdminApi(accounts=accounts, clock=clock).routes(),
+    ]
+    app = build_app(
+        api_routes=api_routes,
+        page_routes=Pages(reader).routes(),
+        wandb_routes=wandb_api.routes(),
+        gate=gate,
     )
+    http = _http_server(config, app)
     http_port = http_socket.getsockname()[1]
     scheme = "http" if config.tls_cert is None else "https"
     url = f"{scheme}://{_shown_host(config.host)}:{http_port}"
@@ -211,6 +184,44 @@ async def _serve(
         await _until_stopped(tasks)
         await _drain(config, grpc_server, committer, http)
         tasks.cancel_scope.cancel()
+
+
+def _wandb_door(  # noqa: PLR0917 # parts of the root
+    config: ServerConfig,
+    stores: Stores,
+    reader: RunReader,
+    committer: Committer,
+    counters: Counters,
+    clock: Callable[[], float],
+) -> tuple[RunActions, WandbApi]:
+    """The door for wandb's clients, and what acts on runs in turn with it."""
+    deletions, stops = stores.catalog.deletions, stores.catalog.stops
+    door = Door(
+        table=SessionTable(stores.catalog.engine),
+        committer=committer,
+        reader=reader,
+        clock=clock,
+        counters=counters,
+        times_deleted=deletions.count,
+        is_stopped=stops.is_asked,
+    )
+    uploads = UploadFolder(
+        config.files_path,
+        file_bytes_max=config.file_bytes_max,
+        times_deleted=deletions.count,
+    )
+    actions = RunActions(
+        committer=committer,
+        alone_with=door.alone_with,
+        reader=reader,
+        clock=clock,
+        deletions=deletions,
+        stops=stops,
+        metrics=stores.metrics,
+        set_aside=(uploads.set_aside,),
+        remove_aside=(uploads.remove_aside,),
+    )
+    return actions, WandbApi(door=door, actions=actions, reader=reader, uploads=uploads)
 
 
 async def _serve_http(http: uvicorn.Server, http_socket: socket.socket) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from conformance.conftest import Client, Kelt
@@ -58,8 +59,11 @@ def test_a_user_logs_and_reads_where_the_key_opens(client: Client, kelt: Kelt, a
         assert "does not open the entity 'bob'" in found[how]
 
 
+@pytest.mark.skipif(
+    not os.environ.get("KELT_TEST_LONG"), reason="the server's part is tested without a client"
+)
 def test_a_key_that_is_not_known_is_refused(client: Client, ann: str) -> None:
     process = client.start("wandb.init(id='x', settings=wandb.Settings(init_timeout=30))")
     _, err = process.communicate(timeout=90)
     assert process.returncode != 0
-    assert "it wants a key and was given another one" in err
+    assert "wants a key and was given another key" in err

@@ -128,6 +128,8 @@ class Connection:
             try:
                 return self._client.request(method, url, params=tuple(arguments))
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                if method == "DELETE":
+                    raise  # it may have been done, and would then not be found
                 # A kept connection that the server closed while nobody looked, as on its restart.
                 return self._client.request(method, url, params=tuple(arguments))
         except httpx.TimeoutException:

@@ -49,8 +49,7 @@ class Gate:
             return anybody(self._default_entity)
         caller = accounts.caller(key) if key else None
         if caller is None:
-            what = "another one" if authorization else "none"
-            raise KeyRefusedError(f"it wants a key and was given {what}")
+            raise KeyRefusedError("another key" if authorization else "no key")
         return caller
 
 

@@ -102,8 +102,8 @@ class GateMiddleware:
 
 def _key_wanted(error: KeyRefusedError) -> Response:
     sentence = (
-        f"this server lets nobody in like that: {error}; send `Authorization: Bearer KEY` (kelt "
-        "reads KELT_API_KEY, wandb WANDB_API_KEY)"
+        f"this server wants a key and was given {error.given}: send `Authorization: Bearer KEY` "
+        "(kelt reads KELT_API_KEY, wandb WANDB_API_KEY)"
     )
     both = {"error": sentence, "errors": [{"message": sentence}]}  # as GraphQL has it
     response = Response(to_json(both), status_code=401, media_type="application/json")

@@ -82,6 +82,8 @@ class Counters:
     commits_failed: int = 0
     pushes_refused_busy: int = 0
     pushes_too_large: int = 0
+    pushes_forbidden: int = 0
+    pushes_of_deleted_runs: int = 0
     beats_dropped: int = 0
     points_packed: int = 0
     packs_failed: int = 0
@@ -228,10 +230,12 @@ class GroupCommitter:
             return
         state = work.states[batch.writer_id]
         if state.deleted is not None:
+            self._counters.pushes_of_deleted_runs += 1
             work.errors[number] = RunDeletedError(
                 f"the run {'/'.join(state.deleted)} was deleted, and nothing of it is taken"
             )
-        elif batch.last_seq <= state.committed_through:
+            return
+        if batch.last_seq <= state.committed_through:
             self._counters.batches_repeated += 1
         elif is_gap(batch.first_seq, state):
             work.deferred.append((number, batch, caller))
@@ -239,6 +243,7 @@ class GroupCommitter:
             try:
                 self._apply(batch, state, caller, work)
             except ForbiddenError as refusal:
+                self._counters.pushes_forbidden += 1
                 work.errors[number] = refusal
 
     def _apply(

@@ -169,8 +169,11 @@ class Door:
         Raises:
             RunDeletedError: they may not.
         """
-        if self._times_deleted(name) and await self._kept.load(name) is None:
-            self._check_not_deleted(name)
+        if not self._times_deleted(name):
+            return
+        async with self._kept.turn(name):
+            if await self._kept.load(name) is None:
+                self._check_not_deleted(name)
 
     def _check_not_deleted(self, name: Name) -> None:
         if self._times_deleted(name):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kelt_server.access.accounts import Accounts, read_accounts, user_json, write_accounts
@@ -89,6 +89,7 @@ def test_members_join_once_and_leave() -> None:
 NAMES = st.text("abc1_.-", min_size=1, max_size=5).filter(lambda n: n[0] not in "_.-")
 
 
+@settings(max_examples=30)
 @given(st.dictionaries(NAMES, st.booleans()), st.sets(NAMES))
 def test_what_is_written_is_read_again(users: dict[str, bool], teams: set[str]) -> None:
     accounts = Accounts()
@@ -102,6 +103,7 @@ def test_what_is_written_is_read_again(users: dict[str, bool], teams: set[str]) 
     assert read_accounts(write_accounts(accounts)) == accounts
 
 
+@settings(max_examples=30)
 @given(st.data())
 def test_whatever_else_is_in_the_file_opens_nothing(data: st.DataObject) -> None:
     whole = write_accounts(crew())

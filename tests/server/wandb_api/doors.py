@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class DoorStand:
         self.stand = stand
         self.commits = Commits(stand)
         self.now = NOW
+        self.set_aside: list[Callable[[Name], None]] = []
         self.restart()
 
     @classmethod
@@ -92,6 +93,7 @@ class DoorStand:
             stops=self.stand.stores.catalog.stops,
             deletions=self.stand.stores.catalog.deletions,
             metrics=self.stand.stores.metrics,
+            set_aside=self.set_aside,
         )
 
     def delete(self, name: tuple[str, str, str] = NAME) -> None:

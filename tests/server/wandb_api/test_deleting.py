@@ -91,7 +91,6 @@ def test_files_of_a_deleted_run_are_not_the_next_one_s(web: Web, door: DoorStand
     before = web.address("late.txt")
     web.client.put(before, content=b"old")
     door.delete()
-    web.uploads.set_aside(NAME)
     assert web.client.put(before, content=b"late").status_code == 404
     answer = web.ask(web.files_query, entity="local", files=["late.txt"])
     assert "was deleted" in answer["errors"][0]["message"]
@@ -99,6 +98,20 @@ def test_files_of_a_deleted_run_are_not_the_next_one_s(web: Web, door: DoorStand
     assert web.ask(FILES)["data"]["project"]["run"]["files"]["edges"] == []
     assert web.client.put(before, content=b"late").status_code == 404
     assert web.client.put(web.address("new.txt"), content=b"new").status_code == 200
+
+
+def test_files_that_a_crash_left_are_moved_before_anybody_comes_in(
+    web: Web, door: DoorStand
+) -> None:
+    web.client.put(web.address("a.txt"), content=b"a")
+    deletions = door.stand.stores.catalog.deletions
+    deletions.delete(NAME, at=1.0, by_user="")
+    assert [file for file, _ in web.uploads.names(NAME)] == ["a.txt"]
+    door.restart()
+    door.actions.recover()
+    assert list(web.uploads.names(NAME)) == []
+    assert deletions.uncleared() == {}
+    door.actions.recover()  # has nothing to do
     web.uploads.remove_aside()
 
 

@@ -54,6 +54,7 @@ class Web:
             file_bytes_max=1000,
             times_deleted=door.stand.stores.catalog.deletions.count,
         )
+        door.set_aside.append(uploads.set_aside)
         api = WandbApi(
             door=door.door, actions=door.actions, reader=door.stand.reader, uploads=uploads
         )
