@@ -23,8 +23,8 @@ Constraints:
   whether a session that was announced begins: what comes of them before is held with the session.
 * A session that said goodbye is never continued; what comes after it belongs to another writer.
 
-Artifacts are `kelt_server.artifacts`; what clients say of them goes there through `artifact_answers`,
-`artifact_changes` and `artifact_routes`, and is no part of a session.
+Artifacts are `kelt_server.artifacts`; what clients say of them goes there through
+`artifact_answers`, `artifact_changes` and `artifact_routes`, and is no part of a session.
 
 Format: the table `wandb_sessions` of the catalog has one row a session: `client` (empty: the
 latest ordinary one of the name; `~` and a writer's id: one that it displaced; else the id of a
