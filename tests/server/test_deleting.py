@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from server.stand import Stand
 from server.streams import Stream, simple_run, writer_id
+from server.test_output import console, pieces, system, texts
 
 from kelt_proto.v1 import record_pb2
+from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import BranchPoint
 from kelt_server.errors import NotFoundError, RunDeletedError, StoreError
 from kelt_server.facts import BURIED_ENTITY
+from kelt_server.ingest.output_records import system_branch
 
 NAME = ("local", "proj", "run")
 Open = Callable[[], AbstractContextManager[Stand]]
@@ -41,7 +44,7 @@ def remove(stand: Stand) -> None:
     """As it is done in the background."""
     deletions = stand.stores.catalog.deletions
     branch_ids = deletions.to_remove()
-    stand.stores.metrics.remove_branches(branch_ids)
+    stand.stores.metrics.remove_branches([*branch_ids, *map(system_branch, branch_ids)])
     deletions.removed(branch_ids)
 
 
@@ -260,3 +263,56 @@ def test_no_name_leads_to_what_is_kept_for_heirs(stand: Stand) -> None:
     stand.group.delete_run(NAME, by_user="")
     assert stand.stores.catalog.names(BURIED_ENTITY, "proj") == [(BURIED_ENTITY, "proj", "run")]
     assert stand.reader.runs(BURIED_ENTITY, "proj") == stand.reader.runs("local", "proj")
+
+
+def with_output(number: int, text: str, *, branch_id: str = "b") -> Stream:
+    """A run with a row, a line of its console, a system sample and a file, which is the text."""
+    stream = simple_run(number, branch_id=branch_id, row_count=1)
+    console(stream, (0, text))
+    system(stream, (float(number), {"cpu": number}))
+    for piece in pieces(text.encode(), f"{text}.txt", of=stream.writer_id):
+        stream.record(Kind.FILE_PIECE, piece)
+    return stream
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_what_it_put_out_beside_its_rows_goes_with_it(stand: Stand, is_shared: bool) -> None:
+    """Whether the next run of its name has another immutable id, or the same, as a shared one."""
+    stand.push(with_output(1, "old").batches())
+    assert (texts(stand), [file.name for file in stand.reader.files.all(NAME)]) == (
+        ["old"],
+        ["old.txt"],
+    )
+    (old,) = stand.reader.files.all(NAME)
+    assert all(stand.stores.objects.path(of).is_file() for of in old.objects)
+    stand.group.delete_run(NAME, by_user="")
+    assert not any(stand.stores.objects.path(of).exists() for of in old.objects)
+    stand.push(with_output(2, "new", branch_id="b" if is_shared else "b2").batches())
+    remove(stand)
+    assert texts(stand) == ["new"]
+    assert [file.name for file in stand.reader.files.all(NAME)] == ["new.txt"]
+    assert stand.reader.rows.samples(*NAME) == (1, 2000)
+    assert stored(stand) == (2, 2)  # a row and a sample
+
+
+def test_a_piece_that_another_run_has_too_stays(stand: Stand) -> None:
+    stand.push(with_output(1, "same").batches())
+    other = simple_run(2, run_id="other", branch_id="o")
+    for piece in pieces(b"same", "copy.txt", of=other.writer_id):
+        other.record(Kind.FILE_PIECE, piece)
+    stand.push(other.batches())
+    stand.group.delete_run(NAME, by_user="")
+    _, content = stand.reader.files.content(("local", "proj", "other"), "copy.txt")
+    assert b"".join(content) == b"same"
+
+
+def test_a_fork_has_its_own_output_still(stand: Stand) -> None:
+    stand.push(with_output(1, "old").batches())
+    point = BranchPoint(project="proj", run_id="run", branch_id="b", step=0)
+    child = fork(2, "child", "c", point)
+    console(child, (0, "child's"))
+    stand.push(child.batches())
+    stand.group.delete_run(NAME, by_user="")
+    remove(stand)
+    assert texts(stand, "child") == ["child's"]
+    assert losses(stand, "child") == [0.5, 20.0, 20.0]

@@ -60,7 +60,7 @@ class File:
             raise QueryError(f"{self.path!r} is not kept by the server, but at {self.ref}.")
         folder = Path(root).resolve()
         target = folder.joinpath(*self.path.split("/")).resolve()
-        if not target.is_relative_to(folder):
+        if self.path.startswith("/") or not target.is_relative_to(folder):
             raise StorageError(f"The file {self.path!r} leads out of {folder}.")
         if target.exists() and not replace:
             raise StorageError(f"{target} is there already; choose another root, or replace=True.")

@@ -62,16 +62,18 @@ def test_users_teams_and_keys(run: Run) -> None:
     assert second
 
 
-def test_a_key_may_be_given_in_a_file_and_never_as_an_argument(
+def test_a_key_may_be_given_in_a_file_or_as_an_argument(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "key").write_text("g" * 40 + "\n")
     assert run("user", "add", "ann", "--key-file", str(tmp_path / "key"))[0] == ""
     monkeypatch.setattr(sys, "stdin", io.StringIO("h" * 40))
     run("key", "add", "ann", "--key-file", "-")
+    assert run("user", "add", "bob", "--key", "k" * 40)[0] == ""
+    run("key", "add", "bob", "--key", "l" * 40)
     accounts = AccountFile(tmp_path / "data").accounts()
-    assert all(accounts.caller(letter * 40) for letter in "gh")
-    run("user", "add", "bob", "--key", "k" * 40, code=2)
+    assert all(accounts.caller(letter * 40) for letter in "ghkl")
+    run("user", "add", "eve", "--key", "m" * 40, "--key-file", "-", code=2)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,7 @@ def test_a_key_may_be_given_in_a_file_and_never_as_an_argument(
         (["team", "join", "crew", "nobody"], 1, "no user"),
         (["key", "add", "nobody"], 1, "no user"),
         (["user", "add", "ann", "--key-file", "/nowhere"], 1, "cannot be read"),
+        (["user", "add", "ann", "--key", " "], 1, "--key is empty"),
     ],
 )
 def test_mistakes_are_one_sentence(run: Run, arguments: list[str], code: int, says: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from server.wandb_api.doors import DONE, NAME, DoorStand, line, summary
+from server.wandb_api.test_artifact_routes import CREATE, logged
 from server.wandb_api.test_routes import STREAM, Web
 
 from kelt_server.errors import RunDeletedError, StoreError
@@ -15,6 +16,9 @@ DELETE = "mutation D($id: ID!) { deleteRun(input: {id: $id}) { clientMutationId 
 ID = 'query Q { project(name: "proj") { run(name: "run") { id } } }'
 FILES = """query F { project(name: "proj") { run(name: "run") {
   files { edges { node { id name } } } } } }"""
+RUN_1 = ("local", "p", "r1")
+USE = """mutation U($id: ID!) { useArtifact(input: {artifactID: $id, projectName: "p",
+  runName: "r1"}) { artifact { id } } }"""
 DELETE_FILES = "mutation D($files: [ID!]!) { deleteFiles(input: {files: $files}) { success } }"
 
 
@@ -119,3 +123,50 @@ def test_the_stream_of_a_deleted_run_ends_for_good(web: Web, door: DoorStand) ->
     door.delete()
     answer = web.client.post(STREAM, json={})
     assert (answer.status_code, "was deleted" in answer.json()["error"]) == (404, True)
+
+
+def test_what_it_logged_and_used_is_not_the_next_one_s(web: Web) -> None:
+    web.door.begin(RUN_1)
+    artifact_id = logged(web)
+    web.ask(USE, id=artifact_id)
+    assert lineage(web) == (["data"], ["data"])
+    web.door.delete(RUN_1)
+    web.door.begin(RUN_1)
+    assert lineage(web) == ([], [])
+    one = web.client.get("/api/v1/artifacts/-/p/data:v0").json()  # which is there still
+    assert (one["logged_by"], one["used_by"], one["file_count"]) == (None, [], 1)
+    assert web.client.get("/api/v1/artifacts/-/p/data/files/f/x.txt").content == b"content"
+
+
+def test_a_deleted_run_logs_and_uses_no_more(web: Web) -> None:
+    web.door.begin(RUN_1)
+    artifact_id = logged(web)
+    web.door.delete(RUN_1)
+    for answer in (
+        web.ask(CREATE, digest="other", name="data", type="dataset"),
+        web.ask(USE, id=artifact_id),
+    ):
+        assert "local/p/r1 was deleted" in answer["errors"][0]["message"]
+
+
+def lineage(web: Web) -> tuple[list[str], list[str]]:
+    found = web.client.get("/api/v1/runs/-/p/r1/artifacts").json()
+    return [a["name"] for a in found["logged"]], [a["name"] for a in found["used"]]
+
+
+def test_every_writer_of_a_shared_run_is_refused(web: Web) -> None:
+    shared = web.door
+    for client in ("a", "b"):
+        shared.begin(client=client)
+        shared.post(shared.lines(0, line(0, x=1)), client=client)
+    assert shared.stop() == 2
+    assert shared.post({}, client="b") is True
+    shared.delete()
+    assert shared.sessions() == []
+    for client in ("a", "b"):
+        with pytest.raises(RunDeletedError):
+            shared.post(shared.lines(1, line(1, x=2)), client=client)
+    shared.begin(client="c")
+    shared.post(shared.lines(0, line(0, x=9)), client="c")
+    assert shared.values() == [(0, {"x": 9})]
+    assert shared.run()["archived"] == []
