@@ -90,6 +90,7 @@ class _Writer:
             committed_through=min(self.cursor.committed, self.cursor.durable),
             linger_s=linger_s,
             upstream_state=upstream_state(self.folder.link),
+            must_stop=self.folder.must_stop,
         )
 
     def due_at_s(self, reply: sidecar_pb2.AppendReply, *, committed_reply_s: float) -> float:

@@ -1,4 +1,4 @@
-"""Tells upstreams which writers live, whether or not anything is being uploaded."""
+"""Tells upstreams which writers live, and hears which are to stop, whether or not rows flow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ async def beat_for(
     while True:
         beats = living(folders(), link)
         if beats and link.is_ready:
-            await _report(link, beats, config)
+            stopped = await _report(link, beats, config)
+            for folder in folders() if stopped else ():
+                if folder.writer_id in stopped and not folder.must_stop:
+                    folder.must_stop = True
+                    folder.changed.notify()
         await link.changed.wait_at_most(config.heartbeat_interval_s)
 
 
@@ -36,12 +40,14 @@ def living(folders: Iterable[RunFolder], link: UpstreamLink) -> list[tuple[bytes
 
 async def _report(
     link: UpstreamLink, beats: list[tuple[bytes, bool]], config: DaemonConfig
-) -> None:
-    connection = link.connection
+) -> set[bytes]:
+    connection, stopped = link.connection, set[bytes]()
     try:
         for start in range(0, len(beats), config.beats_per_request_max):
-            await link.upstream.heartbeat(beats[start : start + config.beats_per_request_max])
+            some = beats[start : start + config.beats_per_request_max]
+            stopped.update(await link.upstream.heartbeat(some))
     except UpstreamError as error:
         link.failed(error, connection=connection)
     else:
         link.succeeded()
+    return stopped

@@ -253,8 +253,8 @@ class Registry:
         now = await self.host.in_thread(signature_of, folder.path)
         self._signatures[folder] = now if folder.copied is None else folder.copied
         self._active.discard(folder)
-        # What the upstream turned out to have lost as the tasks were ending is sent again; and it is
-        # asked where somebody wanted to know meanwhile.
+        # What the upstream turned out to have lost as the tasks were ending is sent again; and
+        # where somebody wanted to know meanwhile, it is asked.
         is_wanted = folder.has_unshipped or folder.is_unconfirmed
         if is_wanted and not (folder.problem or folder.is_held):
             self.activate(folder)

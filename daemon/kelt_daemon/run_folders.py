@@ -103,6 +103,8 @@ class RunFolder:
     is_awaited: bool = False
     #: Why the upstream does not take it yet; it is tried again by itself.
     delay: str = ""
+    #: Somebody asked its process to stop, at the upstream.
+    must_stop: bool = False
     #: What a copy still lacks, in a sentence; it is read on when more arrives.
     incomplete: str = ""
     #: Names, sizes and times of a copy's segments before they were read for the last time.

@@ -42,6 +42,7 @@ class LinkState:
         upstream: the name of the upstream's state, such as REACHABLE.
         upstream_reason: a sentence, unless it is reachable.
         default_entity: of the upstream, once known.
+        must_stop: whether somebody asked the process to stop, at the upstream.
         failures: attempts in a row that did not reach the daemon.
     """
 
@@ -54,6 +55,7 @@ class LinkState:
     upstream: str = ""
     upstream_reason: str = ""
     default_entity: str = ""
+    must_stop: bool = False
 
 
 class DaemonLink:
@@ -185,6 +187,7 @@ class DaemonLink:
         state.durable_through = max(state.durable_through, reply.durable_through)
         state.committed_through = max(state.committed_through, reply.committed_through)
         state.linger_s = reply.linger_s
+        state.must_stop = state.must_stop or reply.must_stop
         if reply.HasField("upstream_state"):
             self._take_upstream(reply.upstream_state)
 

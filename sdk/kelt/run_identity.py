@@ -53,7 +53,8 @@ class RunIdentity:
     def url(self) -> str | None:
         """Where the run can be seen; None where nothing is recorded, or that is not known yet."""
         upstream = self._settings.upstream
-        entity = self.entity or ("" if is_wandb(upstream) else "local")
+        # On a kelt server `-` is whose the key is, once the server knows.
+        entity = self.entity or ("" if is_wandb(upstream) else "-")
         if self._is_disabled or not entity:
             return None
         return f"{web_url(upstream)}/{entity}/{self.project}/runs/{self.id}"

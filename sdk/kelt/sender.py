@@ -62,6 +62,7 @@ class Sender:
         sample: fed with the rows that pass, or None.
         sends: whether records go to the daemon, or stay in the spool for it to find.
         copy: of the spool in the run folder, where it lies elsewhere.
+        on_stop: called once, when somebody asked the process to stop, at the upstream.
     """
 
     def __init__(
@@ -74,7 +75,9 @@ class Sender:
         sample: HistorySample | None,
         sends: bool,
         copy: SpoolCopy | None = None,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_stop: Callable[[], None] | None = on_stop
         self._spool = spool
         self._folder = folder
         self._console = console
@@ -219,6 +222,9 @@ class Sender:
             self._spool.beat()
             if self._copy is not None:
                 self._copy.refresh()
+        if self.state.must_stop and self._on_stop is not None and not self._is_finishing:
+            on_stop, self._on_stop = self._on_stop, None
+            on_stop()
         self._watch.look(now, is_last=self._is_finishing or self._stopping.is_set())
         self._send_all()
         if self._copy is not None:

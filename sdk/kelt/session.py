@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +43,7 @@ from kelt.settings import Settings
 from kelt.shared_mode import SharedWriter, let_go
 from kelt.spool_place import make_spool_folder, remove_spool_folder
 from kelt.spool_policy import room_policy
+from kelt.stop_requests import obey_stop
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import RowHeader
 
@@ -239,6 +241,7 @@ def open_session(
         sample=sample,
         sends=sends and settings.mode == "online",
         copy=None if place == folder else SpoolCopy(folder=folder),
+        on_stop=partial(obey_stop, console, stoppable=settings.stoppable),
     )
     return Session(
         folder=folder,

@@ -170,6 +170,7 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "init_timeout_s": _seconds,
     "finish_timeout_s": _seconds,
     "silent": _flag,
+    "stoppable": _flag,
     "spool_bytes_max": _bytes,
     "spool_policy": checked_policy,
     "spool_block_max_ms": checked_block_ms,

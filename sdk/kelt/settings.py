@@ -70,6 +70,8 @@ class Settings:
     finish_timeout_s: float = 30.0
     #: No messages on standard error.
     silent: bool = False
+    #: Whether the process is interrupted, as by Ctrl-C, when somebody stops the run at the server.
+    stoppable: bool = True
     #: How much spool may wait for the daemon on this host's disk.
     spool_bytes_max: int = 1024 * 1024 * 1024
     #: What becomes of a row beyond that, or on a full disk: "drop_counted" (lost, counted, told),

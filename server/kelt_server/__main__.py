@@ -1,4 +1,4 @@
-"""`python -m kelt_server`: reads flags and environment, runs a server.
+"""`python -m kelt_server`: reads flags and environment, runs a server, or changes its users.
 
 Exit codes: 0 stopped as asked; 1 could not start (one sentence says why), or stopped at the second
 signal; 2 wrong usage.
@@ -10,6 +10,7 @@ import argparse
 import gc
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -17,8 +18,9 @@ from typing import NoReturn
 import anyio
 
 from kelt_server import __version__
+from kelt_server.access import commands
 from kelt_server.config import ServerConfig
-from kelt_server.errors import ServerUsageError, StartError
+from kelt_server.errors import KeltServerError, ServerUsageError, StartError
 from kelt_server.logs import configure_logs
 from kelt_server.server import serve
 
@@ -26,21 +28,39 @@ _PORT_MAX = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a server until it is told to stop."""
-    # Resolving runs makes objects by the million that hold no cycles; by default a quarter of the
-    # time goes into looking for some.
-    gc.set_threshold(50_000, 20, 100)
+    """Runs a server until it is told to stop, or one of the commands about its users."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        config = read_config(arguments, os.environ)
-        configure_logs()
-        anyio.run(_run, config)
+        if given and given[0] in commands.COMMANDS:
+            _change_accounts(given)
+        else:
+            _serve(given)
     except ServerUsageError as error:
         print(f"kelt server: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    except StartError as error:
+    except KeltServerError as error:
         print(f"kelt server: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
+
+
+def _change_accounts(arguments: Sequence[str]) -> None:
+    commands.run_command(
+        arguments,
+        parser=_Parser,
+        folder=default_folder(os.environ),
+        environment_note="KELT_SERVER_DIR",
+        now=time.time(),
+    )
+
+
+def _serve(arguments: Sequence[str]) -> None:
+    # Resolving runs makes objects by the million that hold no cycles; by default a quarter of the
+    # time goes into looking for some.
+    gc.set_threshold(50_000, 20, 100)
+    config = read_config(arguments, os.environ)
+    configure_logs()
+    anyio.run(_run, config)
 
 
 async def _run(config: ServerConfig) -> None:
@@ -128,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="kelt server",
         allow_abbrev=False,
         description="Keeps runs in one folder and answers questions about them.",
+        epilog="Users and keys: kelt server user|team|key --help",
     )
     parser.add_argument("--version", action="version", version=f"kelt {__version__}")
     parser.add_argument("--dir", type=Path, help="data folder (KELT_SERVER_DIR)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,9 +56,14 @@ class Banded:
 
 
 def read_bands(
-    request: BandRequest, catalog: Catalog, metrics: MetricsStore, table: RunTable
+    request: BandRequest,
+    catalog: Catalog,
+    metrics: MetricsStore,
+    table: RunTable,
+    *,
+    may: Callable[[str], bool],
 ) -> Banded:
-    """Answers a request.
+    """Answers a request of somebody who may read what is some entities'.
 
     Raises:
         BadRequestError: so many runs are too many for a chart.
@@ -70,7 +75,7 @@ def read_bands(
     if request.runs:
         names = [(request.entity, request.project, run) for run in request.runs]
         scope = Scope(catalog.family(names, request.runs), metrics)
-        branch_ids = [_branch_of(name, scope) for name in names]
+        branch_ids = [_branch_of(name, scope, may) for name in names]
     else:
         found = [run for run in documents if request.test(run)]
         names = [(run["entity"], run["project"], run["run_id"]) for run in found]
@@ -86,11 +91,12 @@ def read_bands(
     return _banded(request, groups, scope, metrics)
 
 
-def _branch_of(name: Name, scope: Scope) -> str:
+def _branch_of(name: Name, scope: Scope, may: Callable[[str], bool]) -> str:
     holder = scope.family.branches.holder(name)
     if holder is not None:
         return holder
-    if name[2] in scope.family.branches.by_id:
+    known = scope.family.branches.by_id.get(name[2])
+    if known is not None and may(known.entity):
         return name[2]
     raise NotFoundError(f"there is no run {name[2]!r} in {name[0]}/{name[1]}; `kelt runs ls` lists")
 

@@ -53,3 +53,27 @@ class NotFoundError(KeltServerError):
 
 class ServerUsageError(StartError):
     """A flag or a setting that cannot be. Exit code 2."""
+
+
+class KeyRefusedError(KeltServerError):
+    """A key is wanted, and `given` is what came: none, or another."""
+
+    def __init__(self, given: str) -> None:
+        super().__init__(f"it wants a key and was given {given}")
+        self.given = given
+
+
+class ForbiddenError(KeltServerError):
+    """The key is known, and does not open what was asked for."""
+
+
+class NotRunningError(KeltServerError):
+    """Nothing of the run runs, so there is nothing to stop."""
+
+
+class RunDeletedError(KeltServerError):
+    """Somebody deleted the run; what comes of it is not taken any more."""
+
+
+class UnreadableAccountsError(StoreError):
+    """The file of the users cannot be used: nobody is let in, and nothing written over it."""

@@ -21,6 +21,8 @@ RESUMED = "resumed"
 EDIT = "edit"
 #: The record that said where these records belong was lost.
 ORPHAN = "orphan"
+#: Of the branches of deleted runs that others descend from: nobody's, so no name leads to them.
+BURIED_ENTITY = ""
 
 
 @dataclass(frozen=True, slots=True)

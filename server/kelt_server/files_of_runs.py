@@ -26,27 +26,29 @@ class FoundFile:
 class FilesOfRuns:
     """Both kinds together. What was put for a name counts, where both have a path."""
 
-    def __init__(self, *, uploads: UploadFolder, recorded: RunFiles) -> None:
+    def __init__(self, uploads: UploadFolder) -> None:
         self._uploads = uploads
-        self._recorded = recorded
 
-    def all(self, run: Name | None, where: Name) -> list[FoundFile]:
+    def all(self, recorded: RunFiles, run: Name | None, where: Name) -> list[FoundFile]:
         """Every file, by path.
 
         Args:
+            recorded: finds what came as records, as far as it is open to who asks.
             run: entity, project and run id; None of a branch that does not hold its name, whose
                 files are the holder's.
             where: how it was asked for: as `run`, or with an immutable id.
         """
         found = {
             file.name: FoundFile(file.name, file.size_bytes, file.version, file.at or None)
-            for file in self._recorded.all(where)
+            for file in recorded.all(where)
         }
         if run is not None:
             found |= {path: FoundFile(path, size) for path, size in self._uploads.names(run)}
         return [found[path] for path in sorted(found)]
 
-    def content(self, run: Name | None, where: Name, path: str) -> Path | Iterator[bytes]:
+    def content(
+        self, recorded: RunFiles, run: Name | None, where: Name, path: str
+    ) -> Path | Iterator[bytes]:
         """Where a file lies, or what is in it.
 
         Raises:
@@ -55,4 +57,4 @@ class FilesOfRuns:
         if run is not None:
             with contextlib.suppress(NotFoundError):
                 return self._uploads.found(run, path)
-        return self._recorded.content(where, path)[1]
+        return recorded.content(where, path)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kelt_server.access.callers import Caller
 from kelt_server.catalog.store import Catalog
 from kelt_server.errors import NotFoundError
 from kelt_server.metrics.store import MetricsStore
@@ -9,16 +10,20 @@ from kelt_server.scope import Scope
 
 
 class Finder:
-    """Finds runs by what people call them."""
+    """Finds runs by what people call them, as far as they are open to somebody."""
 
-    def __init__(self, *, catalog: Catalog, metrics: MetricsStore, default_entity: str) -> None:
+    def __init__(self, *, catalog: Catalog, metrics: MetricsStore, caller: Caller) -> None:
         self._catalog = catalog
         self._metrics = metrics
-        self.default_entity = default_entity
+        self._caller = caller
 
     def entity(self, entity: str) -> str:
-        """The entity that is meant: the default one where none is named."""
-        return self.default_entity if entity in ("", "-") else entity
+        """The entity that is meant: the caller's own where none is named.
+
+        Raises:
+            ForbiddenError: it is not open to the caller.
+        """
+        return self._caller.check(entity)
 
     def run(self, entity: str, project: str, run: str) -> tuple[str, Scope]:
         """The immutable id of a run, by run id or immutable id.
@@ -46,7 +51,7 @@ class Finder:
             NotFoundError: there is none.
         """
         name = self._catalog.name_of(branch_id)
-        if name is None:
+        if name is None or not self._caller.may(name[0]):
             raise NotFoundError(
                 f"there is no branch {branch_id!r}; a run's `immutable_id`, `lineage` and "
                 "`archived` name those that are there"

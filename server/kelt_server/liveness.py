@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from kelt_proto.v1.record_pb2 import Assertion
 from kelt_server.facts import AssertionFact, ExitFact, LifeSign, SessionFact
 
 RUNNING, FINISHED, FAILED, CRASHED = "running", "finished", "failed", "crashed"
+#: Ended badly after somebody had asked it to stop.
+KILLED = "killed"
 #: Silence shorter than this is not worth a word.
 OFFLINE_AFTER_S = 90.0
 
@@ -48,17 +50,25 @@ def judge(
     now: float,
     server_started_at: float,
     lease_s: float,
+    is_asked_to_stop: bool = False,
 ) -> SessionState:
     """The state of one session."""
     heard_at = None if sign is None else sign.at
-    if goodbye is not None:
-        return _said_goodbye(goodbye, heard_at)
     last = _latest(assertions)
-    if last is not None and last.state in _ASSERTED:
+    if goodbye is not None:
+        found = _said_goodbye(goodbye, heard_at)
+    elif last is not None and last.state in _ASSERTED:
         state = _ASSERTED[last.state]
         reason = last.reason or _why(last.exit_code, last.signal, state)
-        return SessionState(state, reason, last.at, None, heard_at)
-    return _by_silence(session, last, sign, now, server_started_at, lease_s)
+        found = SessionState(state, reason, last.at, None, heard_at)
+    else:
+        found = _by_silence(session, last, sign, now, server_started_at, lease_s)
+        if is_asked_to_stop and found.state == RUNNING:
+            return replace(found, reason=found.reason or "asked to stop")
+        return found
+    if is_asked_to_stop and found.state != FINISHED:
+        return replace(found, state=KILLED, reason=f"stopped from the server ({found.reason})")
+    return found
 
 
 def holds_until(

@@ -1,5 +1,7 @@
 """Content under its digest: pieces of files that came as records.
 
+What no fact names any more, because its run was deleted, is removed (`remove`).
+
 Format: `objects/<first two digits>/<SHA-256 of the content, in hex>`. An object is written aside,
 synced and renamed, before the catalog commits the fact that names it: so what a fact names is
 there. A crash in between leaves an object that nobody names, which the same piece, sent again,
@@ -17,7 +19,7 @@ from kelt_server.errors import StoreError
 
 
 class ObjectStore:
-    """Keeps content in a folder. Blocking; `put` is called by the committing thread alone."""
+    """Keeps content in a folder. Blocking; it is changed by the committing thread alone."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -50,6 +52,11 @@ class ObjectStore:
                     partial.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"a piece of a file cannot be kept: {error.strerror}") from error
+
+    def remove(self, object_id: str) -> None:
+        """Removes content; what cannot be removed stays."""
+        with contextlib.suppress(OSError):
+            self.path(object_id).unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

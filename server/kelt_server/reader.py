@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
 from kelt_server import bands
+from kelt_server.access.callers import Caller, anybody
 from kelt_server.bands import Banded, BandRequest
 from kelt_server.catalog.store import Catalog
 from kelt_server.changes import Key
@@ -22,7 +24,11 @@ from kelt_server.viewing import Viewer
 
 
 class RunReader:
-    """One door to them all. `rows`, `consoles` and `files` read what a run is made of."""
+    """One door to them all. `rows`, `consoles` and `files` read what a run is made of.
+
+    As it is made it answers for the server itself, to which everything is open; what others ask is
+    asked of the one that they see (`seen_by`).
+    """
 
     def __init__(
         self,
@@ -37,7 +43,7 @@ class RunReader:
     ) -> None:
         self._catalog = catalog
         self._metrics = metrics
-        self._finder = Finder(catalog=catalog, metrics=metrics, default_entity=default_entity)
+        self._objects = objects
         self._viewer = Viewer(
             catalog=catalog,
             metrics=metrics,
@@ -46,15 +52,32 @@ class RunReader:
             lease_s=lease_s,
         )
         self._table = RunTable(names=catalog.names, resolve=self._viewer.resolved, clock=clock)
+        self._see(anybody(default_entity))
+
+    def seen_by(self, caller: Caller) -> RunReader:
+        """The same, as far as it is open to somebody."""
+        seen = copy(self)
+        seen._see(caller)  # noqa: SLF001 # its own copy
+        return seen
+
+    def _see(self, caller: Caller) -> None:
+        catalog, metrics = self._catalog, self._metrics
+        self._caller = caller
+        self._finder = Finder(catalog=catalog, metrics=metrics, caller=caller)
         self.rows = Histories(finder=self._finder, metrics=metrics)
         self.consoles = Consoles(finder=self._finder, catalog=catalog)
-        self.files = RunFiles(finder=self._finder, catalog=catalog, objects=objects)
+        self.files = RunFiles(finder=self._finder, catalog=catalog, objects=self._objects)
+
+    def may(self, entity: str) -> bool:
+        """Whether what belongs to an entity is open to who asks."""
+        return self._caller.may(entity)
 
     def projects(self) -> list[dict[str, Any]]:
         """Every project."""
         return [
             {"entity": entity, "project": project, "runs": runs, "last_started_at": at}
             for entity, project, runs, at in self._catalog.projects()
+            if self._caller.may(entity)
         ]
 
     def runs(self, entity: str, project: str | None) -> list[Document]:
@@ -94,4 +117,6 @@ class RunReader:
     def bands(self, wanted: BandRequest) -> Banded:
         """Numbers of metrics over several runs, by equal ranges of steps."""
         request = replace(wanted, entity=self._finder.entity(wanted.entity))
-        return bands.read_bands(request, self._catalog, self._metrics, self._table)
+        return bands.read_bands(
+            request, self._catalog, self._metrics, self._table, may=self._caller.may
+        )

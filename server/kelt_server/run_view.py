@@ -23,6 +23,7 @@ class SessionView:
     session: SessionFact
     state: SessionState
     totals: tuple[RowTotals, ...] = ()
+    is_asked_to_stop: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """As the read API says it."""
@@ -48,6 +49,7 @@ class SessionView:
             "state_at": state.at,
             "offline_since": state.offline_since,
             "heartbeat_at": state.heartbeat_at,
+            "is_asked_to_stop": self.is_asked_to_stop,
         }
 
 
@@ -105,6 +107,9 @@ class RunView:
             "last_step": self.last_step,
             "kind": branch.kind,
             "is_archived": self.is_archived,
+            "is_asked_to_stop": any(
+                view.is_asked_to_stop and view.state.state == RUNNING for view in self.sessions
+            ),
             "held_by": self.held_by,
             "lineage": [_ancestor_json(ancestor) for ancestor in self.line.ancestors],
             "archived": list(self.archived),
@@ -208,14 +213,16 @@ def writer_problems(views: Sequence[SessionView], line: Line) -> list[str]:
 
 def _ancestor_json(ancestor: Ancestor) -> dict[str, Any]:
     fact, child = ancestor.fact, ancestor.child
+    is_deleted = fact is not None and fact.entity == facts.BURIED_ENTITY
     return {
         "immutable_id": ancestor.branch_id,
-        "entity": fact.entity if fact else child.parent_entity,
+        "entity": fact.entity if fact and not is_deleted else child.parent_entity,
         "project": fact.project if fact else child.parent_project,
         "run_id": fact.run_id if fact else child.parent_run_id,
         "fork_step": ancestor.fork_step,
         "kind": facts.CONTINUED if child.kind in facts.GOING_ON else child.kind,
         "known": fact is not None,
+        "is_deleted": is_deleted,
     }
 
 

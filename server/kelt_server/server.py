@@ -6,6 +6,7 @@ readers are let go. All of it under one deadline; a second signal does not wait.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -26,12 +27,16 @@ from starlette.routing import Route
 
 from kelt_proto.v1 import upstream_pb2_grpc
 from kelt_server import tls
+from kelt_server.access.account_file import AccountFile
+from kelt_server.access.gate import Gate
+from kelt_server.api.actions import ActionApi
+from kelt_server.api.admin import AdminApi
 from kelt_server.api.app import build_app
 from kelt_server.api.files import FileApi
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper
 from kelt_server.config import ServerConfig
-from kelt_server.errors import StartError
+from kelt_server.errors import StartError, StoreError
 from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import Counters, GroupCommitter
@@ -40,6 +45,7 @@ from kelt_server.packing import Packer
 from kelt_server.pages.files import RunFiles
 from kelt_server.pages.pages import Pages
 from kelt_server.reader import RunReader
+from kelt_server.run_actions import RunActions
 from kelt_server.storage_quota import StorageQuota
 from kelt_server.stores import FolderLock, Stores, open_stores
 from kelt_server.wandb_api import Door, SessionTable, UploadFolder, WandbApi
@@ -106,7 +112,54 @@ async def _serve(
     config: ServerConfig, stores: Stores, http_socket: socket.socket, clock: Callable[[], float]
 ) -> None:
     counters = Counters()
-    reader = RunReader(
+    accounts = AccountFile(config.folder)
+    gate = Gate(
+        api_key=config.api_key, accounts=accounts.accounts, default_entity=config.default_entity
+    )
+    reader = _reader(config, stores, clock)
+    group, committer = _committers(config, stores, reader, clock, counters)
+    service = UpstreamService(
+        committer=committer,
+        reader=reader,
+        clock=clock,
+        server_id=stores.catalog.server_id,
+        gate=gate,
+        stops=stores.catalog.stops,
+        push_bytes_max=config.push_bytes_max,
+        counters=counters,
+    )
+    grpc_server, grpc_port = _grpc_server(config, service)
+    files = _file_stores(config, stores, counters, clock)
+    actions, wandb_api = _wandb_door(config, stores, reader, committer, files, counters, clock)
+    with contextlib.suppress(StoreError):  # else with the first commit
+        group.settle_deletions()
+    actions.recover()
+    about = _about(config, stores, grpc_port)
+    api_routes = [
+        *ReadApi(reader=reader, about=about, counters=counters, gate=gate).routes(),
+        *ActionApi(actions=actions, reader=reader).routes(),
+        *AdminApi(accounts=accounts, clock=clock).routes(),
+    ]
+    http = _http_server(config, gate, api_routes, wandb_api, reader, files)
+    ready = _ready(config, http_socket, grpc_port)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(committer.run)
+        tasks.start_soon(Packer(metrics=stores.metrics, counters=counters).run)
+        tasks.start_soon(files.sweeper.run)
+        tasks.start_soon(actions.run)
+        tasks.start_soon(_serve_http, http, http_socket)
+        await grpc_server.start()
+        with anyio.fail_after(_START_S):
+            while not http.started:  # noqa: ASYNC110 # uvicorn has no event for it
+                await anyio.sleep(0.005)
+        _announce(ready, config)
+        await _until_stopped(tasks)
+        await _drain(config, grpc_server, committer, http)
+        tasks.cancel_scope.cancel()
+
+
+def _reader(config: ServerConfig, stores: Stores, clock: Callable[[], float]) -> RunReader:
+    return RunReader(
         catalog=stores.catalog,
         metrics=stores.metrics,
         objects=stores.objects,
@@ -115,6 +168,15 @@ async def _serve(
         lease_s=config.lease_s,
         default_entity=config.default_entity,
     )
+
+
+def _committers(
+    config: ServerConfig,
+    stores: Stores,
+    reader: RunReader,
+    clock: Callable[[], float],
+    counters: Counters,
+) -> tuple[GroupCommitter, Committer]:
     group = GroupCommitter(
         catalog=stores.catalog,
         metrics=stores.metrics,
@@ -131,71 +193,37 @@ async def _serve(
         queue_bytes_max=config.queue_bytes_max,
         group_bytes_max=config.group_bytes_max,
     )
-    service = UpstreamService(
-        committer=committer,
-        reader=reader,
-        clock=clock,
-        server_id=stores.catalog.server_id,
-        default_entity=config.default_entity,
-        api_key=config.api_key,
-        push_bytes_max=config.push_bytes_max,
-        counters=counters,
-    )
-    grpc_server, grpc_port = _grpc_server(config, service)
-    about = ServerFacts(
+    return group, committer
+
+
+def _about(config: ServerConfig, stores: Stores, grpc_port: int) -> ServerFacts:
+    return ServerFacts(
         server_id=stores.catalog.server_id,
         grpc_port=grpc_port,
         default_entity=config.default_entity,
-        auth_required=bool(config.api_key),
         damaged_files=tuple(asdict(damaged) for damaged in stores.damaged),
     )
-    door = Door(
-        table=SessionTable(stores.catalog.engine),
-        committer=committer,
-        reader=reader,
-        clock=clock,
-        counters=counters,
-        default_entity=config.default_entity,
-    )
-    uploads, library, sweeper = _file_stores(config, stores, counters, clock)
-    wandb_api = WandbApi(
-        door=door,
-        reader=reader,
-        uploads=uploads,
-        library=library,
-        default_entity=config.default_entity,
-        counters=counters,
-    )
-    files_of_runs = FilesOfRuns(uploads=uploads, recorded=reader.files)
-    files = FileApi(
-        reader=reader, files=files_of_runs, library=library, default_entity=config.default_entity
-    )
-    pages = Pages(reader, RunFiles(files=files_of_runs, library=library))
-    more_routes = [*wandb_api.routes(), *files.routes()]
-    api = ReadApi(reader=reader, about=about, counters=counters)
-    http = _http_server(config, api, pages, more_routes)
+
+
+def _ready(config: ServerConfig, http_socket: socket.socket, grpc_port: int) -> Ready:
     http_port = http_socket.getsockname()[1]
     scheme = "http" if config.tls_cert is None else "https"
     url = f"{scheme}://{_shown_host(config.host)}:{http_port}"
-    ready = Ready(url, http_port, grpc_port, os.getpid())
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(committer.run)
-        tasks.start_soon(Packer(metrics=stores.metrics, counters=counters).run)
-        tasks.start_soon(sweeper.run)
-        tasks.start_soon(_serve_http, http, http_socket)
-        await grpc_server.start()
-        with anyio.fail_after(_START_S):
-            while not http.started:  # noqa: ASYNC110 # uvicorn has no event for it
-                await anyio.sleep(0.005)
-        _announce(ready, config)
-        await _until_stopped(tasks)
-        await _drain(config, grpc_server, committer, http)
-        tasks.cancel_scope.cancel()
+    return Ready(url, http_port, grpc_port, os.getpid())
+
+
+@dataclass(frozen=True, slots=True)
+class _FileStores:
+    """Where files of runs and artifacts lie, and who sweeps them."""
+
+    uploads: UploadFolder
+    library: ArtifactLibrary
+    sweeper: Sweeper
 
 
 def _file_stores(
     config: ServerConfig, stores: Stores, counters: Counters, clock: Callable[[], float]
-) -> tuple[UploadFolder, ArtifactLibrary, Sweeper]:
+) -> _FileStores:
     quota = StorageQuota(
         (config.files_path, config.artifacts_path),
         bytes_max=config.files_bytes_max,
@@ -204,8 +232,56 @@ def _file_stores(
     )
     blobs = BlobStore(config.artifacts_path, quota=quota, file_bytes_max=config.file_bytes_max)
     library = ArtifactLibrary(engine=stores.catalog.engine, blobs=blobs, quota=quota, clock=clock)
-    uploads = UploadFolder(config.files_path, file_bytes_max=config.file_bytes_max, quota=quota)
-    return uploads, library, Sweeper(library=library, quota=quota, clock=clock)
+    uploads = UploadFolder(
+        config.files_path,
+        file_bytes_max=config.file_bytes_max,
+        quota=quota,
+        times_deleted=stores.catalog.deletions.count,
+    )
+    return _FileStores(uploads, library, Sweeper(library=library, quota=quota, clock=clock))
+
+
+def _wandb_door(  # noqa: PLR0917 # parts of the root
+    config: ServerConfig,
+    stores: Stores,
+    reader: RunReader,
+    committer: Committer,
+    files: _FileStores,
+    counters: Counters,
+    clock: Callable[[], float],
+) -> tuple[RunActions, WandbApi]:
+    """The door for wandb's clients, and what acts on runs in turn with it."""
+    deletions, stops = stores.catalog.deletions, stores.catalog.stops
+    door = Door(
+        table=SessionTable(stores.catalog.engine),
+        committer=committer,
+        reader=reader,
+        clock=clock,
+        counters=counters,
+        default_entity=config.default_entity,
+        times_deleted=deletions.count,
+        is_stopped=stops.is_asked,
+    )
+    actions = RunActions(
+        committer=committer,
+        alone_with=door.alone_with,
+        reader=reader,
+        clock=clock,
+        deletions=deletions,
+        stops=stops,
+        metrics=stores.metrics,
+        set_aside=(files.uploads.set_aside,),
+        remove_aside=(files.uploads.remove_aside,),
+    )
+    wandb_api = WandbApi(
+        door=door,
+        actions=actions,
+        reader=reader,
+        uploads=files.uploads,
+        library=files.library,
+        counters=counters,
+    )
+    return actions, wandb_api
 
 
 async def _serve_http(http: uvicorn.Server, http_socket: socket.socket) -> None:
@@ -294,14 +370,22 @@ def _grpc_server(config: ServerConfig, service: UpstreamService) -> tuple[grpc.a
     return server, port
 
 
-def _http_server(
-    config: ServerConfig, api: ReadApi, pages: Pages, more_routes: Sequence[Route]
+def _http_server(  # noqa: PLR0917 # parts of the root
+    config: ServerConfig,
+    gate: Gate,
+    api_routes: Sequence[Route],
+    wandb_api: WandbApi,
+    reader: RunReader,
+    files: _FileStores,
 ) -> uvicorn.Server:
+    files_of_runs = FilesOfRuns(files.uploads)
+    file_api = FileApi(reader=reader, files=files_of_runs, library=files.library)
+    pages = Pages(reader, RunFiles(files=files_of_runs, library=files.library))
     app = build_app(
-        api_routes=api.routes(),
+        api_routes=[*api_routes, *file_api.routes()],
         page_routes=pages.routes(),
-        more_routes=more_routes,
-        api_key=config.api_key,
+        more_routes=wandb_api.routes(),
+        gate=gate,
     )
     settings = uvicorn.Config(
         app,

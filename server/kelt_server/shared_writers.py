@@ -15,11 +15,11 @@ from itertools import takewhile
 from kelt_server import facts
 from kelt_server.facts import SessionFact
 from kelt_server.lineage import Line
-from kelt_server.liveness import CRASHED, FAILED, FINISHED, RUNNING, SessionState
+from kelt_server.liveness import CRASHED, FAILED, FINISHED, KILLED, RUNNING, SessionState
 
 Judged = tuple[SessionFact, SessionState]
 
-_WORSE = (FINISHED, FAILED, CRASHED)
+_WORSE = (FINISHED, KILLED, FAILED, CRASHED)
 
 
 def together(sessions: Sequence[Judged]) -> list[Judged]:
@@ -62,7 +62,7 @@ def problems(writers: Sequence[Judged]) -> list[str]:
     found += [
         f"its writer {named(session)} {state.state}" + (f": {state.reason}" if state.reason else "")
         for session, state in newest.values()
-        if state.state in (FAILED, CRASHED) and session is not decides
+        if state.state in (FAILED, CRASHED, KILLED) and session is not decides
     ]
     return found
 

@@ -100,7 +100,7 @@ class StorageQuota:
 
     def measure(self) -> None:
         """Counts anew what is there."""
-        found = sum(map(_tree_bytes, self._folders))
+        found = sum(map(tree_bytes, self._folders))
         with self._lock:
             self._counters.files_bytes = found
 
@@ -109,7 +109,8 @@ class StorageQuota:
             self._counters.files_bytes = max(0, self.taken_bytes + size_bytes)
 
 
-def _tree_bytes(folder: Path) -> int:
+def tree_bytes(folder: Path) -> int:
+    """How many bytes the files of a folder have together."""
     total, waiting = 0, [os.fspath(folder)]
     while waiting:
         try:

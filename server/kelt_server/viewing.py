@@ -99,6 +99,7 @@ class Viewer:
                 session,
                 self._state(session, family),
                 tuple(of_writer.get(session.writer_id, ())),
+                is_asked_to_stop=session.writer_id in family.stopped,
             )
             for session in shown
         }
@@ -149,6 +150,7 @@ class Viewer:
             now=self._clock(),
             server_started_at=self._server_started_at,
             lease_s=self._lease_s,
+            is_asked_to_stop=writer_id in family.stopped,
         )
 
     def summary_at(self, branch_id: str, scope: Scope, step: int) -> dict[str, Any]:

@@ -40,7 +40,9 @@ def test_a_run_tells_what_the_server_said_of_it(run):
     assert (run.rows, run.last_step, run.lastHistoryStep) == (3, 2, 2)
     assert run.created_at == "2023-11-14T22:13:20.000Z"
     assert run.heartbeat_at == "2023-11-14T22:15:00.250Z"
-    assert run.lineage == [Ancestor("i0", "me", "demo", "root", 200, "forked", is_known=True)]
+    assert run.lineage == [
+        Ancestor("i0", "me", "demo", "root", 200, "forked", is_known=True, is_deleted=False)
+    ]
     assert run.losses == [Loss("00ff", 4, 6, 2, "disk")]
     assert run.lost_rows == 2
     assert run.problems == ["the parent has not arrived"]

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from kelt_proto.v1 import record_pb2
+from kelt_server.access.accounts import Accounts
+from kelt_server.access.callers import Caller
+from kelt_server.access.gate import Gate
 from kelt_server.api import history
 from kelt_server.config import ServerConfig
-from kelt_server.ingest.group import Counters, GroupCommitter, WriterAck
+from kelt_server.ingest.group import Counters, GroupCommitter, Push, WriterAck
 from kelt_server.metrics.store import PageRequest
 from kelt_server.reader import RunReader
 from kelt_server.stores import Stores, open_stores
@@ -29,6 +32,11 @@ def reader_on(stores: Stores, *, server_started_at: float = NOW - 10) -> RunRead
         lease_s=1800.0,
         default_entity="local",
     )
+
+
+def gate_of(api_key: str = "", accounts: Accounts | None = None) -> Gate:
+    found = accounts or Accounts()
+    return Gate(api_key=api_key, accounts=lambda: found, default_entity="local")
 
 
 @dataclass
@@ -66,8 +74,10 @@ class Stand:
         """What is read from now on is read by a server that has run since then."""
         self.reader = reader_on(self.stores, server_started_at=at)
 
-    def push(self, batches: Sequence[record_pb2.Batch]) -> list[WriterAck]:
-        (result,) = self.group.commit([batches])
+    def push(
+        self, batches: Sequence[record_pb2.Batch], caller: Caller | None = None
+    ) -> list[WriterAck]:
+        (result,) = self.group.commit([Push(batches, caller)])
         if isinstance(result, Exception):
             raise result
         return result

@@ -12,6 +12,7 @@ from server.streams import Stream, sealed, simple_run, writer_id
 
 from kelt_proto.v1 import frames, record_pb2
 from kelt_server.errors import BadBatchError, BadRequestError, StoreError
+from kelt_server.ingest.group import Push
 
 Open = Callable[[], AbstractContextManager[Stand]]
 
@@ -158,7 +159,7 @@ def test_one_push_that_cannot_be_committed_does_not_hold_up_the_others(stand: St
 
     picky = Stand.on(stand.stores, Picky(stand.stores.metrics))
     one, two = simple_run(1), simple_run(2, run_id="two", branch_id="b2")
-    good, bad = picky.group.commit([one.batches(), two.batches()])
+    good, bad = picky.group.commit([Push(one.batches()), Push(two.batches())])
     assert isinstance(bad, StoreError)
     assert isinstance(good, list)
     assert good[0].committed_through == one.last_seq

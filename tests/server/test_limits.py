@@ -19,7 +19,7 @@ import grpc.aio
 import httpx
 import psutil
 import pytest
-from server.stand import NOW, Stand
+from server.stand import NOW, Stand, gate_of
 from server.streams import Stream, simple_run, writer_id
 
 from harness.stack import Reader, ServerProcess, eventually
@@ -122,7 +122,7 @@ async def serving(stand: Stand, **bounds: int):
     )
     service = UpstreamService(
         committer=committer, reader=stand.reader, clock=lambda: NOW, server_id="s",
-        default_entity="local", api_key="", push_bytes_max=MIB, counters=stand.counters,
+        gate=gate_of(), stops=stand.stores.catalog.stops, push_bytes_max=MIB, counters=stand.counters,
     )  # fmt: skip
     server = grpc.aio.server()
     upstream_pb2_grpc.add_UpstreamServicer_to_server(service, server)

@@ -51,6 +51,24 @@ def test_the_daemon_decides_where_there_was_no_goodbye() -> None:
     assert (found.state, found.reason, found.at) == ("crashed", "SIGKILL", 1600.0)
 
 
+@pytest.mark.parametrize(
+    ("given", "state", "reason"),
+    [
+        ({"goodbye": goodbye(130, signal=2)}, "killed", "stopped from the server (SIGINT)"),
+        ({"goodbye": goodbye(255)}, "killed", "stopped from the server (exit code 255)"),
+        ({"goodbye": goodbye(0)}, "finished", ""),
+        ({"assertions": [asserted(Assertion.CRASHED, signal=9)]}, "killed", "stopped from the server (SIGKILL)"),
+        ({}, "running", "asked to stop"),
+        ({"now": 9000.0}, "crashed", "silent since 1970-01-01T00:33:20Z"),
+    ],
+)  # fmt: skip
+def test_who_was_asked_to_stop_and_ends_badly_is_killed(
+    given: dict[str, Any], state: str, reason: str
+) -> None:
+    found = judged(is_asked_to_stop=True, **given)
+    assert (found.state, found.reason) == (state, reason)
+
+
 def test_the_latest_assertion_holds_in_whatever_order_they_came() -> None:
     dead, alive = asserted(Assertion.CRASHED, at=1600.0), asserted(Assertion.RUNNING, at=1700.0)
     assert judged(assertions=[alive, dead]).state == "running"

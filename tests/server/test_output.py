@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from server.stand import Stand
+from server.stand import Stand, gate_of
 from server.streams import Stream, json_items, simple_run, writer_id
 from server.test_read_api import Client, api_of
 from sqlalchemy import create_engine
@@ -34,9 +34,8 @@ PATH = "/api/v1/runs/-/proj/run"
 @pytest.fixture
 def client(stand: Stand) -> Client:
     routes = api_of(stand).routes()
-    return Client(
-        build_app(api_routes=routes, page_routes=Pages(stand.reader).routes(), api_key="")
-    )
+    pages = Pages(stand.reader).routes()
+    return Client(build_app(api_routes=routes, page_routes=pages, gate=gate_of()))
 
 
 def console(written: Stream, *lines: tuple[int, str], **more: Any) -> int:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import httpx
 import pyarrow as pa
 import pyarrow.ipc
 import pytest
-from server.stand import Stand
+from server.stand import NOW, Stand, gate_of
 from server.streams import Stream, simple_run, writer_id
 from starlette.applications import Starlette
 
 from kelt_proto.v1 import record_pb2, rows
+from kelt_server.access.account_file import AccountFile
+from kelt_server.api.actions import ActionApi
+from kelt_server.api.admin import AdminApi
 from kelt_server.api.app import build_app
 from kelt_server.api.files import FileApi
 from kelt_server.api.openapi import document
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.pages.pages import Pages
+from kelt_server.run_actions import RunActions
 
 HISTORY = "/api/v1/runs/-/proj/run/history"
 RUNS = "/api/v1/runs"
@@ -46,16 +51,15 @@ def api_of(stand: Stand) -> ReadApi:
         server_id="id",
         grpc_port=1,
         default_entity="local",
-        auth_required=False,
         damaged_files=(),
     )
-    return ReadApi(reader=stand.reader, about=about, counters=stand.counters)
+    return ReadApi(reader=stand.reader, about=about, counters=stand.counters, gate=gate_of())
 
 
 @pytest.fixture
 def client(stand: Stand) -> Client:
     app = build_app(
-        api_routes=api_of(stand).routes(), page_routes=Pages(stand.reader).routes(), api_key=""
+        api_routes=api_of(stand).routes(), page_routes=Pages(stand.reader).routes(), gate=gate_of()
     )
     return Client(app)
 
@@ -81,15 +85,27 @@ def typed(values: dict[str, Any]) -> dict[str, Any]:
     return {key: (type(value), value) for key, value in values.items()}
 
 
-def test_every_route_is_described_and_nothing_else(stand: Stand) -> None:
-    parts: Any = {"files": None, "library": None, "default_entity": ""}
+def test_every_route_is_described_and_nothing_else(stand: Stand, tmp_path: Path) -> None:
+    parts: Any = {"files": None, "library": None}
     files = FileApi(reader=stand.reader, **parts)
+    actions = ActionApi(actions=cast("RunActions", None), reader=stand.reader)
+    admin = AdminApi(accounts=AccountFile(tmp_path), clock=lambda: NOW)
+    apis = (api_of(stand), files, actions, admin)
+    routes = [route for api in apis for route in api.routes()]
     served = {
-        route.path.replace(":path", "") for route in (*api_of(stand).routes(), *files.routes())
+        (m.lower(), route.path.replace(":path", ""))
+        for route in routes
+        for m in route.methods or ()
+        if m != "HEAD"
     }
-    assert served == set(document()["paths"])
-    for path, methods in document()["paths"].items():
-        named = {p["name"] for p in methods["get"]["parameters"] if p["in"] == "path"}
+    described = {
+        (method, path): operation
+        for path, methods in document()["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert served == set(described)
+    for (_, path), operation in described.items():
+        named = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
         assert named == {part[1:-1] for part in path.split("/") if part.startswith("{")}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -63,8 +63,8 @@ class Upstream(Protocol):
     async def cursors(self, writer_ids: Sequence[bytes]) -> Mapping[bytes, int]:
         """How far writers are committed; one that is not known is at 0."""
 
-    async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> None:
-        """Says which writers live, and whether they are stalled."""
+    async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> Collection[bytes]:
+        """Says which writers live, and whether they are stalled; hears whose are to stop."""
 
     async def describe_run(
         self, request: DescribeRunRequest, *, deadline_s: float

@@ -17,6 +17,7 @@ from kelt_daemon.errors import (
     RefusedError,
     RejectedDataError,
     RunGoneError,
+    RunRefusedError,
     TooLargeError,
     TooSlowError,
     UnreachableError,
@@ -34,7 +35,7 @@ _ERRORS: Mapping[grpc.StatusCode, type[UpstreamError]] = {
     _Code.CANCELLED: UnreachableError,
     _Code.UNIMPLEMENTED: RefusedError,
     _Code.UNAUTHENTICATED: RefusedError,
-    _Code.PERMISSION_DENIED: RefusedError,
+    _Code.PERMISSION_DENIED: RunRefusedError,
     _Code.FAILED_PRECONDITION: RefusedError,
     _Code.INVALID_ARGUMENT: RejectedDataError,
     _Code.OUT_OF_RANGE: RejectedDataError,
@@ -57,10 +58,8 @@ def map_error(error: grpc.aio.AioRpcError, *, url: str) -> UpstreamError:
         return RefusedError(_refusal(code, details, url))
     if kind is RejectedDataError:
         return RejectedDataError(details)
-    if kind is RunGoneError:
-        return RunGoneError(
-            f"{url} does not have this run any more ({details}); `kelt sync` tries again. {_WAITS}"
-        )
+    if kind in {RunGoneError, RunRefusedError}:
+        return kind(f"{url} does not take this run: {details}; `kelt sync` tries again. {_WAITS}")
     if kind in {UnreachableError, TooSlowError}:
         return kind(f"{url} does not answer ({details}). {_WAITS}")
     return OverloadedError(
@@ -78,7 +77,7 @@ def refused_key(url: str, reason: str) -> str:
 
 
 def _refusal(code: grpc.StatusCode, details: str, url: str) -> str:
-    if code in {_Code.UNAUTHENTICATED, _Code.PERMISSION_DENIED}:
+    if code is _Code.UNAUTHENTICATED:
         return refused_key(url, details)
     return (
         f"{url} refused this daemon: {details} (kelt {__version__}, {OURS}); upgrade "

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import zlib
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -125,12 +125,13 @@ class KeltServer:
         reply = await self._call(self._connected().Cursors, request, self._config.call_deadline_s)
         return {cursor.writer_id: cursor.committed_through for cursor in reply.cursors}
 
-    async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> None:
+    async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> Collection[bytes]:
         """As in `Upstream`."""
         request = HeartbeatRequest(
             beats=[WriterBeat(writer_id=writer, stalled=stalled) for writer, stalled in beats]
         )
-        await self._call(self._connected().Heartbeat, request, self._config.call_deadline_s)
+        reply = await self._call(self._connected().Heartbeat, request, self._config.call_deadline_s)
+        return set(reply.stopped_writer_ids)
 
     async def describe_run(
         self, request: DescribeRunRequest, *, deadline_s: float

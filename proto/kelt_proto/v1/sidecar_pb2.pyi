@@ -104,20 +104,22 @@ class CloseWriter(_message.Message):
     def __init__(self, writer_id: _Optional[bytes] = ...) -> None: ...
 
 class AppendReply(_message.Message):
-    __slots__ = ("durable_through", "committed_through", "linger_s", "upstream_state", "writer_id", "end")
+    __slots__ = ("durable_through", "committed_through", "linger_s", "upstream_state", "writer_id", "end", "must_stop")
     DURABLE_THROUGH_FIELD_NUMBER: _ClassVar[int]
     COMMITTED_THROUGH_FIELD_NUMBER: _ClassVar[int]
     LINGER_S_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_STATE_FIELD_NUMBER: _ClassVar[int]
     WRITER_ID_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
+    MUST_STOP_FIELD_NUMBER: _ClassVar[int]
     durable_through: int
     committed_through: int
     linger_s: float
     upstream_state: UpstreamState
     writer_id: bytes
     end: WriterEnd
-    def __init__(self, durable_through: _Optional[int] = ..., committed_through: _Optional[int] = ..., linger_s: _Optional[float] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ..., writer_id: _Optional[bytes] = ..., end: _Optional[_Union[WriterEnd, _Mapping]] = ...) -> None: ...
+    must_stop: bool
+    def __init__(self, durable_through: _Optional[int] = ..., committed_through: _Optional[int] = ..., linger_s: _Optional[float] = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ..., writer_id: _Optional[bytes] = ..., end: _Optional[_Union[WriterEnd, _Mapping]] = ..., must_stop: bool = ...) -> None: ...
 
 class WriterEnd(_message.Message):
     __slots__ = ("problem", "is_passing")

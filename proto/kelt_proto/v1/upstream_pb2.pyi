@@ -82,8 +82,10 @@ class WriterBeat(_message.Message):
     def __init__(self, writer_id: _Optional[bytes] = ..., stalled: bool = ...) -> None: ...
 
 class HeartbeatReply(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("stopped_writer_ids",)
+    STOPPED_WRITER_IDS_FIELD_NUMBER: _ClassVar[int]
+    stopped_writer_ids: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, stopped_writer_ids: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class DescribeRunRequest(_message.Message):
     __slots__ = ("entity", "project", "run_id", "step")

@@ -15,7 +15,9 @@ What HTTP and httpx raise becomes our errors in `connection` and nowhere else.
 
 from kelt.api_client.api import Api
 from kelt.api_client.errors import (
+    ForbiddenError,
     KeyRefusedError,
+    NotRunningError,
     QueryError,
     ServerFaultError,
     UnreachableError,
@@ -33,8 +35,10 @@ __all__ = [
     "Bucket",
     "ConsoleLogLine",
     "File",
+    "ForbiddenError",
     "KeyRefusedError",
     "Loss",
+    "NotRunningError",
     "Project",
     "QueryError",
     "Run",

@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 
 from kelt.api_client.errors import (
+    ForbiddenError,
     KeyRefusedError,
+    NotRunningError,
     QueryError,
     ServerFaultError,
     UnreachableError,
@@ -87,11 +89,22 @@ class Connection:
         Raises:
             UnreachableError: no answer came.
             KeyRefusedError: the server wants a key, or another one.
+            ForbiddenError: the key does not open it.
             RunNotFoundError: there is no such thing.
             QueryError: an argument does not fit.
             ServerFaultError: the server cannot answer, or is no kelt server.
         """
-        response = self._ask(f"{self.upstream}{_BASE}{route}", arguments or [])
+        return self._decoded(self._ask("GET", f"{self.upstream}{_BASE}{route}", arguments or []))
+
+    def delete(self, route: str) -> Any:
+        """The decoded reply to a deletion; errors as of `get`."""
+        return self._decoded(self._ask("DELETE", f"{self.upstream}{_BASE}{route}", []))
+
+    def post(self, route: str) -> Any:
+        """The decoded reply to a request that says nothing but its route; errors as of `get`."""
+        return self._decoded(self._ask("POST", f"{self.upstream}{_BASE}{route}", []))
+
+    def _decoded(self, response: httpx.Response) -> Any:
         if response.status_code == httpx.codes.OK:
             try:
                 return decode_json(response.content)
@@ -123,19 +136,21 @@ class Connection:
         Raises:
             UnreachableError: no answer came.
         """
-        stamp = self._ask(f"{self.upstream}{_BASE}/info", []).headers.get("Date", "")
+        stamp = self._ask("GET", f"{self.upstream}{_BASE}/info", []).headers.get("Date", "")
         try:
             return parsedate_to_datetime(stamp).timestamp()
         except ValueError:
             return None
 
-    def _ask(self, url: str, arguments: Arguments) -> httpx.Response:
+    def _ask(self, method: str, url: str, arguments: Arguments) -> httpx.Response:
         try:
             try:
-                return self._client.get(url, params=tuple(arguments))
+                return self._client.request(method, url, params=tuple(arguments))
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                if method == "DELETE":
+                    raise  # it may have been done, and would then not be found
                 # A kept connection that the server closed while nobody looked, as on its restart.
-                return self._client.get(url, params=tuple(arguments))
+                return self._client.request(method, url, params=tuple(arguments))
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 
@@ -163,17 +178,25 @@ class Connection:
             if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                 return self._not_kelt()
             said = f"HTTP status {response.status_code}"
-        if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-            return KeyRefusedError(
-                f"The upstream {self.upstream} refused the key ({said.rstrip('.')}). "
+        said = said.rstrip(".")
+        status = response.status_code
+        refusals: dict[int, Exception] = {
+            httpx.codes.UNAUTHORIZED: KeyRefusedError(
+                f"The upstream {self.upstream} refused the key ({said}). "
                 "Set KELT_API_KEY to one that it accepts."
-            )
-        if response.status_code == httpx.codes.NOT_FOUND:
-            return RunNotFoundError(said)
-        if response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-            return QueryError(f"The upstream cannot take this: {said.rstrip('.')}.")
+            ),
+            httpx.codes.FORBIDDEN: ForbiddenError(
+                f"The upstream {self.upstream} does not allow it: {said}."
+            ),
+            httpx.codes.NOT_FOUND: RunNotFoundError(said),
+            httpx.codes.CONFLICT: NotRunningError(f"There is nothing to stop: {said}."),
+        }
+        if status in refusals:
+            return refusals[status]
+        if status < httpx.codes.INTERNAL_SERVER_ERROR:
+            return QueryError(f"The upstream cannot take this: {said}.")
         return ServerFaultError(
-            f"The upstream {self.upstream} cannot answer ({said.rstrip('.')}). "
+            f"The upstream {self.upstream} cannot answer ({said}). "
             "Try again, or look at the output of `kelt server`."
         )
 

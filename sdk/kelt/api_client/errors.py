@@ -13,6 +13,14 @@ class KeyRefusedError(UpstreamError):
     """The server wants a key, or another one."""
 
 
+class ForbiddenError(UpstreamError):
+    """The key is accepted, and does not open what was asked for."""
+
+
+class NotRunningError(UpstreamError):
+    """Nothing of the run runs, so there is nothing to stop."""
+
+
 class ServerFaultError(UpstreamError):
     """The server answers and cannot serve, or is no kelt server."""
 

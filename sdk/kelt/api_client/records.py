@@ -19,6 +19,7 @@ class Ancestor:
         fork_step: the last step that is inherited from it; None where that is all of it.
         kind: how it was left: forked, rewound or continued.
         is_known: whether its records have arrived.
+        is_deleted: whether its run was deleted; its rows up to the fork step are kept.
     """
 
     immutable_id: str
@@ -28,6 +29,7 @@ class Ancestor:
     fork_step: int | None
     kind: str
     is_known: bool
+    is_deleted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Writer:
         writer_id: of the process's hold on the run.
         host: where it runs or ran.
         pid: as there.
-        state: running, finished, failed or crashed: its own, not the run's.
+        state: running, finished, failed, crashed or killed: its own, not the run's.
         state_reason: why, or nothing for a plain finish.
         offline_since: since when a running one has been silent (Unix seconds), or None.
         rows: what it logged of the run's history.
@@ -105,6 +107,7 @@ def ancestor(data: Mapping[str, Any]) -> Ancestor:
         data["fork_step"],
         data["kind"],
         data["known"],
+        data.get("is_deleted", False),
     )
 
 

@@ -100,7 +100,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        """`running`, `finished`, `failed` or `crashed`."""
+        """`running`, `finished`, `failed`, `crashed`, or `killed`: stopped from the server."""
         return str(self._data["state"])
 
     @property
@@ -219,6 +219,33 @@ class Run:
     def raw(self) -> Mapping[str, Any]:
         """The server's reply, as it came."""
         return self._data
+
+    def stop(self) -> None:
+        """Asks the run's processes to stop, as Ctrl-C would; `state` tells when they have.
+
+        A process hears of it with its daemon's next heartbeat, within about 15 seconds. It may save
+        a checkpoint first, or go on (`stoppable=False`). Once it has ended badly, its state is
+        `killed`.
+
+        Raises:
+            NotRunningError: nothing of it runs.
+        """
+        self._connection.post(f"{self._route(self.immutable_id)}/stop")
+
+    def delete(self, delete_artifacts: bool = False) -> None:  # noqa: ARG002 # wandb's signature
+        """Deletes the run on the server, with all branches of its name and its files.
+
+        Its id is free at once. Runs that were forked from it keep what they inherit. What a process
+        still writes of it is refused there, and stays on its host.
+
+        Args:
+            delete_artifacts: as wandb has it; artifacts are not touched.
+
+        Raises:
+            RunNotFoundError: it was deleted already.
+            QueryError: it is an archived branch, which goes with the run.
+        """
+        self._connection.delete(self._route(self.immutable_id))
 
     def keys(self, label: str | None = None) -> list[str]:
         """The names of all that the history holds, sorted; with a label, of what it logged."""

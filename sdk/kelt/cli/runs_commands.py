@@ -1,4 +1,4 @@
-"""`kelt runs`: what the server knows of runs."""
+"""`kelt runs`: what the server knows of runs, and what is done to them there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from kelt.api_client import Api, Run
 
 app = typer.Typer(
-    help="List, show and follow runs on the upstream.", no_args_is_help=True, rich_markup_mode=None
+    help="List, show, follow, stop and delete runs on the upstream.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 _FILTERS_EXAMPLE = """'{"config.lr": {"$gt": 0.1}}'"""
@@ -237,6 +239,56 @@ def show_logs(
                 say(log_line(line.content, has_colours=has_colours))
         if tail.dropped:
             note(f"{tail.dropped} older lines are not kept.")
+
+
+@app.command("stop")
+def stop_runs(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="[ENTITY/]PROJECT/RUN each.", show_default=False),
+    ],
+    *,
+    upstream: UpstreamOption = None,
+) -> None:
+    """Ask the processes of runs to stop, as Ctrl-C would."""
+    with _api(upstream) as api:
+        for path in dict.fromkeys(runs):
+            run = api.run(path)
+            run.stop()
+            say(f"asked {'/'.join(run.path)} to stop")
+
+
+@app.command("rm")
+def remove_runs(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="[ENTITY/]PROJECT/RUN each.", show_default=False),
+    ],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    upstream: UpstreamOption = None,
+) -> None:
+    """Delete runs on the server, with every branch of their names and their files.
+
+    Runs that were forked from them keep what they inherit. Run folders on hosts stay.
+    """
+    from kelt.cli.runs_view import LIST_COLUMNS, list_row  # noqa: PLC0415 # with the API client
+
+    with _api(upstream) as api:
+        found = [api.run(path) for path in dict.fromkeys(runs)]
+        if not yes:
+            print_table(
+                LIST_COLUMNS, [list_row(run, now=time.time(), project=None) for run in found]
+            )
+            if not (sys.stdin.isatty() and sys.stdout.isatty()):
+                raise CliError(
+                    "Nothing was deleted, as there is no terminal to ask. Pass --yes.",
+                    code=ExitCode.USAGE,
+                )
+            typer.confirm("Delete them with all their rows?", default=False, abort=True)
+        for run in found:
+            run.delete()
+            say(f"deleted {'/'.join(run.path)}")
 
 
 def _api(upstream: str | None) -> Api:

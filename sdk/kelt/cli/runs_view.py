@@ -97,7 +97,7 @@ def _branch(run_id: str, immutable_id: str) -> str:
 
 
 def _parent_name(parent: Ancestor, run: Run) -> str:
-    name = _branch(parent.run_id or "?", parent.immutable_id)
+    name = _branch(parent.run_id or "?", "deleted" if parent.is_deleted else parent.immutable_id)
     if parent.project != run.project and parent.project:
         name = f"{parent.project}/{name}"
     return name if parent.is_known else f"{name}, which has not arrived yet"

@@ -20,6 +20,7 @@ _STATE_STYLES = {
     "finished": "green",
     "failed": "red",
     "crashed": "red",
+    "killed": "red",
     "waiting": "yellow",
     "ok": "green",
     "warn": "yellow",

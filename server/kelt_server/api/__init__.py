@@ -1,12 +1,13 @@
-r"""The read API: what the routes take and answer. Clients are written against this page.
+r"""The API: what the routes take and answer. Clients are written against this page.
 
-All routes are GET, under `/api/v1`, and answer JSON (UTF-8). Times are Unix seconds (float) or
-null, steps are integers. `{run}` is a run id or an immutable id; `{entity}` may be `-`, the
-server's default entity. With a key on the server, every route but `/info` wants `Authorization:
-Bearer KEY`.
+All routes lie under `/api/v1` and answer JSON (UTF-8); those that name no method are GET. Times are
+Unix seconds (float) or null, steps are integers. `{run}` is a run id or an immutable id; `{entity}`
+may be `-`: the entity of the user whose key it is, without users the server's default one. Where
+keys are wanted, every route but `/info` wants `Authorization: Bearer KEY`.
 
 Errors are `{"error": sentence}`: 400 (an argument does not fit), 401 (no key, or the wrong one),
-404 (no such run), 503 (the server is stopping, or a store cannot be read).
+403 (the key does not open it), 404 (no such run), 409 (nothing of the run runs), 503 (the server is
+stopping, or a store cannot be read).
 
 Values
     JSON has no NaN and no infinities. Wherever a logged, configured or summarised value stands,
@@ -44,7 +45,7 @@ Values
 RUN
     {"entity", "project", "run_id", "immutable_id", "name", "notes", "group", "job_type",
      "tags": [str],
-     "state": "running" | "finished" | "failed" | "crashed", "reason": str, "state_at",
+     "state": "running" | "finished" | "failed" | "crashed" | "killed", "reason": str, "state_at",
      "offline_since",               null, or since when a running one has been silent
      "created_at", "started_at",    of the run; of its newest session
      "heartbeat_at",                the last sign of life that the server saw
@@ -54,9 +55,10 @@ RUN
                                     how the branch began; "resumed": its beginning has not arrived,
                                     "orphan": its opening record was lost; also "shared": written
                                     by many at a time
+     "is_asked_to_stop": bool,      somebody asked it to stop, and it still runs
      "is_archived": bool, "held_by":    immutable id of the branch that its name points at
      "lineage": [{"immutable_id", "entity", "project", "run_id", "fork_step", "kind",
-                  "known": bool}],
+                  "known": bool, "is_deleted": bool}],
                                     ancestors, nearest first; `kind` (forked, rewound, continued)
                                     is how it was left, `fork_step` the last step inherited
      "archived": [immutable id],    branches of this name that no longer hold it
@@ -73,6 +75,7 @@ RUN
      "sessions": [{"writer_id", "immutable_id", "hostname", "pid", "program", "python",
                    "sdk_version",
                    "started_at", "state", "reason", "state_at", "offline_since", "heartbeat_at",
+                   "is_asked_to_stop": bool,
                    "is_shared": bool, "is_primary": bool, "label": str,
                    "rows": int, "last_step": int, "last_row_at"}]}
                                     newest first; the last six: one of several writers at a time,
@@ -191,6 +194,28 @@ ARTIFACT
      "digest", "description", "metadata": {…}, "size_bytes": int, "file_count": int, "created_at",
      "updated_at", "ttl_s": int or null,
      "logged_by": {"entity", "project", "run_id"} or null}
+`DELETE /runs/{entity}/{project}/{run}`
+    Deletes the run with every branch of its name and its files: {"entity", "project", "run_id",
+    "branches": int, "kept_for_others": int}. Branches of other names keep what they inherit. An
+    archived branch is refused (400): it goes with its run.
+
+`POST /runs/{entity}/{project}/{run}/stop`
+    Asks the run's processes to stop: {"entity", "project", "run_id", "asked": int}.
+
+`/viewer`
+    {"user": name or null, "entity", "teams": [name], "is_admin": bool}: who asks.
+
+`/users`, `/teams`
+    {"users": [{"name", "is_admin", "made_at", "teams": [name], "keys": [{"id", "made_at"}]}]} and
+    {"teams": [{"name", "made_at", "members": [name]}]}; to who is no admin, what is theirs.
+
+`POST /users` {"name", "is_admin": false, "key"?}, `POST /users/{user}/keys` {"key"?}
+    201: the user, or the key's id, with "key" where it was made: it cannot be had again.
+    `DELETE /users/{user}` and `DELETE /users/{user}/keys/{id}`: 204.
+
+`POST /teams` {"name"}, `PUT /teams/{team}/members/{user}`
+    201 and 200: the team. `DELETE /teams/{team}`: 204; `DELETE /teams/{team}/members/{user}`: 200.
+    All but one's own keys is an admin's to change.
 
 `/openapi.json` (at the root, not under /api/v1) describes all of this for machines.
 """

@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from kelt_server.api import arguments
+from kelt_server.api.asking import caller_of
 from kelt_server.api.routes import PREFIX, RUN, run_of
 from kelt_server.artifacts import ArtifactLibrary, names, queries
 from kelt_server.artifacts.records import Artifact, ArtifactFile
@@ -30,18 +31,13 @@ ARTIFACT = "/artifacts/{entity}/{project}/{name}"
 class FileApi:
     """Answers questions about files."""
 
-    def __init__(
-        self,
-        *,
-        reader: RunReader,
-        files: FilesOfRuns,
-        library: ArtifactLibrary,
-        default_entity: str,
-    ) -> None:
-        self._reader = reader
+    def __init__(self, *, reader: RunReader, files: FilesOfRuns, library: ArtifactLibrary) -> None:
+        self._of_all = reader
         self._files = files
         self._library = library
-        self._default_entity = default_entity
+
+    def _reader(self, request: Request) -> RunReader:
+        return self._of_all.seen_by(caller_of(request))
 
     def routes(self) -> list[Route]:
         """Every route, in the order in which they are tried."""
@@ -59,13 +55,15 @@ class FileApi:
 
     def files(self, request: Request) -> Response:
         """The files of a run."""
-        found = self._files.all(self._holder(request), run_of(request))
+        recorded = self._reader(request).files
+        found = self._files.all(recorded, self._holder(request), run_of(request))
         return _page(request, list(map(asdict, found)))
 
     def file(self, request: Request) -> Response:
         """What is in one."""
         path = request.path_params["path"]
-        found = self._files.content(self._holder(request), run_of(request), path)
+        recorded = self._reader(request).files
+        found = self._files.content(recorded, self._holder(request), run_of(request), path)
         if isinstance(found, Path):
             return FileResponse(found, media_type=_BYTES)
         return StreamingResponse(found, media_type=_BYTES)
@@ -74,8 +72,12 @@ class FileApi:
         """What a run logged and used."""
         run = self._run(request)
         with self._library.reading() as reading:
-            logged, used = queries.logged_by(reading, run), queries.used_by_run(reading, run)
-        return _json({"logged": list(map(_artifact, logged)), "used": list(map(_artifact, used))})
+            both = queries.logged_by(reading, run), queries.used_by_run(reading, run)
+        may = caller_of(request).may
+        logged, used = (
+            [_artifact(item) for item in found if may(item.collection.entity)] for found in both
+        )
+        return _json({"logged": logged, "used": used})
 
     def artifact(self, request: Request) -> Response:
         """One version, with its files."""
@@ -83,7 +85,8 @@ class FileApi:
         offset, limit = _offset(request), _limit(request)
         with self._library.reading() as reading:
             files = queries.files(reading, found.id, offset=offset, limit=limit)
-            used_by = queries.users_of(reading, found.id)
+            users = queries.users_of(reading, found.id)
+        used_by = [run for run in users if caller_of(request).may(run[0])]
         return _json(
             {
                 **_artifact(found),
@@ -110,18 +113,18 @@ class FileApi:
 
     def _run(self, request: Request) -> Name:
         asked = request.path_params
-        run = self._reader.run(asked["entity"], asked["project"], asked["run"]).as_json()
+        run = self._reader(request).run(asked["entity"], asked["project"], asked["run"]).as_json()
         return run["entity"], run["project"], run["run_id"]
 
     def _holder(self, request: Request) -> Name | None:
         """The name of the run, where it is what holds it."""
-        view = self._reader.run(*run_of(request))
+        view = self._reader(request).run(*run_of(request))
         branch = view.line.branch
         return branch.name if view.held_by == branch.branch_id else None
 
     def _version(self, request: Request) -> Artifact:
         asked = request.path_params
-        entity = self._default_entity if asked["entity"] == "-" else asked["entity"]
+        entity = caller_of(request).check(asked["entity"])
         collection, alias = names.split_name(asked["name"])
         found = None
         if all(map(names.is_storable, (entity, asked["project"], collection, alias))):

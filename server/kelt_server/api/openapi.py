@@ -1,4 +1,4 @@
-"""What `/openapi.json` says: every route of the read API, for machines."""
+"""What `/openapi.json` says: every route of the API, for machines."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _RUN_SCHEMA = {
     "required": ["entity", "project", "run_id", "immutable_id", "state", "config", "summary"],
     "properties": {
         **dict.fromkeys(_TEXT_FIELDS, _TEXT),
-        "state": {"enum": ["running", "finished", "failed", "crashed"]},
+        "state": {"enum": ["running", "finished", "failed", "crashed", "killed"]},
         **{
             name: {"type": ["number", "null"]}
             for name in (
@@ -65,6 +65,7 @@ _RUN_SCHEMA = {
         },
         **dict.fromkeys(("rows", "last_step", "lost_rows", "rows_step_went_down"), _WHOLE),
         "is_archived": {"type": "boolean"},
+        "is_asked_to_stop": {"type": "boolean"},
         **{
             name: {"type": "array", "items": _TEXT}
             for name in ("tags", "archived", "problems", "labels")
@@ -177,38 +178,87 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
     "/branches/{immutable_id}": ("One branch by immutable id", [], _RUN_REF),
 }
 
+_NAMED = {"type": "object", "required": ["name"], "properties": {"name": _TEXT}}
+_KEYED = {"type": "object", "properties": {"key": _TEXT}}
+_NEW_USER = {
+    **_NAMED,
+    "properties": {"name": _TEXT, "is_admin": {"type": "boolean"}, "key": _TEXT},
+}
+#: What acts on runs, and what only a user or an admin may: (method, path) → (summary, body, status)
+ACTIONS: dict[tuple[str, str], tuple[str, dict[str, Any] | None, str]] = {
+    ("delete", "/runs/{entity}/{project}/{run}"): ("Delete a run", None, "200"),
+    ("post", "/runs/{entity}/{project}/{run}/stop"): ("Ask a run to stop", None, "200"),
+    ("get", "/viewer"): ("Who asks", None, "200"),
+    ("get", "/users"): ("Users, and their keys by id", None, "200"),
+    ("post", "/users"): ("Add a user, with a key", _NEW_USER, "201"),
+    ("delete", "/users/{user}"): ("Remove a user", None, "204"),
+    ("post", "/users/{user}/keys"): ("Add a key", _KEYED, "201"),
+    ("delete", "/users/{user}/keys/{key_id}"): ("Remove a key", None, "204"),
+    ("get", "/teams"): ("Teams", None, "200"),
+    ("post", "/teams"): ("Add a team", _NAMED, "201"),
+    ("delete", "/teams/{team}"): ("Remove a team", None, "204"),
+    ("put", "/teams/{team}/members/{user}"): ("Make somebody a member", None, "200"),
+    ("delete", "/teams/{team}/members/{user}"): ("Take a member out", None, "200"),
+}
 
-def _operation(path: str) -> dict[str, Any]:
-    summary, query, schema = OPERATIONS[path]
-    in_path = [
+
+def _action(path: str, summary: str, body: dict[str, Any] | None, status: str) -> dict[str, Any]:
+    error = {"$ref": "#/components/responses/Error"}
+    taken = {} if body is None else {"requestBody": {"content": _json_of(body)}}
+    answer = {} if status == "204" else {"content": _json_of({"type": "object"})}
+    return {
+        "summary": summary,
+        "parameters": _in_path(path),
+        "security": [{}, {"key": []}],
+        **taken,
+        "responses": {
+            status: {"description": summary, **answer},
+            **dict.fromkeys(("400", "401", "403", "404", "409", "503"), error),
+        },
+    }
+
+
+def _json_of(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _in_path(path: str) -> list[dict[str, Any]]:
+    return [
         {"name": part[1:-1], "in": "path", "required": True, "schema": _TEXT}
         for part in path.split("/")
         if part.startswith("{")
     ]
-    content: dict[str, Any] = {"application/json": {"schema": schema}}
-    if not schema:
-        content = {"application/octet-stream": {}}
+
+
+def _operation(path: str) -> dict[str, Any]:
+    summary, query, schema = OPERATIONS[path]
+    content = _json_of(schema) if schema else {"application/octet-stream": {}}
     if _FORMAT in query:
         content[_ARROW] = {"schema": {"type": "string", "format": "binary"}}
     error = {"$ref": "#/components/responses/Error"}
     return {
         "summary": summary,
-        "parameters": [*in_path, *query],
+        "parameters": [*_in_path(path), *query],
         "security": [] if path == "/info" else [{}, {"key": []}],
         "responses": {
             "200": {"description": summary, "content": content},
-            **dict.fromkeys(("400", "401", "404", "503"), error),
+            **dict.fromkeys(("400", "401", "403", "404", "503"), error),
         },
     }
 
 
 def document() -> dict[str, Any]:
     """The OpenAPI document."""
+    paths: dict[str, dict[str, Any]] = {}
+    for path in OPERATIONS:
+        paths[PREFIX + path] = {"get": _operation(path)}
+    for (method, path), (summary, body, status) in ACTIONS.items():
+        paths.setdefault(PREFIX + path, {})[method] = _action(path, summary, body, status)
     error_schema = {"type": "object", "properties": {"error": _TEXT}, "required": ["error"]}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "kelt read API", "version": __version__},
-        "paths": {PREFIX + path: {"get": _operation(path)} for path in OPERATIONS},
+        "info": {"title": "kelt API", "version": __version__},
+        "paths": paths,
         "components": {
             "schemas": {"Run": _RUN_SCHEMA, "Error": error_schema},
             "responses": {

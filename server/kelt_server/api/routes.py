@@ -12,7 +12,9 @@ from starlette.routing import Route
 
 from kelt_proto.v1.protocol import OURS
 from kelt_server import __version__, filters
+from kelt_server.access.gate import Gate
 from kelt_server.api import arguments, history, output
+from kelt_server.api.asking import caller_of
 from kelt_server.bands import BandRequest
 from kelt_server.consoles import ConsolePlace
 from kelt_server.errors import BadRequestError
@@ -41,17 +43,22 @@ class ServerFacts:
     server_id: str
     grpc_port: int
     default_entity: str
-    auth_required: bool
     damaged_files: tuple[dict[str, str], ...]
 
 
 class ReadApi:
-    """Answers questions about runs."""
+    """Answers questions about runs, each as far as it is open to who asks."""
 
-    def __init__(self, *, reader: RunReader, about: ServerFacts, counters: Counters) -> None:
-        self._reader = reader
+    def __init__(
+        self, *, reader: RunReader, about: ServerFacts, counters: Counters, gate: Gate
+    ) -> None:
+        self._of_all = reader
         self._about = about
         self._counters = counters
+        self._gate = gate
+
+    def _reader(self, request: Request) -> RunReader:
+        return self._of_all.seen_by(caller_of(request))
 
     def routes(self) -> list[Route]:
         """Every route, in the order in which they are tried."""
@@ -73,17 +80,21 @@ class ReadApi:
             for path, handler in table
         ]
 
-    def info(self, _request: Request) -> Response:
+    def info(self, request: Request) -> Response:
         """Who is there; open to all."""
-        about = asdict(self._about) | {"damaged_files": list(self._about.damaged_files)}
+        about = asdict(self._about) | {
+            "damaged_files": list(self._about.damaged_files),
+            "default_entity": caller_of(request).entity or self._about.default_entity,
+            "auth_required": self._gate.wants_key(),
+        }
         protocol = {"protocol": OURS.newest, "protocol_min": OURS.oldest}
         document = {"version": __version__, **protocol, **about}
-        remembered = {"projects_forgotten": self._reader.projects_forgotten}
+        remembered = {"projects_forgotten": self._of_all.projects_forgotten}
         return _json({**document, "counters": asdict(self._counters) | remembered})
 
-    def projects(self, _request: Request) -> Response:
+    def projects(self, request: Request) -> Response:
         """Every project."""
-        return _json({"projects": self._reader.projects()})
+        return _json({"projects": self._reader(request).projects()})
 
     def runs(self, request: Request) -> Response:
         """Runs of a project: filtered, ordered, paged."""
@@ -97,22 +108,22 @@ class ReadApi:
         pick = filters.parse_columns(arguments.several(params, one="column", joined="columns"))
         offset = arguments.whole(params, "offset", 0, lowest=0, highest=2**53)
         limit = arguments.whole(params, "limit", 100, lowest=0, highest=RUNS_MAX)
-        runs = self._reader.runs(params.get("entity", ""), params.get("project") or None)
+        runs = self._reader(request).runs(params.get("entity", ""), params.get("project") or None)
         found = order(run for run in runs if test(run))
         page = [pick(run) for run in found[offset : offset + limit]]
         return _json({"runs": page, "total": len(found)})
 
     def run(self, request: Request) -> Response:
         """One run."""
-        return _json(self._reader.run(*run_of(request)).as_json())
+        return _json(self._reader(request).run(*run_of(request)).as_json())
 
     def branch(self, request: Request) -> Response:
         """One branch."""
-        return _json(self._reader.branch(request.path_params["immutable_id"]).as_json())
+        return _json(self._reader(request).branch(request.path_params["immutable_id"]).as_json())
 
     def archived(self, request: Request) -> Response:
         """The archived branches of a run's name."""
-        views = self._reader.archived(*run_of(request))
+        views = self._reader(request).archived(*run_of(request))
         return _json({"runs": [view.as_json() for view in views]})
 
     def history(self, request: Request) -> Response:
@@ -141,12 +152,12 @@ class ReadApi:
         if params.get("after") and wanted.samples is None:
             after, after_writer = history.read_token(params["after"])
             wanted = replace(wanted, after=after)
+        rows = self._reader(request).rows
         if arguments.is_system(params):
-            page, writers = self._reader.rows.system_page(run_of(request), wanted, after_writer)
+            page, writers = rows.system_page(run_of(request), wanted, after_writer)
         else:
-            page, writers = self._reader.rows.page(
-                *run_of(request), wanted, after_writer, label=params.get("label", "")
-            )
+            label = params.get("label", "")
+            page, writers = rows.page(*run_of(request), wanted, after_writer, label=label)
         token = None if page.next is None else history.write_token(page.next, writers)
         if arguments.is_arrow(params):
             return _arrow(history.page_arrow(page, token, writers))
@@ -164,7 +175,7 @@ class ReadApi:
         number = arguments.whole(params, "buckets", 1000, lowest=1, highest=BUCKETS_MAX)
         first = arguments.optional_step(params, "min_step")
         last = arguments.optional_step(params, "max_step")
-        where, rows = run_of(request), self._reader.rows
+        where, rows = run_of(request), self._reader(request).rows
         if arguments.is_system(params):
             found = rows.system_buckets(where, keys, number=number, step_min=first, step_max=last)
         else:
@@ -198,26 +209,26 @@ class ReadApi:
             step_max=arguments.optional_step(params, "max_step"),
             quantiles=quantiles,
         )
-        found = self._reader.bands(wanted)
+        found = self._reader(request).bands(wanted)
         if arguments.is_arrow(params):
             return _arrow(history.bands_arrow(found, quantiles))
         return _json(history.bands_json(found, keys, quantiles))
 
     def keys(self, request: Request) -> Response:
         """Every key of a run's history."""
-        params = request.query_params
+        params, rows = request.query_params, self._reader(request).rows
         arguments.known(params, ("label", "stream"))
         if arguments.is_system(params):
-            return _json({"keys": self._reader.rows.system_keys(*run_of(request))})
+            return _json({"keys": rows.system_keys(*run_of(request))})
         label = params.get("label", "")
-        return _json({"keys": self._reader.rows.keys(*run_of(request), label=label)})
+        return _json({"keys": rows.keys(*run_of(request), label=label)})
 
     def console(self, request: Request) -> Response:
         """Lines of a run's console."""
         params = request.query_params
         arguments.known(params, ("last", "limit", "after", "begin", "label", "format"))
         label = params.get("label", "")
-        consoles, where = self._reader.consoles, run_of(request)
+        consoles, where = self._reader(request).consoles, run_of(request)
         if params.get("last"):
             last = arguments.whole(params, "last", 100, lowest=1, highest=LINES_MAX)
             page = consoles.tail(where, last=last, label=label)

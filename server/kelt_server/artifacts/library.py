@@ -23,6 +23,7 @@ from kelt_server.artifacts.records import (
     PENDING,
     Artifact,
     ArtifactFile,
+    Collection,
     ManifestRecord,
     NewArtifact,
 )
@@ -116,6 +117,30 @@ class ArtifactLibrary(Transactions):
             found = queries.manifest(connection, manifest_id)
         if found is None:
             raise NotFoundError("there is no such manifest")
+        return found
+
+    def artifact_of_manifest(self, manifest_id: str) -> Artifact:
+        """What a manifest was announced for.
+
+        Raises:
+            NotFoundError: there is no such manifest, or its artifact is gone.
+        """
+        with self.reading() as connection:
+            found = queries.manifest(connection, manifest_id)
+        if found is None:
+            raise NotFoundError("there is no such manifest")
+        return self.artifact(found.artifact_id)
+
+    def collection(self, number: int) -> Collection:
+        """One by number.
+
+        Raises:
+            NotFoundError: it is not there.
+        """
+        with self.reading() as connection:
+            found = queries.collection_of_id(connection, number)
+        if found is None:
+            raise NotFoundError("there is no such collection of artifacts")
         return found
 
     def awaited_manifest(self, manifest_id: str) -> ManifestRecord:

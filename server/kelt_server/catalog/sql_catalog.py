@@ -31,6 +31,8 @@ from kelt_server import facts
 from kelt_server.branch_names import Branches, Name
 from kelt_server.catalog import console_lines
 from kelt_server.catalog.console_lines import ConsoleKept, KeptLine
+from kelt_server.catalog.deletions import Deletions, writers_deleted
+from kelt_server.catalog.stops import Stops
 from kelt_server.catalog.store import Family
 from kelt_server.catalog.tables import CURSORS, FACT_TABLES, IDENTITY, LIFE_SIGNS
 from kelt_server.errors import StoreError
@@ -51,6 +53,8 @@ class SqlCatalog:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.deletions = Deletions(engine)
+        self.stops = Stops(engine)
         self._server_id = self._identify()
 
     def _identify(self) -> str:
@@ -102,6 +106,7 @@ class SqlCatalog:
                 for fact in _load(connection, facts.SessionFact, "writer_id", heard)
             }
             said = _load(connection, facts.BranchFact, "branch_id", list(set(opened.values())))
+            deleted = writers_deleted(connection, ids)
         names = {(fact.writer_id, fact.branch_id): fact.name for fact in said}
         return {
             writer_id: WriterState(
@@ -113,6 +118,7 @@ class SqlCatalog:
                     if loss.by_writer_id != writer_id and loss.first_seq
                 ),
                 name=names.get((writer_id, opened.get(writer_id, ""))),
+                deleted=deleted.get(writer_id),
             )
             for writer_id in ids
         }
@@ -215,6 +221,7 @@ class SqlCatalog:
                         select(LIFE_SIGNS).where(LIFE_SIGNS.c.writer_id.in_(chunk))
                     )
                 },
+                stopped=self.stops.of(writers),
             )
 
     def consoles(self, branch_ids: Collection[str]) -> list[ConsoleKept]:

@@ -33,7 +33,8 @@ def open_catalog(path: Path) -> SqlCatalog:
         _check(engine, path)
         migrate(engine)
         return SqlCatalog(engine)
-    except (SQLAlchemyError, CommandError) as error:
+    except (SQLAlchemyError, CommandError, UnicodeDecodeError) as error:
+        # SQLite quotes what is damaged in its sentence, and the driver wants that to be text.
         engine.dispose()
         cause = getattr(error, "orig", None) or error
         raise StoreError(f"{path} cannot be opened: {cause}") from error

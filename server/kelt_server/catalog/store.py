@@ -9,6 +9,8 @@ from typing import Protocol
 from kelt_server import facts
 from kelt_server.branch_names import Branches, Name
 from kelt_server.catalog.console_lines import ConsoleKept, KeptLine
+from kelt_server.catalog.deletions import Deletions
+from kelt_server.catalog.stops import Stops
 from kelt_server.ingest.writer_state import WriterState
 
 
@@ -27,6 +29,8 @@ class Family:
     losses: Mapping[bytes, Sequence[facts.LossFact]] = field(default_factory=dict)
     assertions: Mapping[bytes, Sequence[facts.AssertionFact]] = field(default_factory=dict)
     life_signs: Mapping[bytes, facts.LifeSign] = field(default_factory=dict)
+    #: Writers whose processes somebody asked to stop.
+    stopped: frozenset[bytes] = frozenset()
 
 
 class Catalog(Protocol):
@@ -35,6 +39,14 @@ class Catalog(Protocol):
     @property
     def server_id(self) -> str:
         """Random, made with the store."""
+
+    @property
+    def deletions(self) -> Deletions:
+        """What was deleted."""
+
+    @property
+    def stops(self) -> Stops:
+        """Whose processes are to stop."""
 
     def writer_states(self, writer_ids: Collection[bytes]) -> dict[bytes, WriterState]:
         """Where writers stand here; `metrics_cursor` is left at 0. Unknown writers stand at 0."""

@@ -50,7 +50,7 @@ FACT_TABLES: dict[type, Table] = {
     facts.BranchFact: _fact_table(
         "branches",
         facts.BranchFact,
-        indexed=(("branch_id",), ("entity", "project", "run_id")),
+        indexed=(("branch_id",), ("entity", "project", "run_id"), ("parent_branch_id",)),
     ),
     facts.SessionFact: _fact_table(
         "sessions", facts.SessionFact, indexed=(("writer_id",), ("branch_id",))
@@ -67,6 +67,14 @@ FACT_TABLES: dict[type, Table] = {
     facts.AssertionFact: _fact_table("assertions", facts.AssertionFact, indexed=_BY_WRITER),
     facts.FilePieceFact: _fact_table("file_pieces", facts.FilePieceFact, indexed=_BY_WRITER),
 }
+
+Index(
+    "ix_branches_parent",
+    *(
+        FACT_TABLES[facts.BranchFact].c[f"parent_{name}"]
+        for name in ("entity", "project", "run_id")
+    ),
+)
 
 #: The console, as it stands (`catalog.console_lines`).
 CONSOLE_LINES = Table(
@@ -127,4 +135,45 @@ WANDB_SESSIONS = Table(
     Column("batch", LargeBinary, nullable=False),
     Column("saved_at", Float(53), nullable=False),
     Index("wandb_sessions_by_age", "saved_at"),
+)
+
+#: Every deletion of a run; `is_cleared` once nothing else lies under its name (files and the like).
+DELETIONS = Table(
+    "deletions",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("entity", Text, nullable=False),
+    Column("project", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("by_user", Text, nullable=False),
+    Column("is_cleared", Boolean, nullable=False),
+)
+
+#: Of whom nothing is taken any more.
+DELETED_WRITERS = Table(
+    "deleted_writers",
+    METADATA,
+    Column("writer_id", LargeBinary, primary_key=True),
+    Column("deletion", BigInteger, nullable=False),
+)
+
+#: Branches of deleted runs under the ids that they were given then; `is_settled` once the metrics
+#: store calls them so, `is_kept` while a branch descends from them. Others are to be removed there.
+BURIALS = Table(
+    "burials",
+    METADATA,
+    Column("branch_id", Text, primary_key=True),
+    Column("former_id", Text, nullable=False),
+    Column("is_settled", Boolean, nullable=False),
+    Column("is_kept", Boolean, nullable=False),
+)
+
+#: Writers whose process somebody asked to stop.
+STOPS = Table(
+    "stops",
+    METADATA,
+    Column("writer_id", LargeBinary, primary_key=True),
+    Column("at", Float(53), nullable=False),
+    Column("by_user", Text, nullable=False),
 )

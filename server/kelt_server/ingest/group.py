@@ -17,9 +17,19 @@ from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import WRITER_ID_BYTES
 from kelt_proto.v1.record_pb2 import Assertion
 from kelt_server import facts
+from kelt_server.access.callers import Caller
+from kelt_server.branch_names import Name
+from kelt_server.catalog.deletions import Deletion
 from kelt_server.catalog.store import Catalog
 from kelt_server.changes import Noticed, keys_of
-from kelt_server.errors import BadBatchError, BadRequestError, KeltServerError, StoreError
+from kelt_server.errors import (
+    BadBatchError,
+    BadRequestError,
+    ForbiddenError,
+    KeltServerError,
+    RunDeletedError,
+    StoreError,
+)
 from kelt_server.ingest.apply import (
     BatchEffect,
     RoutedBlock,
@@ -28,7 +38,8 @@ from kelt_server.ingest.apply import (
     whole_batch_lost,
 )
 from kelt_server.ingest.name_limits import GroupNames, NameLimits
-from kelt_server.ingest.output_records import StoredObject
+from kelt_server.ingest.output_records import StoredObject, system_branch
+from kelt_server.ingest.permits import check_effect
 from kelt_server.ingest.writer_state import INT64_MAX, WriterState
 from kelt_server.metrics.store import MetricsStore, Span
 from kelt_server.object_store import ObjectStore
@@ -38,7 +49,13 @@ STATES_MAX = 50_000
 #: Different metrics of one branch.
 METRIC_NAMES_MAX = 10_000
 
-Batches = Sequence[record_pb2.Batch]
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Batches that came together, and from whom: None stands for this server itself."""
+
+    batches: Sequence[record_pb2.Batch]
+    caller: Caller | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +85,8 @@ class Counters:
     commits_failed: int = 0
     pushes_refused_busy: int = 0
     pushes_too_large: int = 0
+    pushes_forbidden: int = 0
+    pushes_of_deleted_runs: int = 0
     beats_dropped: int = 0
     points_packed: int = 0
     packs_failed: int = 0
@@ -91,7 +110,7 @@ class _Work:
     objects: list[StoredObject] = field(default_factory=list)
     moved: set[bytes] = field(default_factory=set)
     errors: dict[int, KeltServerError] = field(default_factory=dict)
-    deferred: list[tuple[int, record_pb2.Batch]] = field(default_factory=list)
+    deferred: list[tuple[int, record_pb2.Batch, Caller | None]] = field(default_factory=list)
     names: GroupNames = field(default_factory=GroupNames)
 
 
@@ -123,10 +142,12 @@ class GroupCommitter:
         self._counters = counters
         self._noticed = noticed
         self._states: dict[bytes, WriterState] = {}
+        #: Branches of deleted runs that the metrics store still calls by their former ids.
+        self._unsettled = catalog.deletions.unsettled()
         self._log = structlog.get_logger("kelt_server.ingest")
 
     def commit(
-        self, pushes: Sequence[Batches], beats: Iterable[facts.LifeSign] = ()
+        self, pushes: Sequence[Push], beats: Iterable[facts.LifeSign] = ()
     ) -> list[PushResult]:
         """Commits pushes together; if that fails, each alone, so that one cannot hold up all."""
         beats = list(beats)
@@ -142,6 +163,45 @@ class GroupCommitter:
             results += self.commit([push])
         return results
 
+    def delete_run(self, name: Name, *, by_user: str) -> Deletion:
+        """Deletes a run, in turn with commits: what its writers push from then on is refused.
+
+        Raises:
+            NotFoundError: there is none.
+            StoreError: nothing was changed.
+        """
+        self.settle_deletions()
+        deletions = self._catalog.deletions
+        deletion = deletions.delete(name, at=self._clock(), by_user=by_user)
+        for writer_id in deletion.writers:
+            self._states.pop(writer_id, None)
+        branches = deletion.former_ids | set(map(system_branch, deletion.former_ids))
+        self._limits.forget_branches(branches)
+        for object_id in deletion.objects:
+            self._objects.remove(object_id)
+        self._unsettled = deletions.unsettled()
+        try:
+            self.settle_deletions()
+        except StoreError as error:  # it is deleted, and this is done before anything is committed
+            self._log.warning("a deletion waits for the metrics store", reason=str(error))
+        self._noticed({name, *deletion.former_ids, *deletion.writers})
+        return deletion
+
+    def settle_deletions(self) -> None:
+        """Has the metrics store follow the catalog, before a former id is another branch's.
+
+        Raises:
+            StoreError: it cannot now; commits wait for it.
+        """
+        if self._unsettled:
+            samples = {
+                system_branch(former): system_branch(buried)
+                for former, buried in self._unsettled.items()
+            }
+            self._metrics.rename_branches(self._unsettled | samples)
+            self._catalog.deletions.settle(self._unsettled.values())
+            self._unsettled = {}
+
     def committed_through(self, writer_ids: Iterable[bytes]) -> list[WriterAck]:
         """Where writers stand."""
         ids = list(writer_ids)
@@ -149,19 +209,18 @@ class GroupCommitter:
         self._remember(states)  # who asks will push
         return [WriterAck(w, states[w].committed_through, gap=False) for w in ids]
 
-    def _commit_once(
-        self, pushes: Sequence[Batches], beats: list[facts.LifeSign]
-    ) -> list[PushResult]:
+    def _commit_once(self, pushes: Sequence[Push], beats: list[facts.LifeSign]) -> list[PushResult]:
+        self.settle_deletions()
         valid = {
             batch.writer_id
             for push in pushes
-            for batch in push
+            for batch in push.batches
             if len(batch.writer_id) == WRITER_ID_BYTES
         }
         work = _Work(states=self._load(valid))
         for number, push in enumerate(pushes):
-            for batch in push:
-                self._take(number, batch, work)
+            for batch in push.batches:
+                self._take(number, batch, push.caller, work)
                 if number in work.errors:
                     break
         self._retry_deferred(work)
@@ -174,35 +233,56 @@ class GroupCommitter:
             self._limits.forget(work.names)
             raise
         self._remember(work.states)
-        gaps = {batch.writer_id for _, batch in work.deferred}
+        gaps = {batch.writer_id for _, batch, _ in work.deferred}
         return [
             work.errors[number] if number in work.errors else self._acks(push, work, gaps)
             for number, push in enumerate(pushes)
         ]
 
-    def _take(self, number: int, batch: record_pb2.Batch, work: _Work) -> None:
+    def _take(
+        self, number: int, batch: record_pb2.Batch, caller: Caller | None, work: _Work
+    ) -> None:
         error = _fault(batch)
         if error is not None:
             work.errors[number] = error
             self._counters.batches_damaged_on_the_way += 1
             return
         state = work.states[batch.writer_id]
+        if state.deleted is not None:
+            self._counters.pushes_of_deleted_runs += 1
+            work.errors[number] = RunDeletedError(
+                f"the run {'/'.join(state.deleted)} was deleted, and nothing of it is taken"
+            )
+            return
         if batch.last_seq <= state.committed_through:
             self._counters.batches_repeated += 1
         elif is_gap(batch.first_seq, state):
-            work.deferred.append((number, batch))
+            work.deferred.append((number, batch, caller))
         else:
-            self._apply(batch, state, work)
+            try:
+                self._apply(batch, state, caller, work)
+            except ForbiddenError as refusal:
+                self._counters.pushes_forbidden += 1
+                work.errors[number] = refusal
 
-    def _apply(self, batch: record_pb2.Batch, state: WriterState, work: _Work) -> None:
+    def _apply(
+        self, batch: record_pb2.Batch, state: WriterState, caller: Caller | None, work: _Work
+    ) -> None:
+        entity = self._default_entity if caller is None else caller.entity
         try:
-            effect = apply_batch(
-                batch, state, default_entity=self._default_entity, received_at=self._clock()
-            )
+            effect = apply_batch(batch, state, default_entity=entity, received_at=self._clock())
         except Exception as error:  # noqa: BLE001 # our mistake must not stop a writer for ever
             self._log.exception("a batch could not be decoded", writer=batch.writer_id.hex())
             reason = f"the server could not decode it: {type(error).__name__}: {error}"
             effect = whole_batch_lost(batch, state, reason)
+        if caller is not None and not caller.sees_all:
+            check_effect(
+                effect,
+                caller,
+                writer_id=batch.writer_id,
+                of_branch=lambda branch_id: self._name_of(branch_id, work),
+                of_writer=lambda writer_id: self._load([writer_id])[writer_id].name,
+            )
         effect = self._limits.apply(
             effect,
             writer_id=batch.writer_id,
@@ -238,8 +318,8 @@ class GroupCommitter:
         """What closes a gap may stand later in the same group."""
         for _ in range(len(work.deferred)):
             waiting, work.deferred = work.deferred, []
-            for number, batch in waiting:
-                self._take(number, batch, work)
+            for number, batch, caller in waiting:
+                self._take(number, batch, caller, work)
             if len(work.deferred) == len(waiting):
                 break
         self._counters.batches_after_gap += len(work.deferred)
@@ -276,9 +356,16 @@ class GroupCommitter:
             self._counters.rows += len(block.rows.seqs)
             self._counters.points += len(block.rows.seqs) * len(block.rows.columns)
 
-    def _acks(self, push: Batches, work: _Work, gaps: set[bytes]) -> list[WriterAck]:
-        writers = dict.fromkeys(batch.writer_id for batch in push)
+    def _acks(self, push: Push, work: _Work, gaps: set[bytes]) -> list[WriterAck]:
+        writers = dict.fromkeys(batch.writer_id for batch in push.batches)
         return [WriterAck(w, work.states[w].committed_through, w in gaps) for w in writers]
+
+    def _name_of(self, branch_id: str, work: _Work) -> Name | None:
+        """The name of a branch that is there, or is about to be."""
+        for fact in work.said:
+            if isinstance(fact, facts.BranchFact) and fact.branch_id == branch_id:
+                return fact.name
+        return self._catalog.name_of(branch_id)
 
     def _load(self, writer_ids: Iterable[bytes]) -> dict[bytes, WriterState]:
         ids = set(writer_ids)

@@ -56,6 +56,11 @@ class NameLimits:
         for branch_id in group.of_branch:
             self._known_total -= len(self._known.pop(branch_id, ()))
 
+    def forget_branches(self, branch_ids: Iterable[str]) -> None:
+        """They were deleted: their ids may be those of others."""
+        for branch_id in branch_ids:
+            self._known_total -= len(self._known.pop(branch_id, ()))
+
     def apply(
         self, effect: BatchEffect, *, writer_id: bytes, catalog_cursor: int, group: GroupNames
     ) -> BatchEffect:

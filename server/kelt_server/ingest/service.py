@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
@@ -16,12 +15,18 @@ from kelt_proto.v1 import record_pb2, upstream_pb2, upstream_pb2_grpc
 from kelt_proto.v1.frames import WRITER_ID_BYTES
 from kelt_proto.v1.protocol import OURS, said
 from kelt_server import __version__
+from kelt_server.access.callers import Caller
+from kelt_server.access.gate import Gate
+from kelt_server.catalog.stops import Stops
 from kelt_server.errors import (
     BadBatchError,
     BadRequestError,
     BusyError,
+    ForbiddenError,
     KeltServerError,
+    KeyRefusedError,
     NotFoundError,
+    RunDeletedError,
     StoreError,
     TooLargeError,
 )
@@ -42,15 +47,11 @@ _STATUS: tuple[tuple[type[KeltServerError], grpc.StatusCode], ...] = (
     (BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (TooLargeError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NotFoundError, grpc.StatusCode.NOT_FOUND),
+    (RunDeletedError, grpc.StatusCode.NOT_FOUND),
+    (KeyRefusedError, grpc.StatusCode.UNAUTHENTICATED),
+    (ForbiddenError, grpc.StatusCode.PERMISSION_DENIED),
     (StoreError, grpc.StatusCode.UNAVAILABLE),
 )
-
-
-def key_matches(given: str, key: str) -> bool:
-    """Whether an `authorization` value carries the key; in constant time."""
-    scheme, _, offered = given.partition(" ")
-    matches = hmac.compare_digest(offered.strip().encode(), key.encode())
-    return scheme.lower() == "bearer" and matches
 
 
 class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
@@ -63,8 +64,8 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         reader: RunReader,
         clock: Callable[[], float],
         server_id: str,
-        default_entity: str,
-        api_key: str,
+        gate: Gate,
+        stops: Stops,
         push_bytes_max: int,
         counters: Counters,
     ) -> None:
@@ -73,8 +74,8 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         self._reader = reader
         self._clock = clock
         self._server_id = server_id
-        self._default_entity = default_entity
-        self._api_key = api_key
+        self._gate = gate
+        self._stops = stops
         self._push_bytes_max = push_bytes_max
         self._log = structlog.get_logger("kelt_server.grpc")
 
@@ -82,7 +83,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         self, request: upstream_pb2.UpstreamHelloRequest, context: Context
     ) -> upstream_pb2.UpstreamHelloReply:
         """Who is there."""
-        await self._admit(context)
+        caller = await self._admit(context)
         theirs = said(request.protocol, request.protocol_min)
         if not OURS.common(theirs):
             older = "kelt on that host" if theirs.is_older_than(OURS) else "this server"
@@ -96,7 +97,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
             protocol=OURS.newest,
             protocol_min=OURS.oldest,
             server_id=self._server_id,
-            default_entity=self._default_entity,
+            default_entity=caller.entity,
             push_bytes_max=self._push_bytes_max,
         )
 
@@ -104,11 +105,11 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         self, request: upstream_pb2.PushRequest, context: Context
     ) -> upstream_pb2.PushReply:
         """Replies after commit."""
-        await self._admit(context)
-        acks = await self._answer(context, self._push(list(request.batches)))
+        caller = await self._admit(context)
+        acks = await self._answer(context, self._push(list(request.batches), caller))
         return upstream_pb2.PushReply(cursors=[_cursor(ack) for ack in acks])
 
-    async def _push(self, batches: list[record_pb2.Batch]) -> list[WriterAck]:
+    async def _push(self, batches: list[record_pb2.Batch], caller: Caller) -> list[WriterAck]:
         size_bytes = sum(len(batch.frames) for batch in batches)
         if len(batches) > 1 and size_bytes > self._push_bytes_max:  # one record travels in any size
             self._counters.pushes_too_large += 1
@@ -116,7 +117,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
                 f"a push of {size_bytes} bytes is larger than max {self._push_bytes_max}; send "
                 "fewer batches at a time"
             )
-        return await self._committer.push(batches)
+        return await self._committer.push(batches, caller)
 
     async def Cursors(  # noqa: N802
         self, request: upstream_pb2.CursorsRequest, context: Context
@@ -129,7 +130,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
     async def Heartbeat(  # noqa: N802
         self, request: upstream_pb2.HeartbeatRequest, context: Context
     ) -> upstream_pb2.HeartbeatReply:
-        """Notes who lives; written with the next commit."""
+        """Notes who lives, written with the next commit; says who was asked to stop."""
         await self._admit(context)
         now = self._clock()
         self._committer.beat(
@@ -137,37 +138,38 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
             for beat in request.beats
             if len(beat.writer_id) == WRITER_ID_BYTES
         )
-        return upstream_pb2.HeartbeatReply()
+        stopped = self._stops.of(beat.writer_id for beat in request.beats)
+        return upstream_pb2.HeartbeatReply(stopped_writer_ids=sorted(stopped))
 
     async def DescribeRun(  # noqa: N802
         self, request: upstream_pb2.DescribeRunRequest, context: Context
     ) -> upstream_pb2.DescribeRunReply:
         """What a host needs to go on with a run from elsewhere."""
-        await self._admit(context)
-        return await self._answer(context, anyio.to_thread.run_sync(self._describe, request))
+        caller = await self._admit(context)
+        return await self._answer(
+            context, anyio.to_thread.run_sync(self._describe, request, caller)
+        )
 
-    def _describe(self, request: upstream_pb2.DescribeRunRequest) -> upstream_pb2.DescribeRunReply:
+    def _describe(
+        self, request: upstream_pb2.DescribeRunRequest, caller: Caller
+    ) -> upstream_pb2.DescribeRunReply:
+        reader = self._reader.seen_by(caller)
         where = (request.entity, request.project, request.run_id)
         try:
-            view = self._reader.run(*where)
+            view = reader.run(*where)
         except NotFoundError:
             return upstream_pb2.DescribeRunReply(exists=False, last_step=-1)
         summary = {key: value for key, value in view.summary.items() if key not in _ROW_FIELDS}
         if request.HasField("step"):
-            summary = self._reader.summary_at(*where, request.step)
+            summary = reader.summary_at(*where, request.step)
         return _description(view, summary)
 
-    async def _admit(self, context: Context) -> None:
-        if not self._api_key:
-            return
+    async def _admit(self, context: Context) -> Caller:
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
-        if key_matches(str(given), self._api_key):
-            return
-        what = "another key" if given else "no key"
-        await context.abort(
-            grpc.StatusCode.UNAUTHENTICATED,
-            f"it wants a key and was given {what}",
-        )
+        try:
+            return self._gate.admit(str(given))
+        except (KeyRefusedError, StoreError) as error:
+            await _refuse(context, error)
 
     async def _answer(self, context: Context, asked: Awaitable[_Reply]) -> _Reply:
         try:

@@ -16,7 +16,7 @@ class WriterState:
     """Where a writer stands in both stores.
 
     `lost` holds the ranges that other writers declared lost, in no order; `name` is the name that
-    the session opened.
+    the session opened, `deleted` the run whose deletion has ended the writer.
     """
 
     catalog_cursor: int = 0
@@ -24,6 +24,7 @@ class WriterState:
     routes: tuple[RouteFact, ...] = ()
     lost: tuple[tuple[int, int], ...] = ()
     name: tuple[str, str, str] | None = None
+    deleted: tuple[str, str, str] | None = None
 
     @property
     def committed_through(self) -> int:

@@ -19,10 +19,16 @@ class Names:
         """The number of a name, a new one where it has none."""
         found = self.numbers.get(name)
         if found is None:
-            found = self.numbers[name] = len(self.numbers)
+            found = self.numbers[name] = len(self.names)
             self.names[found] = name
             self._new.append(found)
         return found
+
+    def rename(self, number: int, name: bytes) -> None:
+        """Another name for a number; the old one is free. The file has it already."""
+        del self.numbers[self.names[number]]
+        self.numbers[name] = number
+        self.names[number] = name
 
     def new_rows(self) -> pa.Table:
         """Names that the file does not have yet."""

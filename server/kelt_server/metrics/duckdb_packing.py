@@ -1,4 +1,4 @@
-"""Packing: points out of the order of commits into that of reading, a slice at a time.
+"""Packing: points out of the order of commits into that of reading, a slice at a time; removing.
 
 Commits put points of every metric of every live run behind each other, so a chart of one metric
 would read them all. `pack_slice` takes the oldest of `points`, sorts them and moves them to
@@ -12,7 +12,11 @@ minds no order. When it is done is for `kelt_server.packing` to say.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import duckdb
+
+from kelt_server.metrics.duckdb_points import TABLES
 
 #: Points in one slice: seconds of work and a few hundred MiB of memory.
 SLICE_POINTS_MAX = 4_000_000
@@ -39,6 +43,19 @@ def pack_slice(cursor: duckdb.DuckDBPyConnection, points_max: int) -> int:
         _roll_back(cursor)
         raise
     return int(moved)
+
+
+def remove_rows(cursor: duckdb.DuckDBPyConnection, branches: Sequence[int]) -> None:
+    """Removes the rows and points of branches to which nothing is added. One transaction."""
+    cursor.execute("BEGIN")
+    try:
+        for table in ("rows", *TABLES):
+            sql = f"DELETE FROM {table} WHERE branch IN $branches"  # noqa: S608 # our own names
+            cursor.execute(sql, {"branches": list(branches)})
+        cursor.execute("COMMIT")
+    except BaseException:
+        _roll_back(cursor)
+        raise
 
 
 def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:

@@ -22,7 +22,7 @@ from kelt_server.errors import NewerStoreError, StoreError
 from kelt_server.ingest.apply import RoutedBlock
 from kelt_server.metrics import duckdb_schema
 from kelt_server.metrics.duckdb_names import raw_name, read_names
-from kelt_server.metrics.duckdb_packing import SLICE_POINTS_MAX, pack_slice
+from kelt_server.metrics.duckdb_packing import SLICE_POINTS_MAX, pack_slice, remove_rows
 from kelt_server.metrics.duckdb_points import TABLES
 from kelt_server.metrics.duckdb_reading import DuckDBReading, first_line
 from kelt_server.metrics.duckdb_writes import CommitTables, StreamKey, StreamState
@@ -160,6 +160,53 @@ class DuckDBStore(DuckDBReading):
         self._show(tables.changed)
         for names in (self._branches, self._writers, self._metrics):
             names.settle()
+
+    def rename_branches(self, renamed: Mapping[str, str]) -> None:
+        """See MetricsStore."""
+        with self._writing:
+            known = self._branches.numbers
+            names = [
+                (known[raw_name(former)], raw_name(new))
+                for former, new in renamed.items()
+                if raw_name(former) in known and raw_name(new) not in known
+            ]
+            if not names:
+                return
+            try:
+                self._connection.execute("BEGIN")
+                for number, name in names:
+                    self._connection.execute(
+                        "UPDATE branches SET name = ? WHERE number = ?", [name, number]
+                    )
+                self._connection.execute("COMMIT")
+            except duckdb.Error as error:
+                self._forget()
+                raise self._failed("written", error) from error
+            for number, name in names:
+                self._branches.rename(number, name)
+
+    def remove_branches(self, branch_ids: Collection[str]) -> None:
+        """See MetricsStore."""
+        found = (self._branches.numbers.get(raw_name(branch_id)) for branch_id in branch_ids)
+        numbers = [number for number in found if number is not None]
+        if not numbers:
+            return
+        with self._packing:  # which moves points of theirs otherwise
+            try:
+                with self._opening:
+                    remover = self._reader.cursor()
+                try:
+                    remove_rows(remover, numbers)
+                finally:
+                    remover.close()
+            except duckdb.Error as error:
+                raise self._failed("removed", error) from error
+        with self._writing:
+            gone = {key for key in self._streams if key[0] in numbers}
+            self._connection.execute("DELETE FROM streams WHERE branch IN $b", {"b": numbers})
+            for key in gone:
+                del self._streams[key]
+                self._visible.pop(key[0], None)
 
     def _insert(self, name: str, table: pa.Table | None, *, replaces: bool = False) -> None:
         if table is None or not len(table):

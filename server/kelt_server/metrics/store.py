@@ -293,6 +293,20 @@ class MetricsStore(Protocol):
     def metric_kinds(self, spans: Sequence[Span]) -> list[MetricKind]:
         """What kinds of values each metric of a history has."""
 
+    def rename_branches(self, renamed: Mapping[str, str]) -> None:
+        """Calls branches otherwise, by former id; unknown ones, and those done, are passed over.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
+
+    def remove_branches(self, branch_ids: Collection[str]) -> None:
+        """Removes all rows of branches to which nothing is added any more, beside commits.
+
+        Raises:
+            StoreError: some may be left; it may be asked again.
+        """
+
     @property
     def committing_s(self) -> float:
         """Seconds spent in `commit` so far."""

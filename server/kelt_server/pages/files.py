@@ -10,6 +10,7 @@ from kelt_server.artifacts.records import Artifact
 from kelt_server.branch_names import Name
 from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.pages.html import Child, Markup, tag
+from kelt_server.reader import RunReader
 
 _API = "/api/v1"
 _SHOWN_MAX = 200
@@ -22,11 +23,14 @@ class RunFiles:
         self._files = files
         self._library = library
 
-    def __call__(self, run: Name) -> list[Child]:
-        """Nothing where there are none."""
+    def __call__(self, reader: RunReader, run: Name) -> list[Child]:
+        """Nothing where there are none. What is another's is left out."""
         with self._library.reading() as reading:
-            logged, used = queries.logged_by(reading, run), queries.used_by_run(reading, run)
-        files = self._files.all(run, run)[:_SHOWN_MAX]
+            both = queries.logged_by(reading, run), queries.used_by_run(reading, run)
+        logged, used = (
+            [item for item in found if reader.may(item.collection.entity)] for found in both
+        )
+        files = self._files.all(reader.files, run, run)[:_SHOWN_MAX]
         base = f"{_API}/runs/{_path(*run)}/files/"
         return [
             *_section("Artifacts logged", map(_artifact, logged[:_SHOWN_MAX])),

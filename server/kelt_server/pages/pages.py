@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from kelt_server.api.asking import caller_of
 from kelt_server.branch_names import Name
 from kelt_server.filters import parse_order
 from kelt_server.pages import output
@@ -26,16 +27,23 @@ _CHART_BUCKETS = 120
 #: With more writers than this, their metrics are drawn together.
 _LABELS_CHARTED_MAX = 16
 _VALUE_CHARACTERS_MAX = 200
+_ShowFiles = Callable[[RunReader, Name], list[Child]]
 
 
 class Pages:
-    """Pages for people. `files` is what a run's page shows of its files."""
+    """Pages for people, each of what is open to who asks.
 
-    def __init__(
-        self, reader: RunReader, files: Callable[[Name], list[Child]] = lambda _run: []
-    ) -> None:
-        self._reader = reader
+    Args:
+        reader: reads runs.
+        files: what a run's page shows of the files of a run that is open to who asks.
+    """
+
+    def __init__(self, reader: RunReader, files: _ShowFiles = lambda _reader, _run: []) -> None:
+        self._of_all = reader
         self._files = files
+
+    def _reader(self, request: Request) -> RunReader:
+        return self._of_all.seen_by(caller_of(request))
 
     def routes(self) -> list[Route]:
         """Every page."""
@@ -45,13 +53,14 @@ class Pages:
             Route("/{entity}/{project}/runs/{run}", self.run),
         ]
 
-    def home(self, _request: Request) -> Response:
+    def home(self, request: Request) -> Response:
         """Projects with their latest runs."""
-        projects = self._reader.projects()
+        reader = self._reader(request)
+        projects = reader.projects()
         parts: list[Child] = []
         for found in projects:
             entity, project = found["entity"], found["project"]
-            runs = self._runs(entity, project)
+            runs = _runs(reader, entity, project)
             link = tag("a", f"{entity}/{project}", href=_href(entity, project))
             parts.append(tag("section", tag("h2", link), _run_table(runs[:10], len(runs))))
         if not projects:
@@ -61,7 +70,7 @@ class Pages:
     def project(self, request: Request) -> Response:
         """The runs of one project."""
         entity, project = request.path_params["entity"], request.path_params["project"]
-        runs = self._runs(entity, project)
+        runs = _runs(self._reader(request), entity, project)
         return _page(
             f"{entity}/{project}", [_run_table(runs[:RUNS_SHOWN_MAX], len(runs))], crumbs=[]
         )
@@ -70,7 +79,8 @@ class Pages:
         """One run."""
         where = tuple(request.path_params[name] for name in ("entity", "project", "run"))
         entity, project, run_id = where
-        run = self._reader.run(entity, project, run_id).as_json()
+        reader = self._reader(request)
+        run = reader.run(entity, project, run_id).as_json()
         entity, project = run["entity"], run["project"]
         crumb = tag("a", f"{entity}/{project}", href=_href(entity, project))
         is_shared = any(session["is_shared"] for session in run["sessions"])
@@ -81,50 +91,53 @@ class Pages:
                 _headline(run),
                 _notices(run),
                 sessions if is_shared else "",
-                self._charts((entity, project, run["immutable_id"]), _charted(run)),
-                output.system_charts(self._reader, (entity, project, run["immutable_id"])),
-                output.console_tail(self._reader, (entity, project, run["immutable_id"])),
+                _charts(reader, (entity, project, run["immutable_id"]), _charted(run)),
+                output.system_charts(reader, (entity, project, run["immutable_id"])),
+                output.console_tail(reader, (entity, project, run["immutable_id"])),
                 tag("h2", "Lineage"),
                 _lineage(run),
                 tag("h2", "Summary"),
                 _value_table(run["summary"]),
                 tag("h2", "Config"),
                 _value_table(run["config"]),
-                *self._files((entity, project, run["run_id"])),
+                *self._files(reader, (entity, project, run["run_id"])),
                 "" if is_shared else sessions,
             ],
             crumbs=[crumb],
         )
 
-    def _runs(self, entity: str, project: str) -> list[dict[str, Any]]:
-        return [dict(run) for run in parse_order("-created_at")(self._reader.runs(entity, project))]
 
-    def _charts(self, where: tuple[str, str, str], labels: Sequence[str]) -> Markup:
-        """Curves, in a shared run those of each writer for themselves."""
-        parts: list[Child] = []
-        for label in labels:
-            charts = self._charts_of(where, label)
-            if charts:
-                parts += [tag("h2", label) if label else "", tag("div", charts, class_="charts")]
-        return escaped(parts or [tag("p", "No row has arrived yet.", class_="quiet")])
+def _runs(reader: RunReader, entity: str, project: str) -> list[dict[str, Any]]:
+    return [dict(run) for run in parse_order("-created_at")(reader.runs(entity, project))]
 
-    def _charts_of(self, where: tuple[str, str, str], label: str) -> list[Markup]:
-        keys = self._reader.rows.keys(*where, label=label)[:_CHARTS_MAX]
-        if not keys:
-            return []
-        found = self._reader.rows.buckets(
-            where, keys, number=_CHART_BUCKETS, step_min=None, step_max=None, label=label
-        )
-        charts = []
-        for key in keys:
-            points = [
-                (bucket.number, bucket.mean)
-                for bucket in found.buckets
-                if bucket.metric == key and bucket.mean is not None
-            ]
-            if points:
-                charts.append(tag("figure", tag("figcaption", key), sparkline(points)))
-        return charts
+
+def _charts(reader: RunReader, where: tuple[str, str, str], labels: Sequence[str]) -> Markup:
+    """Curves, in a shared run those of each writer for themselves."""
+    parts: list[Child] = []
+    for label in labels:
+        charts = _charts_of(reader, where, label)
+        if charts:
+            parts += [tag("h2", label) if label else "", tag("div", charts, class_="charts")]
+    return escaped(parts or [tag("p", "No row has arrived yet.", class_="quiet")])
+
+
+def _charts_of(reader: RunReader, where: tuple[str, str, str], label: str) -> list[Markup]:
+    keys = reader.rows.keys(*where, label=label)[:_CHARTS_MAX]
+    if not keys:
+        return []
+    found = reader.rows.buckets(
+        where, keys, number=_CHART_BUCKETS, step_min=None, step_max=None, label=label
+    )
+    charts = []
+    for key in keys:
+        points = [
+            (bucket.number, bucket.mean)
+            for bucket in found.buckets
+            if bucket.metric == key and bucket.mean is not None
+        ]
+        if points:
+            charts.append(tag("figure", tag("figcaption", key), sparkline(points)))
+    return charts
 
 
 def _page(title: str, parts: Iterable[Child], crumbs: Sequence[Child] = ()) -> HTMLResponse:
@@ -241,8 +254,10 @@ def _lineage(run: Mapping[str, Any]) -> Markup:
         where = _href(
             parent["entity"] or entity, parent["project"] or project, parent["immutable_id"]
         )
-        link = tag("a", shown, href=where) if parent["known"] else shown
-        items.append(tag("li", f"{parent['kind']} from ", link, step))
+        is_there = parent["known"] and not parent["is_deleted"]
+        link = tag("a", shown, href=where) if is_there else shown
+        note = " (deleted)" if parent["is_deleted"] else ""
+        items.append(tag("li", f"{parent['kind']} from ", link, step, note))
     for archived in run["archived"]:
         link = tag("a", archived, href=_href(entity, project, archived))
         items.append(tag("li", "archived: ", link))

@@ -25,7 +25,7 @@ thead th { color: var(--quiet); font-weight: 500; font-size: .85rem; }
 .quiet { color: var(--quiet); }
 .state { display: inline-block; padding: 0 .55rem; border-radius: 1rem; border: 1px solid currentColor;
   font-size: .85rem; }
-.running { color: var(--live); } .finished { color: var(--good); } .failed, .crashed { color: var(--bad); }
+.running { color: var(--live); } .finished { color: var(--good); } .failed, .crashed, .killed { color: var(--bad); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 .notices { color: var(--warn); }

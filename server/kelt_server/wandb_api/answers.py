@@ -9,9 +9,11 @@ from typing import Any
 
 import anyio.from_thread
 
+from kelt_server.access.callers import Caller
 from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.reader import RunReader
+from kelt_server.run_actions import RunActions
 from kelt_server.wandb_api import run_answers, run_filters
 from kelt_server.wandb_api.arguments import connection
 from kelt_server.wandb_api.arguments import cursor as _cursor
@@ -43,18 +45,20 @@ class Answers:
         self,
         *,
         door: Door,
+        actions: RunActions,
         reader: RunReader,
         uploads: UploadFolder,
         artifacts: ArtifactChanges,
-        default_entity: str,
+        caller: Caller,
         base: str,
         client: str,
     ) -> None:
         self._door = door
+        self._actions = actions
         self._reader = reader
         self._uploads = uploads
         self._artifacts = artifacts
-        self._default_entity = default_entity
+        self._caller = caller
         self._base = base
         self._client = client
 
@@ -65,12 +69,13 @@ class Answers:
     # -- queries --------------------------------------------------------------------------------
 
     def viewer(self, _info: object) -> dict[str, Any]:
-        """Who asks: there are no users, so it is the server's entity."""
-        entity = self._default_entity
+        """Who asks; without users, the server's entity."""
+        caller, entity = self._caller, self._caller.entity
+        teams = [{"node": {"id": name, "name": name}} for name in (entity, *caller.teams)]
         return {
             "id": entity, "name": entity, "entity": entity, "username": entity, "email": "",
-            "flags": "{}", "admin": False, "deletedAt": None, "apiKeys": None,
-            "teams": {"edges": [{"node": {"id": entity, "name": entity}}]},
+            "flags": "{}", "admin": caller.is_admin, "deletedAt": None, "apiKeys": None,
+            "teams": {"edges": teams},
         }  # fmt: skip
 
     def serverInfo(self, _info: object) -> dict[str, Any]:  # noqa: N802 # the schema's
@@ -212,7 +217,7 @@ class Answers:
     def _file(self, name: Name, file: str, size: int) -> dict[str, Any]:
         address = self._uploads.address(self._base, "GET", name, file)
         return {
-            "id": run_answers.storage_id((*name[:2], f"{name[2]}/{file}")),
+            "id": run_answers.file_id(name, file),
             "name": file, "url": address, "directUrl": address, "sizeBytes": size,
             "mimetype": "application/octet-stream", "updatedAt": None, "md5": None,
         }  # fmt: skip
@@ -245,7 +250,7 @@ class Answers:
         }
 
     def _edit(self, upsert: Upsert, said: Mapping[str, Any]) -> dict[str, Any]:
-        name = run_answers.named_by(upsert.storage_id)
+        name = self._name(*run_answers.named_by(upsert.storage_id))
         by_hand = None
         if isinstance(said.get("summaryMetrics"), str):
             by_hand = json.loads(said["summaryMetrics"])
@@ -288,6 +293,7 @@ class Answers:
             _text(said.get("entityName")), _text(said.get("projectName")),
             _text(said.get("runName")),
         )  # fmt: skip
+        anyio.from_thread.run(self._door.check_begun, name)
         given_files = said.get("files")
         names = given_files if isinstance(given_files, list) else []
         return {
@@ -303,6 +309,28 @@ class Answers:
         """Known from the files themselves."""
         return {"success": True}
 
+    def deleteRun(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A run goes, with all branches of its name and its files."""
+        said = _input(given)
+        name = self._name(*run_answers.named_by(_text(said.get("id"))))
+        anyio.from_thread.run(self._actions.delete, name, self._caller)
+        return {"clientMutationId": said.get("clientMutationId")}
+
+    def stopRun(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """A run's processes are asked to stop; one that does not run is left as it is."""
+        said = _input(given)
+        name = self._name(*run_answers.named_by(_text(said.get("id"))))
+        anyio.from_thread.run(self._actions.stop, name, self._caller)
+        return {"clientMutationId": said.get("clientMutationId"), "success": True}
+
+    def deleteFiles(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
+        """Files of runs go."""
+        files = _input(given).get("files")
+        for file_id in files if isinstance(files, list) else ():
+            name, file = run_answers.file_named_by(_text(file_id))
+            self._uploads.remove(self._name(*name), file)
+        return {"success": True}
+
     def upsertModel(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """A project is there when a run is."""
         said = _input(given)
@@ -313,9 +341,10 @@ class Answers:
         return {"model": found, "project": found, "inserted": False}
 
     def _entity(self, said: object) -> str:
-        return _text(said) or self._default_entity
+        return self._caller.check(_text(said))
 
     def _name(self, entity: str, project: str, run_id: str) -> Name:
+        """The name of a run, if its entity is open to who asks."""
         name = self._entity(entity), project or run_answers.PROJECT_DEFAULT, run_id
         for part in name:
             if not part or len(part) > NAME_CHARS_MAX or "\0" in part:

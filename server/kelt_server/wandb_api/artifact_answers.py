@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kelt_server.access.callers import Caller
 from kelt_server.artifacts import ArtifactLibrary, names, queries
 from kelt_server.artifacts.records import COMMITTED, DELETED, Artifact, ArtifactFile, Collection
 from kelt_server.branch_names import Name
@@ -21,25 +22,31 @@ _TTL_FOR_EVER = -2
 
 
 class ArtifactAnswers:
-    """Methods are named as the schema's fields."""
+    """Methods are named as the schema's fields. Whatever a number names is the caller's to see."""
 
-    def __init__(self, *, library: ArtifactLibrary, addresses: ArtifactAddresses) -> None:
+    def __init__(
+        self, *, library: ArtifactLibrary, addresses: ArtifactAddresses, caller: Caller
+    ) -> None:
         self._library = library
         self._addresses = addresses
+        self._caller = caller
 
     def artifact(self, _info: object, **said: Any) -> dict[str, Any] | None:
         """One by id."""
         number = names.decode_id(_ARTIFACT, given(said).get("id"))
         with self._library.reading() as reading:
             found = queries.artifact(reading, number)
-        return None if found is None else self._artifact(found)
+        return None if found is None else self._artifact(self._open(found))
 
     def artifactCollection(self, _info: object, **said: Any) -> dict[str, Any] | None:  # noqa: N802
         """Likewise."""
         number = names.decode_id(_COLLECTION, given(said).get("id"))
         with self._library.reading() as reading:
             found = queries.collection_of_id(reading, number)
-        return None if found is None else self._collection(found)
+        if found is None:
+            return None
+        self._caller.check(found.entity)
+        return self._collection(found)
 
     def clientIDMapping(self, _info: object, **said: Any) -> dict[str, Any] | None:  # noqa: N802
         """The id of what a client calls by its own."""
@@ -47,6 +54,7 @@ class ArtifactAnswers:
             found = queries.by_client_id(reading, text(given(said).get("clientID")))
         if found is None or found.state == DELETED:
             return None
+        self._open(found)
         return {"serverID": names.encode_id(_ARTIFACT, found.id)}
 
     def organization(self, _info: object, **_said: Any) -> None:
@@ -87,14 +95,25 @@ class ArtifactAnswers:
         def logged(_info: object, **said: Any) -> dict[str, Any]:
             with self._library.reading() as reading:
                 found = queries.logged_by(reading, run)
-            return _page(found, said, self._artifact)
+            seen = [logged for logged in found if self._caller.may(logged.collection.entity)]
+            return _page(seen, said, self._artifact)
 
         def used(_info: object, **said: Any) -> dict[str, Any]:
             with self._library.reading() as reading:
                 found = queries.used_by_run(reading, run)
-            return _page(found, said, self._artifact)
+            seen = [used for used in found if self._caller.may(used.collection.entity)]
+            return _page(seen, said, self._artifact)
 
         return {"outputArtifacts": logged, "inputArtifacts": used}
+
+    def _open(self, found: Artifact) -> Artifact:
+        """What a number named.
+
+        Raises:
+            ForbiddenError: it is another's.
+        """
+        self._caller.check(found.collection.entity)
+        return found
 
     # -- nodes ----------------------------------------------------------------------------------
 
@@ -202,7 +221,7 @@ class ArtifactAnswers:
         def users(_info: object) -> dict[str, Any]:
             with self._library.reading() as reading:
                 runs = queries.users_of(reading, found.id)
-            return {"edges": [{"node": _run(run)} for run in runs]}
+            return {"edges": [{"node": _run(run)} for run in runs if self._caller.may(run[0])]}
 
         return {
             "__typename": "Artifact",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from kelt_server.access.callers import Caller
 from kelt_server.artifacts import names, queries
 from kelt_server.artifacts.library import ArtifactLibrary
 from kelt_server.artifacts.records import Artifact, ManifestRecord, NewArtifact
@@ -21,13 +22,25 @@ _WHOLE_END = 2**62
 
 
 class ArtifactChanges(ArtifactAnswers):
-    """Mutations beside the queries. Methods are named as the schema's fields."""
+    """Mutations beside the queries. Methods are named as the schema's fields.
+
+    Args:
+        library: of artifacts.
+        addresses: at which files are put and fetched.
+        caller: who asks.
+        check_begun: raises RunDeletedError of a run that was deleted and has not begun again.
+    """
 
     def __init__(
-        self, *, library: ArtifactLibrary, addresses: ArtifactAddresses, default_entity: str
+        self,
+        *,
+        library: ArtifactLibrary,
+        addresses: ArtifactAddresses,
+        caller: Caller,
+        check_begun: Callable[[Name], None] = lambda _run: None,
     ) -> None:
-        super().__init__(library=library, addresses=addresses)
-        self._default_entity = default_entity
+        super().__init__(library=library, addresses=addresses, caller=caller)
+        self._check_begun = check_begun
 
     # -- logging --------------------------------------------------------------------------------
 
@@ -49,9 +62,9 @@ class ArtifactChanges(ArtifactAnswers):
         said = input_of(given)
         base = said.get("baseArtifactID")
         record = self._library.announce_manifest(
-            _artifact_number(said),
+            self._artifact_number(said),
             text(said.get("type")) or "FULL",
-            base_id=None if base is None else names.decode_id("Artifact", base),
+            base_id=None if base is None else self._number_of(base),
             digest=text(said.get("digest")),
         )
         return self._manifest_payload(record)
@@ -60,6 +73,7 @@ class ArtifactChanges(ArtifactAnswers):
         """A manifest that was announced will be put."""
         said = input_of(given)
         manifest_id = text(said.get("artifactManifestID"))
+        self._open(self._library.artifact_of_manifest(manifest_id))
         record = self._library.change_manifest(manifest_id, text(said.get("digest")))
         return self._manifest_payload(record)
 
@@ -74,15 +88,15 @@ class ArtifactChanges(ArtifactAnswers):
         known: dict[int, Artifact] = {}
         edges = []
         for spec in listed:
-            number = _artifact_number(spec)
+            number = names.decode_id("Artifact", spec.get("artifactID"))
             if number not in known:
-                known[number] = self._library.artifact(number)
+                known[number] = self._open(self._library.artifact(number))
             edges.append({"node": self._upload(known[number], spec)})
         return {"files": {"edges": edges, "totalCount": len(edges)}}
 
     def commitArtifact(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """All of an artifact is there."""
-        found = self._library.commit(_artifact_number(input_of(given)))
+        found = self._library.commit(self._artifact_number(input_of(given)))
         return {"artifact": self._artifact(found)}
 
     def useArtifact(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
@@ -92,14 +106,15 @@ class ArtifactChanges(ArtifactAnswers):
         if run is None:
             raise BadRequestError("an artifact is used by a run, and none was named")
         used_as = text(said.get("usedAs"))
-        return {"artifact": self._artifact(self._library.use(_artifact_number(said), run, used_as))}
+        number = self._artifact_number(said)
+        return {"artifact": self._artifact(self._library.use(number, run, used_as))}
 
     # -- changing -------------------------------------------------------------------------------
 
     def updateArtifact(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """Description, metadata, tags and time to live."""
         said = input_of(given)
-        number = _artifact_number(said)
+        number = self._artifact_number(said)
         values: dict[str, Any] = {}
         if isinstance(said.get("description"), str):
             values["description"] = _storable(said["description"])
@@ -116,20 +131,20 @@ class ArtifactChanges(ArtifactAnswers):
     def addAliases(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """Aliases move to a version."""
         said = input_of(given)
-        self._library.add_aliases(_artifact_number(said), _aliases(said))
+        self._library.add_aliases(self._artifact_number(said), _aliases(said))
         return {"success": True}
 
     def deleteAliases(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """Aliases are taken from a version."""
         said = input_of(given)
-        self._library.delete_aliases(_artifact_number(said), _aliases(said))
+        self._library.delete_aliases(self._artifact_number(said), _aliases(said))
         return {"success": True}
 
     def deleteArtifact(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """A version is taken away."""
         said = input_of(given)
         found = self._library.delete(
-            _artifact_number(said), with_aliases=said.get("deleteAliases") is True
+            self._artifact_number(said), with_aliases=said.get("deleteAliases") is True
         )
         return {"artifact": self._artifact(found)}
 
@@ -149,7 +164,7 @@ class ArtifactChanges(ArtifactAnswers):
 
     def deleteArtifactSequence(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """A collection is taken away with all its versions."""
-        number = _collection_number(input_of(given), "artifactSequenceID")
+        number = self._collection_number(input_of(given))
         self._library.delete_collection(number)
         return {"artifactCollection": {"__typename": "ArtifactSequence", "state": "DELETED"}}
 
@@ -235,7 +250,7 @@ class ArtifactChanges(ArtifactAnswers):
     def _changed_collection(
         self, info: object, said: Mapping[str, Any], **values: Any
     ) -> dict[str, Any]:
-        number = _collection_number(said, "artifactSequenceID")
+        number = self._collection_number(said)
         self._library.change_collection(number, **values)
         node = self.artifactCollection(info, id=said["artifactSequenceID"])
         return {"artifactCollection": node}
@@ -253,20 +268,30 @@ class ArtifactChanges(ArtifactAnswers):
         return kept
 
     def _project_of(self, said: Mapping[str, Any]) -> tuple[str, str]:
-        entity = text(said.get("entityName")) or self._default_entity
+        entity = self._caller.check(text(said.get("entityName")))
         return entity, text(said.get("projectName")) or run_answers.PROJECT_DEFAULT
 
     def _run_name(self, said: Mapping[str, Any]) -> Name | None:
         run_id = text(said.get("runName"))
-        return (*self._project_of(said), run_id) if run_id else None
+        if not run_id:
+            return None
+        run = (*self._project_of(said), run_id)
+        self._check_begun(run)
+        return run
 
+    def _artifact_number(self, said: Mapping[str, Any]) -> int:
+        return self._number_of(said.get("artifactID"))
 
-def _artifact_number(said: Mapping[str, Any]) -> int:
-    return names.decode_id("Artifact", said.get("artifactID"))
+    def _number_of(self, said: object) -> int:
+        """What an id of an artifact names, if it is open to who asks."""
+        number = names.decode_id("Artifact", said)
+        self._open(self._library.artifact(number))
+        return number
 
-
-def _collection_number(said: Mapping[str, Any], field: str) -> int:
-    return names.decode_id("ArtifactCollection", said.get(field))
+    def _collection_number(self, said: Mapping[str, Any]) -> int:
+        number = names.decode_id("ArtifactCollection", said.get("artifactSequenceID"))
+        self._caller.check(self._library.collection(number).entity)
+        return number
 
 
 def _aliases(said: Mapping[str, Any], *, but: str = "") -> list[str]:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from kelt_server.api.asking import caller_of
 from kelt_server.artifacts import ArtifactLibrary, manifests
 from kelt_server.errors import KeltServerError, NotFoundError
 from kelt_server.wandb_api import artifact_addresses, http_answers
@@ -79,7 +80,8 @@ class ArtifactRoutes:
         try:
             if not entity or not md5 or not _MD5.fullmatch(md5[0]):
                 raise NotFoundError("there is no such file of an artifact")
-            return await _file(self._library.blobs.blob(entity[0], md5[0]))
+            opened = caller_of(request).check(entity[0])
+            return await _file(self._library.blobs.blob(opened, md5[0]))
         except KeltServerError as error:
             return http_answers.refusal(error)
 

@@ -28,7 +28,13 @@ from graphql import (
 )
 from graphql.language import Visitor, visit
 
-from kelt_server.errors import BadRequestError, BusyError, KeltServerError, StoreError
+from kelt_server.errors import (
+    BadRequestError,
+    BusyError,
+    ForbiddenError,
+    KeltServerError,
+    StoreError,
+)
 from kelt_server.wandb_api import artifact_schema
 
 _TOKENS_MAX = 20_000
@@ -36,7 +42,7 @@ _TOKENS_MAX = 20_000
 _SDL = """
 scalar Any
 type Query {
-  viewer: Viewer
+  viewer: User
   serverInfo: ServerInfo
   model(name: Any, entityName: Any): Project
   project(name: Any, entityName: Any): Project
@@ -49,11 +55,17 @@ type Mutation {
   rewindRun(input: Any): RewindRun
   createRunFiles(input: Any): CreateRunFiles
   markRunFilesUploaded(input: Any): Success
+  deleteRun(input: Any): Done
+  deleteFiles(input: Any): Success
+  stopRun(input: Any): Done
 }
-type Viewer {
+type User {
   id: Any name: Any entity: Any username: Any email: Any flags: Any admin: Any deletedAt: Any
-  teams: Teams apiKeys: Any
+  teams: Teams apiKeys: ApiKeys
 }
+type ApiKeys { edges: [ApiKeyEdge] }
+type ApiKeyEdge { node: ApiKey }
+type ApiKey { id: Any name: Any description: Any }
 type Teams { edges: [TeamEdge] }
 type TeamEdge { node: Team }
 type Team { id: Any name: Any }
@@ -75,7 +87,6 @@ type Project {
 type RunConnection { totalCount: Any edges: [RunEdge] pageInfo: PageInfo }
 type RunEdge { node: Run cursor: Any }
 type PageInfo { endCursor: Any hasNextPage: Any }
-type User { id: Any name: Any username: Any email: Any }
 type Run {
   id: Any name: Any projectId: Any displayName: Any description: Any sweepName: Any state: Any
   config: Any group: Any jobType: Any commit: Any readOnly: Any createdAt: Any heartbeatAt: Any
@@ -108,6 +119,7 @@ type RewindRun { rewoundRun: Run }
 type CreateRunFiles { runID: Any uploadHeaders: Any files: [UploadFile] }
 type UploadFile { name: Any uploadUrl: Any }
 type Success { success: Any }
+type Done { clientMutationId: Any success: Any }
 """
 #: Older clients ask what these have, and do not expect that they are not there.
 _PROBED = """
@@ -151,6 +163,7 @@ def execute_document(
 
     Raises:
         StoreError, BusyError: it is to be asked again later.
+        ForbiddenError: a part of it is not open to who asks.
     """
     try:
         document = parse(query, max_tokens=_TOKENS_MAX)
@@ -166,7 +179,7 @@ def execute_document(
     answer: dict[str, Any] = {"data": result.data}
     for found in result.errors or ():
         cause = found.original_error
-        if isinstance(cause, StoreError | BusyError):
+        if isinstance(cause, StoreError | BusyError | ForbiddenError):
             raise cause
         if cause is not None and not isinstance(cause, KeltServerError | GraphQLError):
             raise cause

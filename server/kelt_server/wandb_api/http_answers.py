@@ -10,15 +10,24 @@ from starlette.responses import Response
 
 from kelt_server.errors import (
     BusyError,
+    ForbiddenError,
     KeltServerError,
     NoRoomError,
     NotFoundError,
+    RunDeletedError,
     StoreError,
     TooLargeError,
 )
 from kelt_server.values import to_json
 
 _RETRY_AFTER_S = "2"
+_STATUS: tuple[tuple[type[KeltServerError], int], ...] = (
+    (NotFoundError, 404),
+    (RunDeletedError, 404),
+    (ForbiddenError, 403),
+    (TooLargeError, 413),
+    (NoRoomError, 413),  # clients would repeat for a quarter of an hour what is answered with 507
+)
 
 
 async def chunks(request: Request) -> AsyncIterator[bytes]:
@@ -27,14 +36,14 @@ async def chunks(request: Request) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def json_answer(document: Any) -> Response:
+def json_answer(document: Any, *, status: int = 200) -> Response:
     """A document."""
-    return Response(to_json(document), media_type="application/json")
+    return Response(to_json(document), status_code=status, media_type="application/json")
 
 
-def errors(sentence: str) -> Response:
+def errors(sentence: str, *, status: int = 200) -> Response:
     """Of a question in GraphQL, to which there is no answer."""
-    return json_answer({"data": None, "errors": [{"message": sentence}]})
+    return json_answer({"data": None, "errors": [{"message": sentence}]}, status=status)
 
 
 def keyless() -> Response:
@@ -50,17 +59,12 @@ def later(error: KeltServerError) -> Response:
 
 
 def refusal(error: KeltServerError) -> Response:
-    """What became of a file."""
+    """Why something is not taken, or not given."""
     if isinstance(error, StoreError | BusyError):
         return later(error)
-    status = 400
-    if isinstance(error, NotFoundError):
-        status = 404
-    elif isinstance(error, TooLargeError | NoRoomError):
-        # Clients would repeat for a quarter of an hour what is answered with 507.
-        status = 413
-    return _error(str(error), status)
+    codes = [code for kind, code in _STATUS if isinstance(error, kind)]
+    return _error(str(error), codes[0] if codes else 400)
 
 
 def _error(sentence: str, status: int) -> Response:
-    return Response(to_json({"error": sentence}), status_code=status, media_type="application/json")
+    return json_answer({"error": sentence}, status=status)

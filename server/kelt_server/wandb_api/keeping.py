@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from kelt_proto.v1 import record_pb2
 from kelt_server.branch_names import Name
-from kelt_server.errors import BusyError, KeltServerError
+from kelt_server.errors import BusyError, KeltServerError, RunDeletedError
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.committer import Committer
 from kelt_server.wandb_api import announcing
@@ -183,7 +183,8 @@ class SessionKeeper:
             for name, client in old:
                 turn_of = "" if client.startswith(DISPLACED) else client
                 async with self.turn(name, turn_of):
-                    await self.load(name, client)  # commits what was written down
+                    with suppress(RunDeletedError):
+                        await self.load(name, client)  # commits what was written down
                     await self.read(partial(self._table.forget, (name, client), before=now))
         except KeltServerError:
             return  # the next sweep comes

@@ -1,7 +1,8 @@
 """The routes that wandb's clients use.
 
 Answers to `file_stream` are 200, or 503 with Retry-After: clients take most others as the end of
-the stream for the rest of the run.
+the stream for the rest of the run. So only what is refused for good is answered with one: 401 and
+403 where the key does not open the run's entity, 404 where the run was deleted.
 """
 
 from __future__ import annotations
@@ -11,22 +12,28 @@ import json
 import re
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from kelt_server.access.callers import Caller
+from kelt_server.api.asking import caller_of
 from kelt_server.artifacts import ArtifactLibrary
 from kelt_server.branch_names import Name
 from kelt_server.errors import (
     BadRequestError,
     BusyError,
+    ForbiddenError,
     KeltServerError,
     NotFoundError,
+    RunDeletedError,
     StoreError,
 )
 from kelt_server.ingest.group import Counters
 from kelt_server.reader import RunReader
+from kelt_server.run_actions import RunActions
 from kelt_server.wandb_api import uploads
 from kelt_server.wandb_api.answers import NAME_CHARS_MAX, Answers
 from kelt_server.wandb_api.artifact_addresses import ArtifactAddresses
@@ -63,17 +70,17 @@ class WandbApi:
         self,
         *,
         door: Door,
+        actions: RunActions,
         reader: RunReader,
         uploads: UploadFolder,
         library: ArtifactLibrary,
-        default_entity: str,
         counters: Counters,
     ) -> None:
         self._door = door
-        self._reader = reader
+        self._actions = actions
+        self._of_all = reader
         self._uploads = uploads
         self._library = library
-        self._default_entity = default_entity
         # Of their own: each may wait for the door, which needs threads too.
         self._questions = anyio.CapacityLimiter(_QUESTIONS_MAX)
         self._bodies = BodyReader(held_bytes_max=_BODIES_BYTES_MAX, counters=counters)
@@ -95,7 +102,7 @@ class WandbApi:
         if "authorization" not in request.headers:
             return keyless()
         client = _client(request, "x-wandb-client-id")
-        answers = self._answers(str(request.base_url).rstrip("/"), client)
+        answers = self._answers(caller_of(request), str(request.base_url).rstrip("/"), client)
         try:
             async with self._bodies.body(request, _DOCUMENT_BYTES_MAX) as body:
                 return await anyio.to_thread.run_sync(
@@ -103,21 +110,25 @@ class WandbApi:
                 )
         except (StoreError, BusyError) as error:
             return later(error)
+        except ForbiddenError as error:
+            return errors(str(error), status=403)
         except (BadBodyError, BadRequestError) as error:
             return errors(str(error))
 
-    def _answers(self, base: str, client: str) -> Answers:
+    def _answers(self, caller: Caller, base: str, client: str) -> Answers:
         artifacts = ArtifactChanges(
             library=self._library,
             addresses=ArtifactAddresses(self._uploads.signer, base),
-            default_entity=self._default_entity,
+            caller=caller,
+            check_begun=lambda run: anyio.from_thread.run(self._door.check_begun, run),
         )
         return Answers(
             door=self._door,
-            reader=self._reader,
+            actions=self._actions,
+            reader=self._of_all.seen_by(caller),
             uploads=self._uploads,
             artifacts=artifacts,
-            default_entity=self._default_entity,
+            caller=caller,
             base=base,
             client=client,
         )
@@ -131,20 +142,21 @@ class WandbApi:
         if any(len(part) > NAME_CHARS_MAX for part in name):
             return errors("names of this length are none")
         try:
-            await self._take(name, request)
-        except (StoreError, BusyError) as error:
-            return later(error)
-        return json_answer({})
+            caller_of(request).check(name[0])
+            must_stop = await self._take(name, request)
+        except (StoreError, BusyError, ForbiddenError, RunDeletedError) as error:
+            return refusal(error)
+        return json_answer({"stopped": True} if must_stop else {})
 
-    async def _take(self, name: Name, request: Request) -> None:
+    async def _take(self, name: Name, request: Request) -> bool:
         client = _client(request, "x-wandb-async-client-id")
         try:
             async with self._bodies.body(request, _POST_BYTES_MAX) as body:
                 post = await anyio.to_thread.run_sync(read_post, body)
-                await self._door.take(name, post, client)
+                return await self._door.take(name, post, client)
         except BadBodyError as error:
             post = with_bad_line(f"a post that cannot be had: {error}")
-            await self._door.take(name, post, client)
+            return await self._door.take(name, post, client)
 
     async def put_file(self, request: Request) -> Response:
         """A file, at an address that this server signed."""
@@ -168,7 +180,7 @@ class WandbApi:
         try:
             return FileResponse(self._uploads.found(name, file), media_type=_BYTES)
         except NotFoundError:
-            _, content = self._reader.files.content(name, file)
+            _, content = self._of_all.files.content(name, file)
             return StreamingResponse(content, media_type=_BYTES)
 
     def _signed(self, request: Request, method: str) -> tuple[Name, str]:

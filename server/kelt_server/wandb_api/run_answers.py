@@ -32,13 +32,40 @@ def named_by(said: str) -> Name:
     Raises:
         BadRequestError: it is none of ours.
     """
-    try:
-        kind, entity, project, run_id = json.loads(base64.urlsafe_b64decode(said))
-    except (ValueError, TypeError, binascii.Error) as error:
-        raise BadRequestError(f"{said!r} names no run of this server") from error
-    if kind != "run" or not all(isinstance(part, str) for part in (entity, project, run_id)):
+    kind, *parts = _decoded(said)
+    if kind != "run" or len(parts) != 3:  # noqa: PLR2004 # entity, project, run
         raise BadRequestError(f"{said!r} names no run of this server")
+    entity, project, run_id = parts
     return entity, project, run_id
+
+
+def file_id(name: Name, file: str) -> str:
+    """By what a client names a file when it deletes one."""
+    return base64.urlsafe_b64encode(json.dumps(["file", *name, file]).encode()).decode()
+
+
+def file_named_by(said: str) -> tuple[Name, str]:
+    """The run and the file in a `file_id`.
+
+    Raises:
+        BadRequestError: it is none of ours.
+    """
+    kind, *parts = _decoded(said)
+    if kind != "file" or len(parts) != 4:  # noqa: PLR2004 # entity, project, run, file
+        raise BadRequestError(f"{said!r} names no file of this server")
+    entity, project, run_id, file = parts
+    return (entity, project, run_id), file
+
+
+def _decoded(said: str) -> list[str]:
+    """The texts in an id; none of ours has fewer than one."""
+    try:
+        parts = json.loads(base64.urlsafe_b64decode(said))
+    except (ValueError, TypeError, binascii.Error):
+        parts = None
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        return [""]
+    return parts or [""]
 
 
 def bare(value: Any) -> Any:
@@ -77,7 +104,7 @@ def run_fields(run: Mapping[str, Any], project_id: int) -> dict[str, Any]:
         "jobType": run["job_type"] or None,
         "commit": None,
         "readOnly": False,
-        "stopped": False,
+        "stopped": run["is_asked_to_stop"],
         "host": run["host"],
         "createdAt": iso(run["created_at"]),
         "heartbeatAt": iso(run["heartbeat_at"] or run["created_at"]),

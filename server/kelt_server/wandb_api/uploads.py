@@ -1,11 +1,13 @@
 """Files of runs: where they are put, and the signed addresses by which they are sent and fetched.
 
 Clients send files without a key, to the address that they were told. The address carries its own
-(`signing`), over the method, the run's name and the file's. So nobody can put a file where no
-client was told to, and no name leads out of the folder: each part of one is quoted, a part of dots
+(`signing`), over the method, the run's name and the file's, and how often a run of that name was
+deleted. So nobody can put a file where no client was told to, nor one of a deleted run into the
+next of its name, and no name leads out of the folder: each part of one is quoted, a part of dots
 alone too.
 
     files/<entity>/<project>/<run id>/<name>      quoted; parts over 200 bytes by their digest
+    files/.deleted/<random>                       of a deleted run, to be removed
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -22,19 +25,28 @@ import anyio.to_thread
 
 from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError, NotFoundError, StoreError, TooLargeError
-from kelt_server.storage_quota import StorageQuota
+from kelt_server.storage_quota import StorageQuota, tree_bytes
 from kelt_server.wandb_api.signing import AddressSigner
 
 PREFIX = "/wandb-files"
 _PART_BYTES_MAX = 200
 _PARTS_MAX = 64
+_ASIDE = ".deleted"  # no quoted name begins with a dot
 
 
 class UploadFolder:
     """The files of all runs."""
 
-    def __init__(self, folder: Path, *, file_bytes_max: int, quota: StorageQuota) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        file_bytes_max: int,
+        quota: StorageQuota,
+        times_deleted: Callable[[Name], int] = lambda _name: 0,
+    ) -> None:
         self._folder = folder
+        self._times_deleted = times_deleted
         self._file_bytes_max = file_bytes_max
         self._quota = quota
         self.signer = AddressSigner(folder)
@@ -42,11 +54,19 @@ class UploadFolder:
     def address(self, base: str, method: str, name: Name, file: str) -> str:
         """The absolute address at which a file can be put (or fetched)."""
         path = "/".join(quote(part, safe="", errors="surrogatepass") for part in (*name, file))
-        return f"{base}{PREFIX}/{path}?signature={self.signer.signature(method, *name, file)}"
+        return f"{base}{PREFIX}/{path}?signature={self.signature(method, name, file)}"
+
+    def signature(self, method: str, name: Name, file: str) -> str:
+        """What an address must carry."""
+        return self.signer.signature(*self._said(method, name, file))
 
     def is_signed(self, method: str, name: Name, file: str, signature: str) -> bool:
         """Whether this server made the address."""
-        return self.signer.is_signed(signature, method, *name, file)
+        return self.signer.is_signed(signature, *self._said(method, name, file))
+
+    def _said(self, method: str, name: Name, file: str) -> tuple[str, ...]:
+        times = self._times_deleted(name)
+        return (method, *name, file, str(times)) if times else (method, *name, file)
 
     async def put(self, name: Name, file: str, content: AsyncIterator[bytes]) -> None:
         """Stores a file, all of it or nothing.
@@ -101,6 +121,43 @@ class UploadFolder:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.suffix != ".partial":
                 yield _unquoted(path.relative_to(folder)), path.stat().st_size
+
+    def remove(self, name: Name, file: str) -> None:
+        """Removes one file.
+
+        Raises:
+            NotFoundError: it is not there.
+            StoreError: it cannot be removed.
+        """
+        try:
+            path = self.found(name, file)
+            size_bytes = path.stat().st_size
+            path.unlink()
+        except OSError as error:
+            raise StoreError(f"{file!r} cannot be removed: {error.strerror}") from error
+        self._quota.give_back(size_bytes)
+
+    def set_aside(self, name: Name) -> None:
+        """All files of a run, at once; `remove_aside` removes them.
+
+        Raises:
+            StoreError: they cannot be moved.
+        """
+        aside = self._folder / _ASIDE / secrets.token_hex(8)
+        try:
+            _make_folder(aside.parent)
+            self._run_folder(name).rename(aside)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"the files of {name[2]} stay: {error.strerror}") from error
+
+    def remove_aside(self) -> None:
+        """Removes what was set aside, as far as it can be."""
+        aside = self._folder / _ASIDE
+        size_bytes = tree_bytes(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        self._quota.give_back(size_bytes - tree_bytes(aside))
 
     def _run_folder(self, name: Name) -> Path:
         return self._folder.joinpath(*(_quoted(part) for part in name))

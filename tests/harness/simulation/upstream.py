@@ -249,12 +249,13 @@ class SimulatedUpstream:
             lambda: {w: store.cursor(w) for w in wanted}, deadline_s=CALL_DEADLINE_S
         )
 
-    async def heartbeat(self, beats) -> None:
-        def answer() -> None:
+    async def heartbeat(self, beats) -> tuple[bytes, ...]:
+        def answer() -> tuple[bytes, ...]:
             for tell in self._network.store.on_beats:
                 tell(beats)
+            return ()
 
-        await self._call(answer, deadline_s=CALL_DEADLINE_S)
+        return await self._call(answer, deadline_s=CALL_DEADLINE_S)
 
     async def describe_run(self, _request, **_deadline: float):
         raise UnreachableError("nobody asks in the simulation")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,14 @@ from server.stand import NOW, Stand
 from sqlalchemy import Engine, select
 
 from kelt_proto.v1 import record_pb2
+from kelt_server.access.callers import Caller
+from kelt_server.branch_names import Name
+from kelt_server.catalog.deletions import Deletion
 from kelt_server.catalog.tables import WANDB_SESSIONS
 from kelt_server.errors import StoreError
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.group import WriterAck
+from kelt_server.run_actions import RunActions
 from kelt_server.wandb_api import Door, SessionTable
 from kelt_server.wandb_api.posts import read_post
 from kelt_server.wandb_api.upserts import read_upsert
@@ -46,6 +50,9 @@ class Commits:
         if how == "after":
             raise StoreError("nobody heard of it")
         return found
+
+    async def delete_run(self, name: Name, *, by_user: str) -> Deletion:
+        return self._stand.group.delete_run(name, by_user=by_user)
 
     def beat(self, signs: Iterable[LifeSign]) -> None:
         self.beats += signs
@@ -77,6 +84,7 @@ class DoorStand:
         self.commits = Commits(stand)
         self.saves_failing: list[str] = []
         self.now = NOW
+        self.set_aside: list[Callable[[Name], None]] = []
         self.restart()
 
     @classmethod
@@ -94,7 +102,25 @@ class DoorStand:
             clock=lambda: self.now,
             counters=self.stand.counters,
             default_entity="local",
+            times_deleted=self.stand.stores.catalog.deletions.count,
+            is_stopped=self.stand.stores.catalog.stops.is_asked,
         )
+        self.actions = RunActions(
+            committer=self.commits,  # type: ignore[arg-type]
+            alone_with=self.door.alone_with,
+            reader=self.stand.reader,
+            clock=lambda: self.now,
+            stops=self.stand.stores.catalog.stops,
+            deletions=self.stand.stores.catalog.deletions,
+            metrics=self.stand.stores.metrics,
+            set_aside=self.set_aside,
+        )
+
+    def delete(self, name: tuple[str, str, str] = NAME) -> None:
+        asyncio.run(self.actions.delete(name, Caller(entity="local", sees_all=True)))
+
+    def stop(self, name: tuple[str, str, str] = NAME) -> int:
+        return asyncio.run(self.actions.stop(name, Caller(entity="local", sees_all=True)))
 
     def begin(self, name: tuple[str, str, str] = NAME, **said: Any) -> int:
         config = {k: {"value": v} for k, v in said.pop("config", {}).items()}
@@ -117,9 +143,10 @@ class DoorStand:
         self.now += 1
         asyncio.run(self.door.rewind(name, step))
 
-    def post(self, body: Any, name: tuple[str, str, str] = NAME, *, client: str = "") -> None:
+    def post(self, body: Any, name: tuple[str, str, str] = NAME, *, client: str = "") -> bool:
+        """Whether the client is told to stop."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        asyncio.run(self.door.take(name, read_post(raw), client))
+        return asyncio.run(self.door.take(name, read_post(raw), client))
 
     def lines(self, offset: int, *lines: Any, **more: Any) -> dict[str, Any]:
         content = [line if isinstance(line, str) else json.dumps(line) for line in lines]

@@ -176,8 +176,9 @@ def test_the_read_api_lists_and_fetches(web: Web) -> None:
         assert web.client.get(f"{base}/artifacts/-/p/{missing}").status_code == 404
     web.door.begin()
     assert web.client.get(f"{base}/runs/-/proj/run/files").json() == {
-        "files": [{"path": "a.txt", "size_bytes": 5}], "total": 1,
-    }  # fmt: skip
+        "files": [{"path": "a.txt", "size_bytes": 5, "sha256": None, "changed_at": None}],
+        "total": 1,
+    }
     assert web.client.get(f"{base}/runs/-/proj/run/files/a.txt").content == b"hello"
     assert web.client.get(f"{base}/runs/-/proj/run/files/b.txt").status_code == 404
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from server.stand import NOW
+from server.stand import NOW, gate_of
 from server.wandb_api.doors import DoorStand
 from starlette.applications import Starlette
 
@@ -48,34 +48,50 @@ class Browser:
             return await client.request(method, url, **more)
 
 
-class Web:
-    def __init__(
-        self, door: DoorStand, folder: Path, *, api_key: str = "", bytes_max: int = 100_000
-    ) -> None:
-        self.door = door
-        counters = door.stand.counters
+class FileParts:
+    """What keeps and shows files, in a folder."""
+
+    def __init__(self, door: DoorStand, folder: Path, *, bytes_max: int = 100_000) -> None:
+        stand = door.stand
         quota = StorageQuota(
-            (folder / "files",), bytes_max=bytes_max, disk_free_bytes_min=0, counters=counters
+            (folder / "files",), bytes_max=bytes_max, disk_free_bytes_min=0, counters=stand.counters
         )
-        uploads = UploadFolder(folder / "files", file_bytes_max=1000, quota=quota)
-        library = ArtifactLibrary(
-            engine=door.stand.stores.catalog.engine,
+        self.uploads = UploadFolder(
+            folder / "files",
+            file_bytes_max=1000,
+            quota=quota,
+            times_deleted=stand.stores.catalog.deletions.count,
+        )
+        self.library = ArtifactLibrary(
+            engine=stand.stores.catalog.engine,
             blobs=BlobStore(folder / "artifacts", quota=quota, file_bytes_max=1000),
             quota=quota,
             clock=lambda: NOW,
         )
-        api = WandbApi(
-            door=door.door, reader=door.stand.reader, uploads=uploads, library=library,
-            default_entity="local", counters=counters,
+        door.set_aside.append(self.uploads.set_aside)
+        wandb_api = WandbApi(
+            door=door.door, actions=door.actions, reader=stand.reader, uploads=self.uploads,
+            library=self.library, counters=stand.counters,
         )  # fmt: skip
-        found = FilesOfRuns(uploads=uploads, recorded=door.stand.reader.files)
-        files = FileApi(
-            reader=door.stand.reader, files=found, library=library, default_entity="local"
-        )
-        pages = Pages(door.stand.reader, RunFiles(files=found, library=library))
+        self.wandb_routes = wandb_api.routes()
+        found = FilesOfRuns(self.uploads)
+        self.api_routes = FileApi(reader=stand.reader, files=found, library=self.library).routes()
+        pages = Pages(stand.reader, RunFiles(files=found, library=self.library))
+        self.page_routes = pages.routes()
+
+
+class Web:
+    files_query = FILES
+
+    def __init__(
+        self, door: DoorStand, folder: Path, *, api_key: str = "", bytes_max: int = 100_000
+    ) -> None:
+        self.door = door
+        parts = FileParts(door, folder, bytes_max=bytes_max)
+        self.uploads = parts.uploads
         app = build_app(
-            api_routes=files.routes(), page_routes=pages.routes(), more_routes=api.routes(),
-            api_key=api_key,
+            api_routes=parts.api_routes, page_routes=parts.page_routes,
+            more_routes=parts.wandb_routes, gate=gate_of(api_key),
         )  # fmt: skip
         self.client = Browser(app)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -155,8 +155,11 @@ class WandbServer:
                 found |= {writer: kept.committed(writer) for writer in run.writers}
         return found
 
-    async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> None:
-        """As in `Upstream`: an empty post for each run that had no other for a while."""
+    async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> Collection[bytes]:
+        """As in `Upstream`: an empty post for each run that had no other for a while.
+
+        Nobody is to stop: what W&B is asked to stop it does not tell us.
+        """
         queued = {run.writer_id: run for run in self._queue()}
         for writer, _ in beats:
             me, seat = queued.get(writer), self._seats.setdefault(writer, _Seat())
@@ -167,6 +170,7 @@ class WandbServer:
                 run = seat.run or await self._kept(me)
                 if run.is_begun and not run.is_completed:
                     await self._beat(run, seat)
+        return ()
 
     async def _beat(self, run: CarriedRun, seat: _Seat) -> None:
         seat.posted_at_s = anyio.current_time()
