@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KEY = "k" * 40
 ENTITY = "someone"
 HISTORY, SUMMARY = "wandb-history.jsonl", "wandb-summary.json"
+EVENTS, CONSOLE = "wandb-events.jsonl", "output.log"
 
 
 @dataclass
@@ -44,6 +45,8 @@ class Run:
 
     run_id: str
     lines: list[dict[str, Any] | None] = field(default_factory=list)
+    events: list[dict[str, Any] | None] = field(default_factory=list)
+    console: list[str | None] = field(default_factory=list)
     inherited: int = 0
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -190,6 +193,7 @@ class WandbStub:
         kept = [x for x in run.lines if x and x["_step"] <= given["metricValue"]]
         run.cut_off += run.lines[len(kept) :]
         run.lines, run.summary, run.exit_code = kept, {}, None
+        run.events, run.console = [], []
         bucket = {
             "id": f"B-{run.run_id}", "name": run.run_id, "displayName": None, "sweepName": None,
             "historyLineCount": len(kept), "config": json.dumps(run.config),
@@ -209,8 +213,8 @@ class WandbStub:
         bucket = {
             "id": f"B-{run.run_id}", "name": run.run_id, "displayName": run.facts.get("displayName"),
             "summaryMetrics": json.dumps(run.summary), "config": json.dumps(run.config),
-            "historyLineCount": len(run.lines), "eventsLineCount": 0, "logLineCount": 0,
-            "historyTail": json.dumps(steps), "eventsTail": "[]", "tags": run.facts.get("tags") or [],
+            "historyLineCount": len(run.lines), "eventsLineCount": len(run.events),
+            "logLineCount": len(run.console), "historyTail": json.dumps(steps), "eventsTail": "[]", "tags": run.facts.get("tags") or [],
             "wandbConfig": json.dumps({"t": {}, "v": 1}),
         }  # fmt: skip
         entity = {"id": "E", "name": key[0]}
@@ -228,10 +232,14 @@ class WandbStub:
         if not body:
             run.heartbeats += 1
         files = body.get("files") or {}
-        if (history := files.get(HISTORY)) is not None:
-            end = history["offset"] + len(history["content"])
-            run.lines += [None] * (end - len(run.lines))
-            run.lines[history["offset"] : end] = [json.loads(x) for x in history["content"]]
+        for name, lines, read in (
+            (HISTORY, run.lines, json.loads), (EVENTS, run.events, json.loads),
+            (CONSOLE, run.console, str),
+        ):  # fmt: skip
+            if (said := files.get(name)) is not None:
+                end = said["offset"] + len(said["content"])
+                lines.extend([None] * (end - len(lines)))
+                lines[said["offset"] : end] = map(read, said["content"])
         if (summary := files.get(SUMMARY)) is not None:
             run.summary = json.loads(summary["content"][-1])
         if body.get("complete"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from server.streams import Stream, writer_id
+from server.streams import Stream, json_items, writer_id
 
 from harness.wandb_stub import KEY, WandbStub
 from kelt_daemon.batch import Outgoing
@@ -17,6 +17,7 @@ from kelt_daemon.upstream import Access
 from kelt_daemon.upstream.wandb.ordering import QueuedRun
 from kelt_daemon.upstream.wandb.wandb_server import WandbServer
 from kelt_proto.v1 import record_pb2
+from kelt_proto.v1.frames import Kind
 
 WITNESS = 1000
 
@@ -118,3 +119,17 @@ def opened(number: int, run_id: str, **origin: Any) -> Stream:
 def witness_of(stream: Stream) -> Stream:
     """The daemon's own writer in the same folder."""
     return Stream(writer_id(int.from_bytes(stream.writer_id, "big") + WITNESS))
+
+
+def add_line(
+    stream: Stream, number: int, text: str, *, at: float = 0.0, is_error: bool = False
+) -> None:
+    """A console line."""
+    line = record_pb2.ConsoleLine(number=number, stream=int(is_error), at=at, text=text)
+    stream.record(Kind.CONSOLE, record_pb2.Console(lines=[line]))
+
+
+def add_sample(stream: Stream, at: float, **values: Any) -> None:
+    """A system sample."""
+    sample = record_pb2.SystemSample(at=at, runtime=at - 1.0, values=json_items(values))
+    stream.record(Kind.SYSTEM, record_pb2.System(samples=[sample]))

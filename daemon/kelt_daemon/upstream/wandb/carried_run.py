@@ -59,6 +59,8 @@ class CarriedRun:
         branch_point: where the run leaves another, or itself.
         base_step: what is added to steps that count from the end of a run that was resumed.
         next_line: the index of the next new line.
+        next_event: of the next system sample.
+        console_base: the index of console line 0, behind what a resumed run had.
         inherited_summary: what a resumed run had.
         summary_due: whether the server lacks something of the summary.
         exit_code: once the session has ended.
@@ -87,6 +89,8 @@ class CarriedRun:
     branch_point: dict[str, Any] | None = None
     base_step: int = 0
     next_line: int = 0
+    next_event: int = 0
+    console_base: int = 0
     last_line: LastLine | None = None
     last_step: int = -1
     row_facts: dict[str, Any] = field(default_factory=dict)
@@ -164,5 +168,5 @@ def decode_run(data: Mapping[str, Any]) -> CarriedRun:
         folded={bytes.fromhex(writer): int(seq) for writer, seq in data["folded"].items()},
         last_line=None if line is None else LastLine(**line),
         summary=summary,
-        **{name: data[name] for name in _PLAIN},
+        **{name: data[name] for name in _PLAIN if name in data},
     )

@@ -18,13 +18,13 @@ from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.chapters import Chapter, Record
 from kelt_daemon.upstream.wandb.folding import (
+    Folded,
     client_id,
     closed,
     fold,
     open_session,
     turn_back,
 )
-from kelt_daemon.upstream.wandb.history_lines import Lines
 from kelt_daemon.upstream.wandb.replies import (
     UNREADABLE,
     read_standing,
@@ -108,9 +108,9 @@ class Carrier:
             await self._open(self._opened(opening), chapter, seq=opening.seq)
         elif not run.is_begun and any(r.writer_id == run.writer_id for r in chapter.records):
             await self._open(self._fallback, chapter, seq=0)
-        lines = await self._in_thread(fold, run, chapter.records)
+        folded = await self._in_thread(fold, run, chapter.records)
         if run.is_begun:
-            await self._tell(lines)
+            await self._tell(folded)
         await self._keep()
 
     def _opened(self, record: Record) -> RunOpened:
@@ -188,7 +188,7 @@ class Carrier:
         self._read(lambda: take_rewound(run, data))
         run.is_rewinding = False
 
-    async def _tell(self, lines: Lines) -> None:
+    async def _tell(self, folded: Folded) -> None:
         """What was folded."""
         run = self._run
         question = requests.upsert(run)
@@ -196,11 +196,11 @@ class Carrier:
             data = await self._ask(question)
             self._read(lambda: take_upserted(run, data, inherits=False))
         run.config_due = False
-        await self._post_all(lines)
+        await self._post_all(folded)
         run.is_completed = run.exit_code is not None
 
-    async def _post_all(self, lines: Lines) -> None:
-        for body in requests.posts(self._run, lines):
+    async def _post_all(self, folded: Folded) -> None:
+        for body in requests.posts(self._run, folded):
             await self._post(body)
         self._run.summary_due = False
 
