@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -37,6 +37,8 @@ class Request:
     body: dict[str, Any]
     headers: dict[str, str]
     at: float = field(default_factory=time.monotonic)
+    #: Of an upload.
+    content: bytes = b""
 
 
 @dataclass
@@ -47,6 +49,8 @@ class Run:
     lines: list[dict[str, Any] | None] = field(default_factory=list)
     events: list[dict[str, Any] | None] = field(default_factory=list)
     console: list[str | None] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    uploaded: list[str] = field(default_factory=list)
     inherited: int = 0
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -134,6 +138,7 @@ class WandbStub:
             return self._stream(names, request.body)
         variables = request.body.get("variables") or {}
         if request.kind == "upload":
+            self.runs[names[0], names[1], names[2]].files[names[3]] = request.content
             return 200, {}
         answers = {
             "viewer": self._viewer, "serverInfo": self._server_info, "upsertBucket": self._upsert,
@@ -221,8 +226,11 @@ class WandbStub:
         return {"data": {"model": {"id": "P", "name": key[1], "entity": entity, "bucket": bucket}}}
 
     def _create_files(self, given: dict[str, Any]) -> dict[str, Any]:
-        files = [{"name": f, "uploadUrl": f"{self.url}/up/{f}"} for f in given["files"]]
-        found = {"runID": "B", "uploadHeaders": [], "files": files}
+        base = "/".join((given["entity"], given["project"], given["run"]))
+        files = [
+            {"name": f, "uploadUrl": f"{self.url}/up/{base}/{quote(f)}"} for f in given["files"]
+        ]
+        found = {"runID": "B", "uploadHeaders": ["X-Said: by W&B: so"], "files": files}
         return {"data": {"createRunFiles": found}}
 
     def _stream(self, key: tuple[str, ...], body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -240,6 +248,7 @@ class WandbStub:
                 end = said["offset"] + len(said["content"])
                 lines.extend([None] * (end - len(lines)))
                 lines[said["offset"] : end] = map(read, said["content"])
+        run.uploaded += body.get("uploaded") or []
         if (summary := files.get(SUMMARY)) is not None:
             run.summary = json.loads(summary["content"][-1])
         if body.get("complete"):
@@ -279,16 +288,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._served(kind, json.loads(self._read() or b"{}"))
 
     def _served(self, kind: str, body: dict[str, Any]) -> None:
-        names = tuple(map(unquote, self.path.split("/")[2:5]))
+        names = tuple(map(unquote, self.path.split("/", 5)[2:]))
         if kind == "graphql":
             kind = _field_of(body["query"])
             given = body.get("variables") or {}
             run_id = given.get("name") or given.get("runName") or given.get("run") or ""
         else:
-            run_id = names[2] if kind == "file_stream" else ""
-            if kind == "upload":
-                self._read()
-        request = Request(kind, str(run_id), body, {k.lower(): v for k, v in self.headers.items()})
+            run_id = names[2]
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        content = self._read() if kind == "upload" else b""
+        request = Request(kind, str(run_id), body, headers, content=content)
         stub = self.stub
         with stub._lock:
             stub.requests.append(request)

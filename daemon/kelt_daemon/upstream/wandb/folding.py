@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from kelt.metric_definitions import MetricDefinition
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.chapters import Record
+from kelt_daemon.upstream.wandb.file_pieces import Piece, add_piece
 from kelt_daemon.upstream.wandb.history_lines import Lines, add_row, close
 from kelt_daemon.upstream.wandb.output_lines import add_console, add_samples
 from kelt_proto.v1 import record_pb2
@@ -30,11 +31,19 @@ _ENDS = frozenset((record_pb2.Assertion.FAILED, record_pb2.Assertion.CRASHED))
 
 @dataclass(slots=True)
 class Folded:
-    """What is to be posted for records that were taken in; console lines by their index."""
+    """What is to be posted, and put down, for records that were taken in.
+
+    Attributes:
+        history: lines.
+        events: lines.
+        console: lines by their index.
+        pieces: of files.
+    """
 
     history: Lines = field(default_factory=Lines)
     events: Lines = field(default_factory=Lines)
     console: dict[int, str] = field(default_factory=dict)
+    pieces: list[Piece] = field(default_factory=list)
 
 
 def open_session(run: CarriedRun, opened: record_pb2.RunOpened) -> None:
@@ -116,6 +125,10 @@ def _fold_control(run: CarriedRun, record: Record, folded: Folded) -> None:
             add_console(run, record_pb2.Console.FromString(payload), folded.console)
         elif record.kind == Kind.SYSTEM:
             add_samples(run, record_pb2.System.FromString(payload), folded.events)
+        elif record.kind == Kind.FILE_PIECE:
+            said = record_pb2.FilePiece.FromString(payload)
+            piece = add_piece(run, said, writer_id=record.writer_id, seq=record.seq)
+            folded.pieces += [] if piece is None else [piece]
         elif (take := _TAKERS.get(record.kind)) is not None:
             kind, taker = take
             taker(run, kind.FromString(payload))

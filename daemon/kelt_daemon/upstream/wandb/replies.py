@@ -69,6 +69,25 @@ def take_standing(run: CarriedRun, standing: Standing, *, is_relative: bool) -> 
     run.metrics, run.inherited_summary = standing.metrics, standing.summary
 
 
+@dataclass(frozen=True, kw_only=True)
+class Addresses:
+    """Where files go, by name; without any, `problem` says why."""
+
+    urls: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+def read_addresses(data: Mapping[str, Any]) -> Addresses:
+    """The answer to CreateRunFiles. Headers are lines there."""
+    made = data["createRunFiles"]
+    pairs = [line.split(":", 1) for line in made.get("uploadHeaders") or ()]
+    return Addresses(
+        urls={str(file["name"]): str(file["uploadUrl"]) for file in made["files"]},
+        headers={name.strip(): value.strip() for name, value in pairs},
+    )
+
+
 def take_rewound(run: CarriedRun, data: Mapping[str, Any]) -> None:
     """The answer to RewindRun: so many lines are left."""
     bucket = data["rewindRun"]["rewoundRun"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,12 @@ STATUS = """query RunResumeStatus($project: String, $entity: String, $name: Stri
  model(name: $project, entityName: $entity) { id name entity { id name }
   bucket(name: $name, missingOk: true) { id name displayName summaryMetrics historyLineCount
    eventsLineCount logLineCount historyTail config wandbConfig(keys: ["t"]) } } }"""
+
+
+CREATE_FILES = """mutation CreateRunFiles($entity: String!, $project: String!, $run: String!,
+  $files: [String!]!) {
+ createRunFiles(input: {entityName: $entity, projectName: $project, runName: $run,
+  files: $files}) { runID uploadHeaders files { name uploadUrl } } }"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,17 @@ def status(entity: str, project: str, run_id: str) -> Question:
     return Question("RunResumeStatus", STATUS, variables)
 
 
+def create_files(run: CarriedRun, names: Sequence[str]) -> Question:
+    """Where files are to be put."""
+    variables = {
+        "entity": run.entity,
+        "project": run.project,
+        "run": run.run_id,
+        "files": list(names),
+    }
+    return Question("CreateRunFiles", CREATE_FILES, variables)
+
+
 def posts(run: CarriedRun, folded: Folded) -> Iterator[dict[str, Any]]:
     """What goes to `file_stream`: lines in pieces, and with the last the summary and the end."""
     packed = list(_packed(folded))
@@ -128,6 +145,11 @@ def posts(run: CarriedRun, folded: Folded) -> Iterator[dict[str, Any]]:
 def completion(exit_code: int) -> dict[str, Any]:
     """Says that the run has ended."""
     return {"complete": True, "exitcode": exit_code}
+
+
+def uploaded(names: Sequence[str]) -> dict[str, Any]:
+    """Says that files are where they were to be put."""
+    return {"uploaded": list(names)}
 
 
 def _close(run: CarriedRun, files: dict[str, Any]) -> dict[str, Any]:
