@@ -1,7 +1,8 @@
 """What a server was told of a run, in a form in which two clients can be compared.
 
 Left out is what differs between any two runs of one client: times, ids of writers, telemetry, the
-machine, how rows are cut into posts; and what kelt does not carry: files, console, system metrics.
+machine, how rows are cut into posts; and what kelt's SDK does not gather: files, console, system
+metrics.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 KEY = "k" * 40
 ENTITY = "someone"
 HISTORY, SUMMARY = "wandb-history.jsonl", "wandb-summary.json"
+EVENTS, CONSOLE = "wandb-events.jsonl", "output.log"
 
 
 @dataclass
@@ -36,6 +37,8 @@ class Request:
     body: dict[str, Any]
     headers: dict[str, str]
     at: float = field(default_factory=time.monotonic)
+    #: Of an upload.
+    content: bytes = b""
 
 
 @dataclass
@@ -44,6 +47,10 @@ class Run:
 
     run_id: str
     lines: list[dict[str, Any] | None] = field(default_factory=list)
+    events: list[dict[str, Any] | None] = field(default_factory=list)
+    console: list[str | None] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    uploaded: list[str] = field(default_factory=list)
     inherited: int = 0
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -131,6 +138,7 @@ class WandbStub:
             return self._stream(names, request.body)
         variables = request.body.get("variables") or {}
         if request.kind == "upload":
+            self.runs[names[0], names[1], names[2]].files[names[3]] = request.content
             return 200, {}
         answers = {
             "viewer": self._viewer, "serverInfo": self._server_info, "upsertBucket": self._upsert,
@@ -190,6 +198,7 @@ class WandbStub:
         kept = [x for x in run.lines if x and x["_step"] <= given["metricValue"]]
         run.cut_off += run.lines[len(kept) :]
         run.lines, run.summary, run.exit_code = kept, {}, None
+        run.events, run.console = [], []
         bucket = {
             "id": f"B-{run.run_id}", "name": run.run_id, "displayName": None, "sweepName": None,
             "historyLineCount": len(kept), "config": json.dumps(run.config),
@@ -209,16 +218,19 @@ class WandbStub:
         bucket = {
             "id": f"B-{run.run_id}", "name": run.run_id, "displayName": run.facts.get("displayName"),
             "summaryMetrics": json.dumps(run.summary), "config": json.dumps(run.config),
-            "historyLineCount": len(run.lines), "eventsLineCount": 0, "logLineCount": 0,
-            "historyTail": json.dumps(steps), "eventsTail": "[]", "tags": run.facts.get("tags") or [],
+            "historyLineCount": len(run.lines), "eventsLineCount": len(run.events),
+            "logLineCount": len(run.console), "historyTail": json.dumps(steps), "eventsTail": "[]", "tags": run.facts.get("tags") or [],
             "wandbConfig": json.dumps({"t": {}, "v": 1}),
         }  # fmt: skip
         entity = {"id": "E", "name": key[0]}
         return {"data": {"model": {"id": "P", "name": key[1], "entity": entity, "bucket": bucket}}}
 
     def _create_files(self, given: dict[str, Any]) -> dict[str, Any]:
-        files = [{"name": f, "uploadUrl": f"{self.url}/up/{f}"} for f in given["files"]]
-        found = {"runID": "B", "uploadHeaders": [], "files": files}
+        base = "/".join((given["entity"], given["project"], given["run"]))
+        files = [
+            {"name": f, "uploadUrl": f"{self.url}/up/{base}/{quote(f)}"} for f in given["files"]
+        ]
+        found = {"runID": "B", "uploadHeaders": ["X-Said: by W&B: so"], "files": files}
         return {"data": {"createRunFiles": found}}
 
     def _stream(self, key: tuple[str, ...], body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -228,10 +240,15 @@ class WandbStub:
         if not body:
             run.heartbeats += 1
         files = body.get("files") or {}
-        if (history := files.get(HISTORY)) is not None:
-            end = history["offset"] + len(history["content"])
-            run.lines += [None] * (end - len(run.lines))
-            run.lines[history["offset"] : end] = [json.loads(x) for x in history["content"]]
+        for name, lines, read in (
+            (HISTORY, run.lines, json.loads), (EVENTS, run.events, json.loads),
+            (CONSOLE, run.console, str),
+        ):  # fmt: skip
+            if (said := files.get(name)) is not None:
+                end = said["offset"] + len(said["content"])
+                lines.extend([None] * (end - len(lines)))
+                lines[said["offset"] : end] = map(read, said["content"])
+        run.uploaded += body.get("uploaded") or []
         if (summary := files.get(SUMMARY)) is not None:
             run.summary = json.loads(summary["content"][-1])
         if body.get("complete"):
@@ -271,16 +288,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._served(kind, json.loads(self._read() or b"{}"))
 
     def _served(self, kind: str, body: dict[str, Any]) -> None:
-        names = tuple(map(unquote, self.path.split("/")[2:5]))
+        names = tuple(map(unquote, self.path.split("/", 5)[2:]))
         if kind == "graphql":
             kind = _field_of(body["query"])
             given = body.get("variables") or {}
             run_id = given.get("name") or given.get("runName") or given.get("run") or ""
         else:
-            run_id = names[2] if kind == "file_stream" else ""
-            if kind == "upload":
-                self._read()
-        request = Request(kind, str(run_id), body, {k.lower(): v for k, v in self.headers.items()})
+            run_id = names[2]
+        headers = {k.lower(): v for k, v in self.headers.items()}
+        content = self._read() if kind == "upload" else b""
+        request = Request(kind, str(run_id), body, headers, content=content)
         stub = self.stub
         with stub._lock:
             stub.requests.append(request)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from server.streams import Stream, writer_id
+from server.streams import Stream, json_items, writer_id
 
 from harness.wandb_stub import KEY, WandbStub
 from kelt_daemon.batch import Outgoing
@@ -17,8 +18,9 @@ from kelt_daemon.upstream import Access
 from kelt_daemon.upstream.wandb.ordering import QueuedRun
 from kelt_daemon.upstream.wandb.wandb_server import WandbServer
 from kelt_proto.v1 import record_pb2
+from kelt_proto.v1.frames import Kind
 
-WITNESS = 1000
+WITNESS, FILES = 1000, 2000
 
 
 async def inline(work: Any, /, *args: object) -> Any:
@@ -64,9 +66,9 @@ class Desk:
     def add(self, stream: Stream, run_id: str, **more: Any) -> Stream:
         home = self.folder / stream.writer_id.hex()
         home.mkdir(exist_ok=True)
-        witness = witness_of(stream).writer_id
+        others = witness_of(stream).writer_id, files_of(stream).writer_id
         self.queue[stream.writer_id] = QueuedRun(
-            writer_id=stream.writer_id, writers=(stream.writer_id, witness), home=home, entity="",
+            writer_id=stream.writer_id, writers=(stream.writer_id, *others), home=home, entity="",
             project="p", run_id=run_id, branch_id=f"b-{run_id}", is_through=False, is_held=False,
             started_at=float(int.from_bytes(stream.writer_id, "big")),
         )  # fmt: skip
@@ -118,3 +120,36 @@ def opened(number: int, run_id: str, **origin: Any) -> Stream:
 def witness_of(stream: Stream) -> Stream:
     """The daemon's own writer in the same folder."""
     return Stream(writer_id(int.from_bytes(stream.writer_id, "big") + WITNESS))
+
+
+def add_line(
+    stream: Stream, number: int, text: str, *, at: float = 0.0, is_error: bool = False
+) -> None:
+    """A console line."""
+    line = record_pb2.ConsoleLine(number=number, stream=int(is_error), at=at, text=text)
+    stream.record(Kind.CONSOLE, record_pb2.Console(lines=[line]))
+
+
+def add_sample(stream: Stream, at: float, **values: Any) -> None:
+    """A system sample."""
+    sample = record_pb2.SystemSample(at=at, runtime=at - 1.0, values=json_items(values))
+    stream.record(Kind.SYSTEM, record_pb2.System(samples=[sample]))
+
+
+def files_of(stream: Stream) -> Stream:
+    """The writer of the files in the same folder."""
+    return Stream(writer_id(int.from_bytes(stream.writer_id, "big") + FILES))
+
+
+def add_file(
+    files: Stream, name: str, content: bytes, *, version: bytes = b"", hole: int = -1
+) -> None:
+    """A file in pieces of 100 bytes; the one at `hole` is missing."""
+    for offset in range(0, len(content) or 1, 100):
+        if offset == hole:
+            continue
+        piece = record_pb2.FilePiece(
+            name=name, version=version or hashlib.sha256(content).digest(), size_bytes=len(content),
+            offset_bytes=offset, content=content[offset : offset + 100],
+        )  # fmt: skip
+        files.record(Kind.FILE_PIECE, piece)

@@ -6,7 +6,14 @@ import json
 
 import pytest
 import pytest_asyncio
-from daemon.upstream_wandb.desks import Desk, opened, outgoing, witness_of
+from daemon.upstream_wandb.desks import (
+    Desk,
+    add_line,
+    add_sample,
+    opened,
+    outgoing,
+    witness_of,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from server.streams import Stream
@@ -382,6 +389,8 @@ PARTS = st.lists(
     st.one_of(
         st.tuples(st.just("row"), st.integers(0, 2), st.booleans()),
         st.tuples(st.just("config"), st.integers(0, 9), st.just(None)),
+        st.tuples(st.just("console"), st.integers(0, 3), st.just(None)),
+        st.tuples(st.just("system"), st.just(0), st.just(None)),
         st.tuples(st.just("rewind"), st.integers(0, 9), st.just(None)),
     ),
     max_size=12,
@@ -398,6 +407,7 @@ async def test_however_pushes_are_cut_and_fail_the_lines_are_those_of_the_script
 ):
     stub.runs.clear()
     stream, step, expected = opened(1, "r"), 0, {}
+    console, samples = {}, []
     for number, (what, size, is_partial) in enumerate(parts):
         if what == "row":
             step += size
@@ -406,7 +416,14 @@ async def test_however_pushes_are_cut_and_fail_the_lines_are_those_of_the_script
             expected.setdefault(step, {"_step": step})[f"k{number % 3}"] = number
         elif what == "config":
             stream.config(float(number), value=size)
+        elif what == "console":
+            add_line(stream, size, str(number))
+            console[size] = str(number)
+        elif what == "system":
+            add_sample(stream, 1.0 + number, cpu=number)
+            samples.append(number)
         elif expected and size <= step:
+            console, samples = {}, []
             stream.rewind(f"b{number}", at=1.0, point=record_pb2.BranchPoint(run_id="r", step=size))
             expected = {at: row for at, row in expected.items() if at <= size}
             step = size + 1
@@ -422,7 +439,10 @@ async def test_however_pushes_are_cut_and_fail_the_lines_are_those_of_the_script
             await _connected(desk)
         await _shipped(desk, stream, stream.last_seq)
     assert stub.rows("r") == list(expected.values())
-    assert stub.run("r").exit_code == 0
+    run = stub.run("r")
+    assert {number: line for number, line in enumerate(run.console) if line} == console
+    assert [sample["cpu"] for sample in run.events] == samples
+    assert run.exit_code == 0
 
 
 async def _connected(desk: Desk) -> None:

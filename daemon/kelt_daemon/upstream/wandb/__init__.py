@@ -15,7 +15,9 @@ resume after asking where the run stands. `Rewind` in mid-session does the same,
 go before their children, and sessions of one run one after the other (`ordering`).
 
 `chapters` takes batches apart, `folding` folds records into a `CarriedRun`, `history_lines`,
-`summaries`, `run_config` and `requests` say what that is in W&B's words, and `replies` takes in
-what W&B answers: all without I/O. `progress_file` keeps it, `talking` speaks HTTP, `carrying` does
-one run's chapters in order, and `wandb_server` is the `Upstream` that joins them.
+`output_lines`, `file_pieces`, `summaries`, `run_config` and `requests` say what that is in W&B's
+words, and `replies` takes in what W&B answers: all without I/O. `progress_file` keeps it, `talking`
+speaks HTTP, `carrying` does one run's chapters in order, and `wandb_server` is the `Upstream` that
+joins them. Files lie on the disk until they are whole (`file_spool`), and go behind the rows
+(`file_carrying`, `uploading`).
 """

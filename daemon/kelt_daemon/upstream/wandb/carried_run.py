@@ -38,6 +38,34 @@ class LastLine:
 
 
 @dataclass(kw_only=True)
+class CarriedFile:
+    """A version of a file, of which pieces have come.
+
+    Attributes:
+        name: a path with slashes.
+        version: SHA-256 of all of it.
+        size_bytes: of all of it.
+        received_bytes: so many of them lie on the disk.
+        writer_id: of the pieces.
+        last_seq: the number of the newest piece.
+        tries: how often it was refused.
+    """
+
+    name: str
+    version: str
+    size_bytes: int
+    received_bytes: int
+    writer_id: str
+    last_seq: int
+    tries: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can go."""
+        return self.received_bytes == self.size_bytes
+
+
+@dataclass(kw_only=True)
 class CarriedRun:
     """The run of one folder on its way to W&B.
 
@@ -59,10 +87,13 @@ class CarriedRun:
         branch_point: where the run leaves another, or itself.
         base_step: what is added to steps that count from the end of a run that was resumed.
         next_line: the index of the next new line.
+        next_event: of the next system sample.
+        console_base: the index of console line 0, behind what a resumed run had.
         inherited_summary: what a resumed run had.
         summary_due: whether the server lacks something of the summary.
         exit_code: once the session has ended.
         is_completed: whether the server has acknowledged that.
+        files: those that came and are not at W&B, by their key.
         skipped: records of kinds that are not carried.
     """
 
@@ -87,6 +118,8 @@ class CarriedRun:
     branch_point: dict[str, Any] | None = None
     base_step: int = 0
     next_line: int = 0
+    next_event: int = 0
+    console_base: int = 0
     last_line: LastLine | None = None
     last_step: int = -1
     row_facts: dict[str, Any] = field(default_factory=dict)
@@ -94,26 +127,32 @@ class CarriedRun:
     summary: SummaryState = field(default_factory=SummaryState)
     summary_due: bool = False
     lost_rows: int = 0
+    lost_files: int = 0
     loss_reasons: list[str] = field(default_factory=list)
     ended_by: str = ""
     exit_code: int | None = None
     is_completed: bool = False
+    files: dict[str, CarriedFile] = field(default_factory=dict)
     skipped: int = 0
 
     def committed(self, writer_id: bytes) -> int:
         """Up to where the server has a writer's records.
 
-        What lies in an open line is held back, and so is everything behind it.
+        What lies in an open line is held back, and so is everything behind it; so is a file.
         """
         through = self.folded.get(writer_id, 0)
+        for file in self.files.values():
+            if file.is_whole and file.writer_id == writer_id.hex():
+                through = min(through, file.last_seq - 1)
         line = self.last_line
         if writer_id == self.writer_id and line is not None and not line.is_posted:
             return min(through, line.first_seq - 1)
         return through
 
-    def lose(self, rows: int, reason: str) -> None:
-        """Counts rows that W&B will not get."""
+    def lose(self, rows: int, reason: str, *, files: int = 0) -> None:
+        """Counts rows, or files, that W&B will not get."""
         self.lost_rows += rows
+        self.lost_files += files
         self.config_due = True
         if reason not in self.loss_reasons and len(self.loss_reasons) < LOSS_REASONS_MAX:
             self.loss_reasons.append(reason)
@@ -122,7 +161,7 @@ class CarriedRun:
 _PLAIN = tuple(
     f.name
     for f in fields(CarriedRun)
-    if f.name not in {"writer_id", "folded", "last_line", "summary"}
+    if f.name not in {"writer_id", "folded", "last_line", "summary", "files"}
 )
 
 
@@ -133,6 +172,7 @@ def encode_run(run: CarriedRun) -> dict[str, Any]:
         "writer_id": run.writer_id.hex(),
         "folded": {writer.hex(): seq for writer, seq in run.folded.items()},
         "last_line": None if run.last_line is None else asdict(run.last_line),
+        "files": {key: asdict(file) for key, file in run.files.items()},
         "summary": {
             "definitions": [asdict(definition) for definition in run.summary.definitions.all()],
             "metrics": {name: asdict(metric) for name, metric in run.summary.metrics.items()},
@@ -164,5 +204,6 @@ def decode_run(data: Mapping[str, Any]) -> CarriedRun:
         folded={bytes.fromhex(writer): int(seq) for writer, seq in data["folded"].items()},
         last_line=None if line is None else LastLine(**line),
         summary=summary,
-        **{name: data[name] for name in _PLAIN},
+        files={key: CarriedFile(**file) for key, file in data.get("files", {}).items()},
+        **{name: data[name] for name in _PLAIN if name in data},
     )

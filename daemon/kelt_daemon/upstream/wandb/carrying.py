@@ -7,7 +7,7 @@ leaves the run in memory ahead of what W&B has said: it is to be dropped then.
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
@@ -17,14 +17,15 @@ from kelt_daemon.host import InThread
 from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.chapters import Chapter, Record
+from kelt_daemon.upstream.wandb.file_pieces import Piece
 from kelt_daemon.upstream.wandb.folding import (
+    Folded,
     client_id,
     closed,
     fold,
     open_session,
     turn_back,
 )
-from kelt_daemon.upstream.wandb.history_lines import Lines
 from kelt_daemon.upstream.wandb.replies import (
     UNREADABLE,
     read_standing,
@@ -34,6 +35,9 @@ from kelt_daemon.upstream.wandb.replies import (
 )
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import Rewind, RunOpened
+
+#: What no config is in.
+_BULK = frozenset((Kind.ROW, Kind.CONSOLE, Kind.SYSTEM, Kind.FILE_PIECE))
 
 
 class Speaker(Protocol):
@@ -68,6 +72,7 @@ class Carrier:
         default_entity: of the key, where the run names none.
         wait_turn: raises unless those before it are at the server.
         wait_children: raises unless those have begun that inherit what a rewind drops.
+        store: puts pieces of files down.
         keep: makes `run` as it stands durable.
         in_thread: does work that blocks.
     """
@@ -81,6 +86,7 @@ class Carrier:
         default_entity: str,
         wait_turn: Callable[[RunOpened], Awaitable[None]],
         wait_children: Callable[[int, float], Awaitable[None]],
+        store: Callable[[Sequence[Piece]], Awaitable[None]],
         keep: Callable[[], Awaitable[None]],
         in_thread: InThread,
     ) -> None:
@@ -90,6 +96,7 @@ class Carrier:
         self._default_entity = default_entity
         self._wait_turn = wait_turn
         self._wait_children = wait_children
+        self._store = store
         self._keep = keep
         self._in_thread = in_thread
         #: The config of the last upsert: what is the same is not sent again.
@@ -108,9 +115,11 @@ class Carrier:
             await self._open(self._opened(opening), chapter, seq=opening.seq)
         elif not run.is_begun and any(r.writer_id == run.writer_id for r in chapter.records):
             await self._open(self._fallback, chapter, seq=0)
-        lines = await self._in_thread(fold, run, chapter.records)
+        folded = await self._in_thread(fold, run, chapter.records)
         if run.is_begun:
-            await self._tell(lines)
+            await self.tell(folded)
+        if folded.pieces:
+            await self._store(folded.pieces)
         await self._keep()
 
     def _opened(self, record: Record) -> RunOpened:
@@ -153,7 +162,7 @@ class Carrier:
         """The first upsert, with the config that came at once."""
         run = self._run
         coming = copy.deepcopy(run)
-        fold(coming, [record for record in chapter.records if record.kind != Kind.ROW])
+        fold(coming, [record for record in chapter.records if record.kind not in _BULK])
         data = await self._ask(requests.upsert(coming))
         self._read(lambda: take_upserted(run, data, inherits=inherits))
         run.folded[run.writer_id] = max(seq, run.folded.get(run.writer_id, 0))
@@ -188,19 +197,19 @@ class Carrier:
         self._read(lambda: take_rewound(run, data))
         run.is_rewinding = False
 
-    async def _tell(self, lines: Lines) -> None:
-        """What was folded."""
+    async def tell(self, folded: Folded) -> None:
+        """What was folded, and what the server lacks beside it."""
         run = self._run
         question = requests.upsert(run)
         if run.facts_due or (run.config_due and question.variables["config"] != self._told):
             data = await self._ask(question)
             self._read(lambda: take_upserted(run, data, inherits=False))
         run.config_due = False
-        await self._post_all(lines)
+        await self._post_all(folded)
         run.is_completed = run.exit_code is not None
 
-    async def _post_all(self, lines: Lines) -> None:
-        for body in requests.posts(self._run, lines):
+    async def _post_all(self, folded: Folded) -> None:
+        for body in requests.posts(self._run, folded):
             await self._post(body)
         self._run.summary_due = False
 

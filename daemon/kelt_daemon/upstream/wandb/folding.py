@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 from uuid import UUID
@@ -17,13 +18,32 @@ from google.protobuf.message import DecodeError
 from kelt.metric_definitions import MetricDefinition
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.chapters import Record
+from kelt_daemon.upstream.wandb.file_pieces import Piece, add_piece
 from kelt_daemon.upstream.wandb.history_lines import Lines, add_row, close
+from kelt_daemon.upstream.wandb.output_lines import add_console, add_samples
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import DamagedRowError, decode_row
 
 _SIGNAL_BASE = 128
 _ENDS = frozenset((record_pb2.Assertion.FAILED, record_pb2.Assertion.CRASHED))
+
+
+@dataclass(slots=True)
+class Folded:
+    """What is to be posted, and put down, for records that were taken in.
+
+    Attributes:
+        history: lines.
+        events: lines.
+        console: lines by their index.
+        pieces: of files.
+    """
+
+    history: Lines = field(default_factory=Lines)
+    events: Lines = field(default_factory=Lines)
+    console: dict[int, str] = field(default_factory=dict)
+    pieces: list[Piece] = field(default_factory=list)
 
 
 def open_session(run: CarriedRun, opened: record_pb2.RunOpened) -> None:
@@ -53,29 +73,29 @@ def client_id(writer_id: bytes) -> str:
     return str(UUID(bytes=writer_id))
 
 
-def fold(run: CarriedRun, records: Iterable[Record]) -> Lines:
-    """Takes records in, and returns the lines that are to be posted for them.
+def fold(run: CarriedRun, records: Iterable[Record]) -> Folded:
+    """Takes records in, and returns what is to be posted for them.
 
-    The last line is among them unless more of its row is still to come.
+    The last line of the history is among them unless more of its row is still to come.
     """
-    lines = Lines()
+    folded = Folded()
     for record in records:
         if record.kind == Kind.ROW:
-            _fold_row(run, record, lines)
+            _fold_row(run, record, folded.history)
         else:
-            _fold_control(run, record)
+            _fold_control(run, record, folded)
         run.folded[record.writer_id] = max(run.folded.get(record.writer_id, 0), record.seq)
     last = run.last_line
     if last is not None and (not last.is_partial or run.exit_code is not None):
-        close(run, lines)
-    return lines
+        close(run, folded.history)
+    return folded
 
 
-def closed(run: CarriedRun) -> Lines:
-    """The last line, if it is open: nothing more of its row comes."""
-    lines = Lines()
-    close(run, lines)
-    return lines
+def closed(run: CarriedRun) -> Folded:
+    """The last line of the history, if it is open: nothing more of its row comes."""
+    folded = Folded()
+    close(run, folded.history)
+    return folded
 
 
 def turn_back(run: CarriedRun, rewind: record_pb2.Rewind) -> None:
@@ -85,6 +105,7 @@ def turn_back(run: CarriedRun, rewind: record_pb2.Rewind) -> None:
     kept = type(run.summary)(definitions=run.summary.definitions)
     run.summary, run.inherited_summary = kept, {}
     run.last_line, run.last_step, run.row_facts = None, -1, {}
+    run.next_event = run.console_base = 0
     run.config_due = True
 
 
@@ -97,14 +118,22 @@ def _fold_row(run: CarriedRun, record: Record, lines: Lines) -> None:
     add_row(run, row, record.seq, lines)
 
 
-def _fold_control(run: CarriedRun, record: Record) -> None:
-    take = _TAKERS.get(record.kind)
-    if take is None:
-        run.skipped += 1
-        return
-    kind, taker = take
+def _fold_control(run: CarriedRun, record: Record, folded: Folded) -> None:
+    payload = bytes(record.payload)
     try:
-        taker(run, kind.FromString(bytes(record.payload)))
+        if record.kind == Kind.CONSOLE:
+            add_console(run, record_pb2.Console.FromString(payload), folded.console)
+        elif record.kind == Kind.SYSTEM:
+            add_samples(run, record_pb2.System.FromString(payload), folded.events)
+        elif record.kind == Kind.FILE_PIECE:
+            said = record_pb2.FilePiece.FromString(payload)
+            piece = add_piece(run, said, writer_id=record.writer_id, seq=record.seq)
+            folded.pieces += [] if piece is None else [piece]
+        elif (take := _TAKERS.get(record.kind)) is not None:
+            kind, taker = take
+            taker(run, kind.FromString(payload))
+        else:
+            run.skipped += 1
     except (DecodeError, ValueError, RecursionError) as error:
         run.lose(1, f"a record that cannot be read: {error}")
 

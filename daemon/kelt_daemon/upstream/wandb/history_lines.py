@@ -38,6 +38,11 @@ def encode(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
+def size_bytes_of(text: str) -> int:
+    """As UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 def add_row(run: CarriedRun, row: Row, seq: int, lines: Lines) -> None:
     """A row, or a part of one: into the last line, or into a new one."""
     header = row.header
@@ -84,7 +89,7 @@ def close(run: CarriedRun, lines: Lines) -> None:
         return
     facts = {STEP: last.step, TIMESTAMP: last.timestamp, RUNTIME: last.runtime}
     text = encode({**_axes(run, last.values), **last.values, **facts})
-    size_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    size_bytes = size_bytes_of(text)
     if size_bytes > LINE_BYTES_MAX:
         run.lose(1, f"a row of {size_bytes:,} bytes as JSON; W&B takes {LINE_BYTES_MAX:,}")
         run.next_line, run.last_line = last.index, None

@@ -26,6 +26,8 @@ class Standing:
     name: str
     entity: str
     line_count: int
+    event_count: int
+    console_count: int
     last_step: int
     runtime_s: float
     summary: dict[str, Any] = field(default_factory=dict)
@@ -48,6 +50,8 @@ def read_standing(data: Mapping[str, Any]) -> Standing | None:
         name=str(bucket.get("displayName") or ""),
         entity=str(model["entity"]["name"]) if model.get("entity") else "",
         line_count=int(bucket["historyLineCount"] or 0),
+        event_count=int(bucket.get("eventsLineCount") or 0),
+        console_count=int(bucket.get("logLineCount") or 0),
         last_step=int(last.get(STEP, -1)),
         runtime_s=float(last.get("_runtime", 0.0)),
         summary={key: value for key, value in summary.items() if not key.startswith("_")},
@@ -59,9 +63,29 @@ def read_standing(data: Mapping[str, Any]) -> Standing | None:
 def take_standing(run: CarriedRun, standing: Standing, *, is_relative: bool) -> None:
     """The session goes on there."""
     run.storage_id, run.next_line = standing.storage_id, standing.line_count
+    run.next_event, run.console_base = standing.event_count, standing.console_count
     run.base_step = standing.last_step + 1 if is_relative else 0
     run.config = {**standing.config, **run.config}
     run.metrics, run.inherited_summary = standing.metrics, standing.summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addresses:
+    """Where files go, by name; without any, `problem` says why."""
+
+    urls: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+def read_addresses(data: Mapping[str, Any]) -> Addresses:
+    """The answer to CreateRunFiles. Headers are lines there."""
+    made = data["createRunFiles"]
+    pairs = [line.split(":", 1) for line in made.get("uploadHeaders") or ()]
+    return Addresses(
+        urls={str(file["name"]): str(file["uploadUrl"]) for file in made["files"]},
+        headers={name.strip(): value.strip() for name, value in pairs},
+    )
 
 
 def take_rewound(run: CarriedRun, data: Mapping[str, Any]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
-from kelt_daemon.upstream.wandb.history_lines import Lines, encode
+from kelt_daemon.upstream.wandb.folding import Folded
+from kelt_daemon.upstream.wandb.history_lines import Lines, encode, size_bytes_of
+from kelt_daemon.upstream.wandb.output_lines import console_pieces
 from kelt_daemon.upstream.wandb.run_config import config_of
 from kelt_daemon.upstream.wandb.summaries import summary_of
 
 HISTORY, SUMMARY = "wandb-history.jsonl", "wandb-summary.json"
+EVENTS, CONSOLE = "wandb-events.jsonl", "output.log"
 #: What the lines of one post take together; a single longer line goes alone.
 POST_BYTES_MAX = 10 * 1024 * 1024
 _LINE_OVERHEAD_BYTES = 16
@@ -47,7 +50,13 @@ REWIND = (
 STATUS = """query RunResumeStatus($project: String, $entity: String, $name: String!) {
  model(name: $project, entityName: $entity) { id name entity { id name }
   bucket(name: $name, missingOk: true) { id name displayName summaryMetrics historyLineCount
-   historyTail config wandbConfig(keys: ["t"]) } } }"""
+   eventsLineCount logLineCount historyTail config wandbConfig(keys: ["t"]) } } }"""
+
+
+CREATE_FILES = """mutation CreateRunFiles($entity: String!, $project: String!, $run: String!,
+  $files: [String!]!) {
+ createRunFiles(input: {entityName: $entity, projectName: $project, runName: $run,
+  files: $files}) { runID uploadHeaders files { name uploadUrl } } }"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,22 +121,35 @@ def status(entity: str, project: str, run_id: str) -> Question:
     return Question("RunResumeStatus", STATUS, variables)
 
 
-def posts(run: CarriedRun, lines: Lines) -> Iterator[dict[str, Any]]:
+def create_files(run: CarriedRun, names: Sequence[str]) -> Question:
+    """Where files are to be put."""
+    variables = {
+        "entity": run.entity,
+        "project": run.project,
+        "run": run.run_id,
+        "files": list(names),
+    }
+    return Question("CreateRunFiles", CREATE_FILES, variables)
+
+
+def posts(run: CarriedRun, folded: Folded) -> Iterator[dict[str, Any]]:
     """What goes to `file_stream`: lines in pieces, and with the last the summary and the end."""
-    index, pieces = lines.first_index, list(_pieces(lines.texts))
-    for number, texts in enumerate(pieces):
-        files = {HISTORY: {"offset": index, "content": texts}}
-        index += len(texts)
-        is_last = number == len(pieces) - 1
+    packed = list(_packed(folded))
+    if not packed and (run.summary_due or (_ends(run) and not run.is_completed)):
+        packed.append({})
+    for number, files in enumerate(packed):
+        is_last = number == len(packed) - 1
         yield {"files": files, **_close(run, files)} if is_last else {"files": files}
-    if not pieces and (run.summary_due or (_ends(run) and not run.is_completed)):
-        files = {}
-        yield {"files": files, **_close(run, files)}
 
 
 def completion(exit_code: int) -> dict[str, Any]:
     """Says that the run has ended."""
     return {"complete": True, "exitcode": exit_code}
+
+
+def uploaded(names: Sequence[str]) -> dict[str, Any]:
+    """Says that files are where they were to be put."""
+    return {"uploaded": list(names)}
 
 
 def _close(run: CarriedRun, files: dict[str, Any]) -> dict[str, Any]:
@@ -141,17 +163,38 @@ def _ends(run: CarriedRun) -> bool:
     return run.exit_code is not None and (run.is_primary or not run.is_shared)
 
 
-def _pieces(texts: list[str]) -> Iterator[list[str]]:
-    piece: list[str] = []
-    size_bytes = 0
-    for text in texts:
+def _packed(folded: Folded) -> Iterator[dict[str, Any]]:
+    """As much as fits into a post, of each file one piece."""
+    files: dict[str, Any] = {}
+    room_bytes = POST_BYTES_MAX
+    for name, lines in _parts(folded):
+        for piece, size_bytes in _pieces(lines):
+            if name in files or (files and size_bytes > room_bytes):
+                yield files
+                files, room_bytes = {}, POST_BYTES_MAX
+            files[name] = {"offset": piece.first_index, "content": piece.texts}
+            room_bytes -= size_bytes
+    if files:
+        yield files
+
+
+def _parts(folded: Folded) -> Iterator[tuple[str, Lines]]:
+    yield HISTORY, folded.history
+    yield EVENTS, folded.events
+    for lines in console_pieces(folded.console):
+        yield CONSOLE, lines
+
+
+def _pieces(lines: Lines) -> Iterator[tuple[Lines, int]]:
+    """Lines that go together, and about how many bytes they take."""
+    piece, size_bytes = Lines(), 0
+    for index, text in enumerate(lines.texts, lines.first_index):
         # Within JSON again: quotes are escaped.
-        more_bytes = len(text.encode("utf-8", "surrogatepass")) + text.count('"')
-        more_bytes += _LINE_OVERHEAD_BYTES
-        if piece and size_bytes + more_bytes > POST_BYTES_MAX:
-            yield piece
-            piece, size_bytes = [], 0
-        piece.append(text)
+        more_bytes = size_bytes_of(text) + text.count('"') + _LINE_OVERHEAD_BYTES
+        if piece.texts and size_bytes + more_bytes > POST_BYTES_MAX:
+            yield piece, size_bytes
+            piece, size_bytes = Lines(), 0
+        piece.add(index, text)
         size_bytes += more_bytes
-    if piece:
-        yield piece
+    if piece.texts:
+        yield piece, size_bytes

@@ -19,8 +19,9 @@ from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 SPOKEN_VERSION = "0.31.0"
 INTERNAL = "_wandb"
 #: What W&B has no place for, where people see it and can filter by it.
-LOST_ROWS, LOSSES, ENDED_BY = "kelt/lost_rows", "kelt/losses", "kelt/ended_by"
-_OWN = (LOST_ROWS, LOSSES, ENDED_BY)
+LOST_ROWS, LOST_FILES = "kelt/lost_rows", "kelt/lost_files"
+LOSSES, ENDED_BY = "kelt/losses", "kelt/ended_by"
+_OWN = (LOST_ROWS, LOST_FILES, LOSSES, ENDED_BY)
 
 _SUMMARIES = {"min": 1, "max": 2, "mean": 3, "best": 4, "none": 6, "first": 8}
 _GOALS = {"minimize": 1, "maximize": 2}
@@ -30,8 +31,9 @@ _STEP_SYNC, _HIDDEN, _DEFINED = 1, 2, 3
 def config_of(run: CarriedRun) -> dict[str, Any]:
     """The whole of it, as each upsert carries it."""
     values = {key: {"value": value} for key, value in run.config.items()}
-    if run.lost_rows:
-        values[LOST_ROWS] = {"value": run.lost_rows}
+    lost = {LOST_ROWS: run.lost_rows, LOST_FILES: run.lost_files}
+    values |= {key: {"value": count} for key, count in lost.items() if count}
+    if any(lost.values()):
         values[LOSSES] = {"value": list(run.loss_reasons)}
     if run.ended_by:
         values[ENDED_BY] = {"value": run.ended_by}

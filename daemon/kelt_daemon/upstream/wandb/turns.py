@@ -50,7 +50,9 @@ class Turns:
         queue = list(self._queue())
         for before in predecessors(opened, me, queue, default_entity=self.default_entity):
             other, point = before.run, before.point
-            if point is not None and has_reached(await self._kept(other), point):
+            kept = await self._kept(other)
+            # Of one that has ended there, no more than files are left: those are not waited for.
+            if kept.is_completed if point is None else has_reached(kept, point):
                 continue
             if other.is_stuck:
                 reason = other.problem or "it waits for `kelt sync`"

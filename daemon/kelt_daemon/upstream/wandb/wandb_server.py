@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -30,11 +31,15 @@ from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.carrying import Carrier, stream_headers
 from kelt_daemon.upstream.wandb.chapters import chapters, contiguous
+from kelt_daemon.upstream.wandb.file_carrying import FileCarrier
+from kelt_daemon.upstream.wandb.file_spool import FileSpool
+from kelt_daemon.upstream.wandb.folding import Folded
 from kelt_daemon.upstream.wandb.ordering import QueuedRun
 from kelt_daemon.upstream.wandb.progress_file import progress_path, read_progress, write_progress
 from kelt_daemon.upstream.wandb.replies import UNREADABLE, read_standing
 from kelt_daemon.upstream.wandb.talking import Talk, trust_for
 from kelt_daemon.upstream.wandb.turns import Turns
+from kelt_daemon.upstream.wandb.uploading import Uploader
 from kelt_proto.v1.frames import DamagedFrameError
 from kelt_proto.v1.record_pb2 import RunInfo, RunOpened
 from kelt_proto.v1.upstream_pb2 import DescribeRunReply, DescribeRunRequest
@@ -73,6 +78,7 @@ class WandbServer:
         self._queue = queue
         self._in_thread = in_thread
         self._talk: Talk | None = None
+        self._uploader: Uploader | None = None
         self._turns = Turns(queue=queue, kept=self._kept)
         self._seats: dict[bytes, _Seat] = {}
 
@@ -83,6 +89,9 @@ class WandbServer:
         proxy = proxy_for(self._url, proxy=access.proxy, environ=os.environ)
         trusted = await self._in_thread(trust_for, self._url, access.ca_file)
         self._talk = Talk(url=self._url, api_key=key, trusted=trusted, proxy=proxy)
+        self._uploader = Uploader(
+            access=access, step_s=self._config.push_deadline_s, in_thread=self._in_thread
+        )
         try:
             viewer = (await self.ask(requests.viewer())).get("viewer")
         except RunRefusedError as error:
@@ -129,6 +138,15 @@ class WandbServer:
     async def _carry(
         self, batches: Sequence[Outgoing], run: CarriedRun, seat: _Seat, me: QueuedRun
     ) -> None:
+        keep = partial(self._keep, me, run)
+        files = FileCarrier(
+            run=run,
+            spool=FileSpool(me.home, self._url),
+            speaker=self,
+            putter=self,
+            keep=keep,
+            in_thread=self._in_thread,
+        )
         carrier = Carrier(
             run=run,
             fallback=_opened_of(me),
@@ -136,7 +154,8 @@ class WandbServer:
             default_entity=self._turns.default_entity,
             wait_turn=partial(self._turns.wait_turn, me),
             wait_children=partial(self._turns.wait_children, me),
-            keep=partial(self._keep, me, run),
+            store=files.store,
+            keep=keep,
             in_thread=self._in_thread,
         )
         try:
@@ -144,6 +163,10 @@ class WandbServer:
                 await carrier.carry(chapter)
         except DamagedFrameError as error:
             raise RejectedDataError(f"records that cannot be read: {error}") from error
+        await files.send()
+        if run.is_begun and run.config_due:
+            await carrier.tell(Folded())
+            await keep()
         seat.posted_at_s = anyio.current_time()
 
     async def cursors(self, writer_ids: Sequence[bytes]) -> Mapping[bytes, int]:
@@ -209,10 +232,11 @@ class WandbServer:
 
     async def aclose(self) -> None:
         """As in `Upstream`."""
-        talk, self._talk = self._talk, None
-        if talk is not None:
-            with anyio.CancelScope(shield=True):
-                await talk.aclose()
+        ending = [part for part in (self._talk, self._uploader) if part is not None]
+        self._talk = self._uploader = None
+        with anyio.CancelScope(shield=True):
+            for part in ending:
+                await part.aclose()
 
     # -- as a `Speaker` --------------------------------------------------------------------------
 
@@ -226,6 +250,12 @@ class WandbServer:
         """As in `Speaker`."""
         deadline_s = self._config.push_deadline_s
         await self._connected().stream(names, body, headers=headers, deadline_s=deadline_s)
+
+    async def put(self, url: str, headers: Mapping[str, str], path: Path, size_bytes: int) -> None:
+        """As in `Putter`."""
+        if self._uploader is None:
+            raise UnreachableError(f"There is no connection to {self._url}.")
+        await self._uploader.put(url, headers, path, size_bytes)
 
     # -- runs ------------------------------------------------------------------------------------
 

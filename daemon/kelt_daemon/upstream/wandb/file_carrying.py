@@ -1,0 +1,159 @@
+"""Carries the files of one run to W&B, behind its rows: what fails here holds up no row.
+
+A file goes to the address that W&B names for it, and what went is told in a post. An address is
+asked for anew each time, and a file that is sent again replaces itself. What a store refuses for
+what it is (4xx) is tried a few times and then told as lost; everything else is tried as long as it
+takes, and the run counts as on its way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from kelt_daemon.errors import (
+    NotYetError,
+    OverloadedError,
+    RejectedDataError,
+    RunRefusedError,
+)
+from kelt_daemon.host import InThread
+from kelt_daemon.upstream.wandb import requests
+from kelt_daemon.upstream.wandb.carried_run import CarriedFile, CarriedRun
+from kelt_daemon.upstream.wandb.carrying import Speaker, stream_headers
+from kelt_daemon.upstream.wandb.file_pieces import (
+    TRIES_MAX,
+    Piece,
+    due_files,
+    lose_file,
+    put_off,
+)
+from kelt_daemon.upstream.wandb.file_spool import FileSpool
+from kelt_daemon.upstream.wandb.replies import UNREADABLE, Addresses, read_addresses
+from kelt_daemon.upstream.wandb.uploading import FileRefusedError
+
+_REFUSALS = (RunRefusedError, RejectedDataError)
+
+
+class Putter(Protocol):
+    """Sends files; see `Uploader`."""
+
+    async def put(self, url: str, headers: Mapping[str, str], path: Path, size_bytes: int) -> None:
+        """Sends one."""
+
+
+class FileCarrier:
+    """The way of one run's files.
+
+    Args:
+        run: as far as it is.
+        spool: where files lie meanwhile.
+        speaker: the server.
+        putter: where files go.
+        keep: makes `run` as it stands durable.
+        in_thread: does work that blocks.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: CarriedRun,
+        spool: FileSpool,
+        speaker: Speaker,
+        putter: Putter,
+        keep: Callable[[], Awaitable[None]],
+        in_thread: InThread,
+    ) -> None:
+        self._run = run
+        self._spool = spool
+        self._speaker = speaker
+        self._putter = putter
+        self._keep = keep
+        self._in_thread = in_thread
+
+    async def store(self, pieces: Sequence[Piece]) -> None:
+        """Puts pieces down; a file for which there is no room is lost."""
+        run = self._run
+        for key, error in (await self._in_thread(self._spool.write, pieces)).items():
+            if (file := run.files.get(key)) is not None:
+                reason = f"no room for it on this host ({error.strerror or error})"
+                lose_file(run, key, file.name, reason)
+            await self._in_thread(self._spool.remove, key)
+
+    async def send(self) -> None:
+        """Sends what is whole.
+
+        Raises:
+            NotYetError: something is left, for later.
+            UpstreamError: the server is not to be had.
+        """
+        while self._run.is_begun and (batch := due_files(self._run)):
+            failure = await self._send(batch)
+            if failure is not None:
+                raise failure
+
+    async def _send(self, batch: Mapping[str, CarriedFile]) -> NotYetError | None:
+        run = self._run
+        gone: list[str] = []
+        sent: list[str] = []
+        failure: NotYetError | None = None
+        addresses = await self._addresses([file.name for file in batch.values()])
+        for key, file in batch.items():
+            try:
+                await self._put(key, file, addresses)
+                sent.append(file.name)
+                gone.append(key)
+            except FileRefusedError as error:
+                failure = self._refused(key, file, str(error)) or failure
+                gone += [] if key in run.files else [key]
+            except NotYetError as error:
+                failure = error
+                put_off(run, key)
+                break
+        await self._tell(sent)
+        for key in gone:
+            run.files.pop(key, None)
+        await self._keep()
+        for key in gone:
+            await self._in_thread(self._spool.remove, key)
+        return failure
+
+    async def _addresses(self, names: Sequence[str]) -> Addresses:
+        try:
+            data = await self._speaker.ask(requests.create_files(self._run, names))
+        except _REFUSALS as error:
+            return Addresses(problem=str(error))
+        try:
+            return read_addresses(data)
+        except UNREADABLE as error:
+            raise OverloadedError(f"W&B's answer on files cannot be read ({error}).") from error
+
+    async def _put(self, key: str, file: CarriedFile, addresses: Addresses) -> None:
+        url = addresses.urls.get(file.name)
+        if url is None:
+            raise FileRefusedError(addresses.problem or "W&B names no address for it")
+        if not await self._in_thread(self._spool.is_intact, key, file):
+            file.tries = TRIES_MAX
+            raise FileRefusedError("it is damaged, or gone, on this host")
+        await self._putter.put(url, addresses.headers, self._spool.path(key), file.size_bytes)
+
+    def _refused(self, key: str, file: CarriedFile, reason: str) -> NotYetError | None:
+        """Counts; a file that is refused again and again is lost."""
+        file.tries += 1
+        if file.tries < TRIES_MAX:
+            put_off(self._run, key)
+            return NotYetError(f"The file {file.name!r} is refused ({reason}); it is tried again.")
+        lose_file(self._run, key, file.name, reason)
+        return None
+
+    async def _tell(self, sent: Sequence[str]) -> None:
+        """Says what is there, unless the run has ended: a post would have it go on."""
+        run = self._run
+        if not sent or run.is_completed:
+            return
+        names = (run.entity, run.project, run.run_id)
+        # They are there, told or not.
+        with contextlib.suppress(*_REFUSALS):
+            await self._speaker.stream(names, requests.uploaded(sent), stream_headers(run))
