@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 from unittest import mock
 
 import pyarrow as pa
@@ -21,19 +22,31 @@ from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import Kind
 from kelt_server import facts
 from kelt_server.api.app import build_app
+from kelt_server.api.files import FileApi
+from kelt_server.artifacts import ArtifactLibrary
 from kelt_server.catalog import console_lines
 from kelt_server.catalog.tables import METADATA
 from kelt_server.errors import NotFoundError, StoreError
+from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.ingest.output_records import LINE_CHARACTERS_MAX
 from kelt_server.pages.pages import Pages
+from kelt_server.storage_quota import StorageQuota
+from kelt_server.wandb_api import UploadFolder
 
 RUN = ("local", "proj", "run")
 PATH = "/api/v1/runs/-/proj/run"
 
 
 @pytest.fixture
-def client(stand: Stand) -> Client:
-    routes = api_of(stand).routes()
+def client(stand: Stand, tmp_path: Path) -> Client:
+    quota = StorageQuota((tmp_path,), bytes_max=0, disk_free_bytes_min=0, counters=stand.counters)
+    uploads = UploadFolder(tmp_path / "files", file_bytes_max=0, quota=quota)
+    files = FileApi(
+        reader=stand.reader,
+        files=FilesOfRuns(uploads),
+        library=cast("ArtifactLibrary", None),  # nothing asks for artifacts
+    )
+    routes = [*api_of(stand).routes(), *files.routes()]
     pages = Pages(stand.reader).routes()
     return Client(build_app(api_routes=routes, page_routes=pages, gate=gate_of()))
 
@@ -205,10 +218,10 @@ def test_a_file_is_there_once_all_its_pieces_are_in_its_latest_version(
     for piece in first:
         carrier.record(Kind.FILE_PIECE, piece)
     stand.push([carrier.batch(1, 2)])
-    assert client.get(f"{PATH}/files").json() == {"files": []}
+    assert client.get(f"{PATH}/files").json() == {"files": [], "total": 0}
     stand.push([carrier.batch(1, 3)])
     (said,) = client.get(f"{PATH}/files").json()["files"]
-    assert (said["name"], said["size_bytes"]) == ("a/b.txt", 10)
+    assert (said["path"], said["size_bytes"]) == ("a/b.txt", 10)
     assert said["sha256"] == hashlib.sha256(b"0123456789").hexdigest()
     assert client.get(f"{PATH}/files/a/b.txt").content == b"0123456789"
     for piece in pieces(b"another", "a/b.txt", of=run.writer_id):
@@ -216,7 +229,7 @@ def test_a_file_is_there_once_all_its_pieces_are_in_its_latest_version(
     run.record(Kind.FILE_PIECE, empty[0])
     stand.push([carrier.batch(4, 5), run.batch(run.last_seq, run.last_seq)])
     assert client.get(f"{PATH}/files/a/b.txt").content == b"another"
-    assert [file["name"] for file in client.get(f"{PATH}/files").json()["files"]] == [
+    assert [file["path"] for file in client.get(f"{PATH}/files").json()["files"]] == [
         "a/b.txt", "e",
     ]  # fmt: skip
     assert client.get(f"{PATH}/files/e").content == b""
