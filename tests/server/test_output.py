@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import pyarrow as pa
@@ -23,6 +23,7 @@ from kelt_proto.v1.frames import Kind
 from kelt_server import facts
 from kelt_server.api.app import build_app
 from kelt_server.api.files import FileApi
+from kelt_server.artifacts import ArtifactLibrary
 from kelt_server.catalog import console_lines
 from kelt_server.catalog.tables import METADATA
 from kelt_server.errors import NotFoundError, StoreError
@@ -38,10 +39,13 @@ PATH = "/api/v1/runs/-/proj/run"
 
 @pytest.fixture
 def client(stand: Stand, tmp_path: Path) -> Client:
-    quota = StorageQuota((), bytes_max=0, disk_free_bytes_min=0, counters=stand.counters)
-    uploads = UploadFolder(tmp_path / "uploads", file_bytes_max=0, quota=quota)
-    library: Any = None  # no artifact is asked for
-    files = FileApi(reader=stand.reader, files=FilesOfRuns(uploads), library=library)
+    quota = StorageQuota((tmp_path,), bytes_max=0, disk_free_bytes_min=0, counters=stand.counters)
+    uploads = UploadFolder(tmp_path / "files", file_bytes_max=0, quota=quota)
+    files = FileApi(
+        reader=stand.reader,
+        files=FilesOfRuns(uploads),
+        library=cast("ArtifactLibrary", None),  # nothing asks for artifacts
+    )
     routes = [*api_of(stand).routes(), *files.routes()]
     pages = Pages(stand.reader).routes()
     return Client(build_app(api_routes=routes, page_routes=pages, gate=gate_of()))

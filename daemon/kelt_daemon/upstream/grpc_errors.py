@@ -59,7 +59,10 @@ def map_error(error: grpc.aio.AioRpcError, *, url: str) -> UpstreamError:
     if kind is RejectedDataError:
         return RejectedDataError(details)
     if kind in {RunGoneError, RunRefusedError}:
-        return kind(f"{url} does not take this run: {details}; `kelt sync` tries again. {_WAITS}")
+        also = "" if kind is RunGoneError else "it is tried again now and then, and "
+        return kind(
+            f"{url} does not take this run: {details}; {also}`kelt sync` tries again. {_WAITS}"
+        )
     if kind in {UnreachableError, TooSlowError}:
         return kind(f"{url} does not answer ({details}). {_WAITS}")
     return OverloadedError(

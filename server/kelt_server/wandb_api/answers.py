@@ -310,10 +310,12 @@ class Answers:
         return {"success": True}
 
     def deleteRun(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
-        """A run goes, with all branches of its name and its files."""
+        """A run goes, with all branches of its name and its files, and artifacts if it is said."""
         said = _input(given)
         name = self._name(*run_answers.named_by(_text(said.get("id"))))
+        logged = self._artifacts.logged_by(name) if said.get("deleteArtifacts") is True else []
         anyio.from_thread.run(self._actions.delete, name, self._caller)
+        self._artifacts.delete_all(logged)
         return {"clientMutationId": said.get("clientMutationId")}
 
     def stopRun(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from kelt_server.access.callers import Caller
@@ -11,7 +12,7 @@ from kelt_server.artifacts import names, queries
 from kelt_server.artifacts.library import ArtifactLibrary
 from kelt_server.artifacts.records import Artifact, ManifestRecord, NewArtifact
 from kelt_server.branch_names import Name
-from kelt_server.errors import BadRequestError
+from kelt_server.errors import BadRequestError, NotFoundError
 from kelt_server.wandb_api import run_answers
 from kelt_server.wandb_api.arguments import input_of, text
 from kelt_server.wandb_api.artifact_addresses import ArtifactAddresses
@@ -147,6 +148,17 @@ class ArtifactChanges(ArtifactAnswers):
             self._artifact_number(said), with_aliases=said.get("deleteAliases") is True
         )
         return {"artifact": self._artifact(found)}
+
+    def logged_by(self, run: Name) -> list[int]:
+        """What a run logged, by number."""
+        with self._library.reading() as reading:
+            return [found.id for found in queries.logged_by(reading, run)]
+
+    def delete_all(self, numbers: Sequence[int]) -> None:
+        """Takes versions away with their aliases; those that are gone already are passed over."""
+        for number in numbers:
+            with suppress(NotFoundError):
+                self._library.delete(number, with_aliases=True)
 
     def linkArtifact(self, _info: object, **_given: Any) -> None:  # noqa: N802
         """Not done."""

@@ -142,7 +142,7 @@ class WandbApi:
         if any(len(part) > NAME_CHARS_MAX for part in name):
             return errors("names of this length are none")
         try:
-            caller_of(request).check(name[0])
+            name = (caller_of(request).check(name[0]), *name[1:])
             must_stop = await self._take(name, request)
         except (StoreError, BusyError, ForbiddenError, RunDeletedError) as error:
             return refusal(error)

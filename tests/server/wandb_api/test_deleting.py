@@ -138,6 +138,16 @@ def test_what_it_logged_and_used_is_not_the_next_one_s(web: Web) -> None:
     assert web.client.get("/api/v1/artifacts/-/p/data/files/f/x.txt").content == b"content"
 
 
+def test_artifacts_go_with_their_run_where_that_is_said(web: Web) -> None:
+    web.door.begin(RUN_1)
+    logged(web)
+    run_id = web.ask('query Q { project(name: "p") { run(name: "r1") { id } } }')
+    said = {"id": run_id["data"]["project"]["run"]["id"], "deleteArtifacts": True}
+    query = "mutation D($input: Any) { deleteRun(input: $input) { clientMutationId } }"
+    assert "errors" not in web.ask(query, input=said)
+    assert web.client.get("/api/v1/artifacts/-/p/data").status_code == 404
+
+
 def test_a_deleted_run_logs_and_uses_no_more(web: Web) -> None:
     web.door.begin(RUN_1)
     artifact_id = logged(web)

@@ -51,6 +51,16 @@ def test_the_branch_is_the_one_that_kelts_own_writers_make(door: DoorStand) -> N
     assert door.run()["immutable_id"] == shared_branch_id("", *NAME[1:])
 
 
+def test_shared_runs_of_one_id_are_different_runs_in_different_entities(door: DoorStand) -> None:
+    for entity in ("ann", "bob"):
+        name = (entity, *NAME[1:])
+        door.begin(name, client=entity)
+        door.post(door.lines(0, line(0, x=entity)), name, client=entity)
+    runs = [door.stand.reader.run(entity, *NAME[1:]).as_json() for entity in ("ann", "bob")]
+    assert len({run["immutable_id"] for run in runs}) == 2
+    assert [run["summary"]["x"] for run in runs] == ["ann", "bob"]
+
+
 def test_the_goodbye_of_one_counts_for_those_that_say_none(door: DoorStand) -> None:
     begun(door, "a", "b")
     door.post(door.lines(0, line(0, x=1)), client="b")
