@@ -14,7 +14,7 @@ from conformance.environments import VERSIONS, python_with
 from harness.amounts import amount
 
 CASES = Path(__file__).parent / "clients" / "cases.py"
-#: The first with the service in Python, and one with that in Go.
+#: The last one with its service in Python; 0.31, with that in Go, is driven by all other tests.
 USUAL = [version for version in VERSIONS if version == "0.16.6"]
 CASES_OF_ALL = ["whole", "resumed", "forked", "allowed", "failed", "auto", "offline"]
 
