@@ -8,6 +8,8 @@ from typing import Any
 
 from conformance.conftest import Client, Kelt
 
+from harness.amounts import long_only
+
 API = "api = wandb.Api()\n"
 
 LOG = """
@@ -212,6 +214,7 @@ def test_an_offline_run_with_files_is_synced_twice(client: Client, kelt: Kelt) -
     assert kelt.run("r1")["archived"] == []
 
 
+@long_only
 def test_a_server_killed_in_mid_upload_shows_whole_versions_alone(
     client: Client, kelt: Kelt
 ) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from conformance.conftest import Client, Kelt, log_natively
 
+from harness.amounts import long_only
+
 FIRST = """
 r = wandb.init(id="r1", config={"lr": 0.1}, tags=["t"])
 for i in range(5):
@@ -34,22 +36,26 @@ def test_resume_goes_on_after_the_last_step(client: Client, kelt: Kelt) -> None:
     assert not run["losses"]
 
 
+@long_only
 def test_resume_must_without_a_run_fails_at_the_client(client: Client, kelt: Kelt) -> None:
     client.run('wandb.init(id="r1", resume="must")', fails=True)
 
 
+@long_only
 def test_resume_never_of_a_run_fails_at_the_client(client: Client, kelt: Kelt) -> None:
     client.run(FIRST)
     client.run('wandb.init(id="r1", resume="never")', fails=True)
     assert kelt.run("r1")["rows"] == 5
 
 
+@long_only
 def test_resume_allow_and_never_begin_what_is_not_there(client: Client, kelt: Kelt) -> None:
     for mode in ("allow", "never"):
         client.run(f'r = wandb.init(id="{mode}", resume="{mode}"); r.log(dict(a=1)); r.finish()')
         assert kelt.values(mode, "a") == [(0, 1)]
 
 
+@long_only
 def test_resume_auto_finds_its_run_again(client: Client, kelt: Kelt) -> None:
     client.run('r = wandb.init(resume="auto", id=None); r.log(dict(a=1)); os._exit(1)', fails=True)
     (run,) = kelt.get("/runs", project="p")["runs"]
@@ -59,6 +65,7 @@ def test_resume_auto_finds_its_run_again(client: Client, kelt: Kelt) -> None:
     assert run["rows"] == before + 1
 
 
+@long_only
 def test_a_killed_run_is_resumed(client: Client, kelt: Kelt) -> None:
     process = client.start('r = wandb.init(id="r1"); r.log(dict(a=1)); time.sleep(60)')
     kelt.until("r1", 1)

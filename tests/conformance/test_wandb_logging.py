@@ -9,6 +9,8 @@ from typing import Any
 
 from conformance.conftest import Client, Kelt
 
+from harness.amounts import long_only
+
 
 def test_a_run_arrives_whole(client: Client, kelt: Kelt) -> None:
     client.run(
@@ -52,6 +54,7 @@ def test_a_run_arrives_whole(client: Client, kelt: Kelt) -> None:
     assert all(math.isfinite(row["timestamp"]) and row["runtime"] >= 0 for row in rows)
 
 
+@long_only
 def test_values_that_rows_come_to_are_not_kept_by_hand(client: Client, kelt: Kelt) -> None:
     client.run(
         """
@@ -71,6 +74,7 @@ def test_an_exit_code_fails_the_run(client: Client, kelt: Kelt) -> None:
     assert (run["state"], run["reason"]) == ("failed", "exit code 3")
 
 
+@long_only
 def test_an_exception_fails_the_run(client: Client, kelt: Kelt) -> None:
     client.run('r = wandb.init(id="r1"); r.log({"a": 1}); raise ValueError("no")', fails=True)
     assert kelt.run("r1")["state"] == "failed"
@@ -134,6 +138,7 @@ def test_a_server_killed_in_mid_run_loses_and_doubles_nothing(client: Client, ke
     assert streams_of(kelt, "r1") == 1
 
 
+@long_only
 def test_runs_by_the_same_name_are_another_branch(client: Client, kelt: Kelt) -> None:
     code = 'r = wandb.init(id="r1"); [r.log({"n": NUMBER, "i": i}) for i in range(3)]; r.finish()'
     client.run(code.replace("NUMBER", "1"))

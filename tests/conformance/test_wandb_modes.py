@@ -9,6 +9,8 @@ from typing import Any
 import trustme
 from conformance.conftest import Client, Kelt
 
+from harness.amounts import long_only
+
 SHARED = """
 label, updates = sys.argv[1], sys.argv[2] == "primary"
 settings = wandb.Settings(x_label=label, x_primary=updates, x_update_finish_state=updates)
@@ -45,6 +47,7 @@ def test_writers_of_a_shared_run_keep_their_rows(client: Client, kelt: Kelt) -> 
     assert {f"best of {label}" for label in ranks} <= run["summary"].keys()
 
 
+@long_only
 def test_two_ordinary_clients_of_one_id_keep_all_their_rows(client: Client, kelt: Kelt) -> None:
     client.run('r = wandb.init(id="r1"); r.log({"loss": 0}); r.finish()')
     code = """
@@ -80,6 +83,7 @@ def test_typed_values_and_gzip(client: Client, kelt: Kelt) -> None:
     assert second["values"] == {"f": {"$float": "Infinity"}}
 
 
+@long_only
 def test_over_tls(tmp_path: Path) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from conformance.conftest import Client, Kelt
 from conformance.test_wandb_sync import again
 
+from harness.amounts import long_only
+
 OUTPUT = {"WANDB_CONSOLE": "wrap", "WANDB_X_STATS_SAMPLING_INTERVAL": "0.5"}
 RUN = """
 r = wandb.init(id="r1", resume=os.environ.get("HOW") or None)
@@ -53,6 +55,7 @@ def test_console_and_system_metrics_go_there_and_back_and_on_when_resumed(
     assert kelt.get("/info")["counters"]["wandb_lines_dropped"] == 0
 
 
+@long_only
 def test_an_offline_run_that_is_synced_twice_has_its_output_once(
     client: Client, kelt: Kelt
 ) -> None:

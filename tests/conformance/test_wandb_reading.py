@@ -6,6 +6,8 @@ from pathlib import Path
 
 from conformance.conftest import Client, Kelt, log_natively
 
+from harness.amounts import long_only
+
 LOGGED = """
 for n in range(4):
     r = wandb.init(id=f"r{n}", name=f"name {n}", config={"lr": n * 0.1, "o": {"k": n}}, tags=["t"],
@@ -51,6 +53,7 @@ print(json.dumps({
     assert "config.yaml" in found["files"]
 
 
+@long_only
 def test_many_runs(client: Client, kelt: Kelt) -> None:
     client.run(LOGGED)
     found = client.answer(
@@ -84,6 +87,7 @@ print(json.dumps({
     assert found["projects"] == ["p"]
 
 
+@long_only
 def test_a_run_is_changed_later(client: Client, kelt: Kelt) -> None:
     client.run(LOGGED)
     client.run(

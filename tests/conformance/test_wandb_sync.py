@@ -11,6 +11,8 @@ from pathlib import Path
 
 from conformance.conftest import Client, Kelt
 
+from harness.amounts import long_only
+
 OFFLINE = {"WANDB_MODE": "offline"}
 
 RUN = """
@@ -43,6 +45,7 @@ def test_a_run_is_synced_twice(client: Client, kelt: Kelt) -> None:
         assert second[key] == first[key], key
 
 
+@long_only
 def test_an_online_run_is_synced_too(client: Client, kelt: Kelt) -> None:
     client.run(RUN)
     (folder,) = (client.home / "wandb").glob("run-*")
@@ -52,6 +55,7 @@ def test_an_online_run_is_synced_too(client: Client, kelt: Kelt) -> None:
     assert (len(run["sessions"]), run["archived"], run["state"]) == (1, [], "finished")
 
 
+@long_only
 def test_an_interrupted_sync_is_completed(client: Client, kelt: Kelt, tmp_path: Path) -> None:
     client.run(RUN.replace("range(50)", "range(20_000)"), **OFFLINE)
     (folder,) = client.offline_folders()
@@ -107,6 +111,7 @@ def test_an_offline_fork_before_its_parent(client: Client, kelt: Kelt) -> None:
     assert kelt.run("f1")["archived"] == []
 
 
+@long_only
 def test_an_offline_rewind_is_synced_twice(client: Client, kelt: Kelt) -> None:
     client.run(RUN)
     client.run(
@@ -120,6 +125,7 @@ def test_an_offline_rewind_is_synced_twice(client: Client, kelt: Kelt) -> None:
     assert len(kelt.run("r1")["archived"]) == 1
 
 
+@long_only
 def test_an_offline_segment_that_resumes_is_synced_twice(client: Client, kelt: Kelt) -> None:
     client.run(RUN)
     client.run('r = wandb.init(id="r1", resume="must"); r.log(dict(i=99)); r.finish()', **OFFLINE)

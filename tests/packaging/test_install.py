@@ -13,9 +13,13 @@ from pathlib import Path
 import pytest
 import uv
 
+from harness.amounts import amount, long_only
+
 ROOT = Path(__file__).resolve().parents[2]
+SDK = ROOT / "tests" / "sdk"
 #: Those start many processes and have nothing to do with a Python's version.
 WITH_DAEMONS = ("background", "launcher", "sender")
+SDK_TESTS = [SDK] if amount(0, long=1) else [SDK / "test_runs.py", SDK / "test_settings.py"]
 
 TRAINING = """
 import kelt
@@ -118,13 +122,14 @@ def test_the_wheel_works_in_a_clean_environment_of_the_oldest_python(tmp_path):
     # The unit tests of the formats and of the SDK, on the installed wheel; a real daemon was above.
     done = subprocess.run(
         [binaries / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider",
-         *(ROOT / "tests" / room for room in ("proto", "journal", "sdk")),
+         *(ROOT / "tests" / room for room in ("proto", "journal")), *SDK_TESTS,
          *(f"--ignore={ROOT}/tests/sdk/test_{name}.py" for name in WITH_DAEMONS)],
         cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:]
 
 
+@long_only
 @pytest.mark.timeout(900)
 def test_an_editable_install_works_in_a_clean_environment(tmp_path):
     binaries = make_environment(tmp_path / "venv", sys.executable, "-e", f"{ROOT}[server]")

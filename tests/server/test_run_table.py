@@ -44,7 +44,7 @@ def by_id(runs: Iterable[Any]) -> list[dict[str, Any]]:
     return sorted((dict(run) for run in runs), key=lambda run: str(run["immutable_id"]))
 
 
-@settings(max_examples=amount(25, long=60), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=amount(12, long=60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_after_any_commits_the_table_is_what_a_fresh_reader_sees(data: st.DataObject) -> None:
     _, streams = data.draw(worlds())
