@@ -117,7 +117,7 @@ class Daemon:
                 config=config,
                 filesystem=RealFilesystem(),
                 make_upstream=lambda url: upstream_for(
-                    url, config=config, folders=registry.folders.values
+                    url, config=config, folders=registry.folders.values, rescan=registry.rescan
                 ),
             )
             self._take_key(registry, environ)

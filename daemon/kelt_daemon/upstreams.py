@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 
 from kelt.wandb_upstream import is_wandb
@@ -14,7 +14,11 @@ from kelt_daemon.upstream.wandb.ordering import QueuedRun
 
 
 def upstream_for(
-    url: str, *, config: DaemonConfig, folders: Callable[[], Iterable[RunFolder]]
+    url: str,
+    *,
+    config: DaemonConfig,
+    folders: Callable[[], Iterable[RunFolder]],
+    rescan: Callable[[], Awaitable[None]],
 ) -> Upstream:
     """Speaks to the server at an address.
 
@@ -22,6 +26,7 @@ def upstream_for(
         url: `http(s)://…` of a kelt server, `wandb+http(s)://…` of a W&B server.
         config: deadlines and limits.
         folders: all run folders, of which those that go there are looked at.
+        rescan: adds those that were made since the last look.
     """
     if not is_wandb(url):
         return KeltServer(url=url, config=config)
@@ -31,7 +36,7 @@ def upstream_for(
     def queue() -> Iterator[QueuedRun]:
         return (_queued(folder) for folder in tuple(folders()) if folder.link.url == url)
 
-    return WandbServer(url=url, config=config, queue=queue)
+    return WandbServer(url=url, config=config, queue=queue, look=rescan)
 
 
 def _queued(folder: RunFolder) -> QueuedRun:

@@ -35,6 +35,8 @@ class Desk:
     folder: Path
     config: DaemonConfig = field(default_factory=DaemonConfig)
     queue: dict[bytes, QueuedRun] = field(default_factory=dict)
+    #: On the disk, and not known yet.
+    unseen: dict[bytes, QueuedRun] = field(default_factory=dict)
     errors: list[UpstreamError] = field(default_factory=list)
     server: WandbServer = field(init=False)
 
@@ -46,8 +48,13 @@ class Desk:
             url=f"wandb+{self.stub.url}",
             config=self.config,
             queue=self.queue.values,
+            look=self._look,
             in_thread=inline,
         )
+
+    async def _look(self) -> None:
+        self.queue |= self.unseen
+        self.unseen.clear()
 
     async def restart(self) -> None:
         """Another process with nothing but the disk."""

@@ -22,6 +22,7 @@ class Turns:
     Args:
         queue: the run folders that go there.
         kept: what the server has acknowledged of one.
+        look: finds run folders that were made since they were looked for last.
     """
 
     def __init__(
@@ -29,8 +30,10 @@ class Turns:
         *,
         queue: Callable[[], Iterable[QueuedRun]],
         kept: Callable[[QueuedRun], Awaitable[CarriedRun]],
+        look: Callable[[], Awaitable[None]],
     ) -> None:
         self._queue = queue
+        self._look = look
         self._kept = kept
         #: Of those that have tried to begin.
         self._opened: dict[bytes, RunOpened] = {}
@@ -79,6 +82,7 @@ class Turns:
         Raises:
             NotYetError: a fork of what goes may be on the way.
         """
+        await self._look()  # the folder of a fork lay there before its parent went back
         for other in list(self._queue()):
             entity = self.default_entity
             if not may_inherit(other, me, before_at=at, default_entity=entity):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -62,6 +62,7 @@ class WandbServer:
         url: its address, `wandb+https://…`.
         config: deadlines and intervals.
         queue: the run folders that go there.
+        look: finds run folders that were made since they were looked for last.
         in_thread: does work that blocks.
     """
 
@@ -71,6 +72,7 @@ class WandbServer:
         url: str,
         config: DaemonConfig,
         queue: Callable[[], Iterable[QueuedRun]],
+        look: Callable[[], Awaitable[None]],
         in_thread: InThread = in_thread,
     ) -> None:
         self._url = http_url(url)
@@ -79,7 +81,7 @@ class WandbServer:
         self._in_thread = in_thread
         self._talk: Talk | None = None
         self._uploader: Uploader | None = None
-        self._turns = Turns(queue=queue, kept=self._kept)
+        self._turns = Turns(queue=queue, kept=self._kept, look=look)
         self._seats: dict[bytes, _Seat] = {}
 
     async def connect(self, access: Access) -> ServerInfo:
