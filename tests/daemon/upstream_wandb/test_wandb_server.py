@@ -169,11 +169,14 @@ async def test_a_run_goes_back_once_its_forks_have_what_they_inherit_of_it(desk,
         forks[run_id].row(step + 1, {"x": -1})
         forks[run_id].exit(0, at=1.0)
         desk.add(forks[run_id], run_id)
-    unseen = forks["before"].writer_id
-    desk.unseen[unseen] = desk.queue.pop(unseen)  # its folder has not been found yet
+    before = forks["before"].writer_id
+    queued = desk.queue.pop(before)
     with pytest.raises(NotYetError, match="p/after waits"):
         await desk.server.push([outgoing(forks["after"], 1, 3)])
+    with pytest.raises(NotYetError, match="p/r goes back once p/below"):
+        await desk.server.push([outgoing(parent, 1, parent.last_seq)])
     await desk.ship(forks["below"])
+    desk.unseen[before] = queued  # its folder lies there, and was not found yet
     with pytest.raises(NotYetError, match="p/r goes back once p/before"):
         await desk.server.push([outgoing(parent, 1, parent.last_seq)])
     with pytest.raises(NotYetError, match="p/after waits"):
