@@ -36,6 +36,7 @@ class SpoolFiles:
     ) -> None:
         self.seq = 0
         self.step_max = -1
+        self._passed = 0
         self._folder = folder
         self._writer_id = writer_id
         self._seed = crc_seed(writer_id)
@@ -50,13 +51,21 @@ class SpoolFiles:
         self._schemas: set[int] = set()
 
     def add(self, kind: Kind, payload: bytes) -> None:
-        """Adds a control record.
+        """Adds a control record. An empty Config says nothing: its number alone is kept.
 
         Raises:
             OSError: a segment cannot be written.
         """
+        if kind == Kind.CONFIG and not payload:
+            self.pass_one()
+            return
         self.seq += 1
-        self._put(encode_frame(self._seed, kind, self.seq, payload))
+        self._put(self._frame(kind, payload))
+
+    def pass_one(self) -> None:
+        """Leaves one number out: the next record says that it holds nothing."""
+        self.seq += 1
+        self._passed += 1
 
     def add_row(self, payload: bytes, schema: Schema | None, step: int) -> None:
         """Adds a row.
@@ -71,7 +80,7 @@ class SpoolFiles:
         """
         self.seq += 1
         self.step_max = max(self.step_max, step)
-        frame = encode_frame(self._seed, Kind.ROW, self.seq, payload)
+        frame = self._frame(Kind.ROW, payload)
         if schema is not None and schema.schema_id not in self._schemas:
             if len(self._buffer) > self._segment_bytes:
                 self._end()
@@ -80,6 +89,10 @@ class SpoolFiles:
         self._buffer += frame
         if len(self._buffer) > self._segment_bytes:
             self._end()
+
+    def _frame(self, kind: Kind, payload: bytes) -> bytes:
+        passed, self._passed = self._passed, 0
+        return encode_frame(self._seed, kind, self.seq, payload, passed)
 
     def _put(self, frame: bytes) -> None:
         self._buffer += frame
@@ -108,5 +121,8 @@ class SpoolFiles:
         Raises:
             OSError: as `add`.
         """
+        if self._passed:
+            self._passed -= 1
+            self._put(self._frame(Kind.CONFIG, b""))
         if len(self._buffer) > SPOOL_HEADER_BYTES or self._number == 1:
             self._write()

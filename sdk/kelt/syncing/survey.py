@@ -204,7 +204,7 @@ def _read(path: Path, after_seq: int, through_seq: int = _SEQ_END) -> tuple[Coun
     rows = lost = 0
     last_seq = before = 0
     goodbye = None
-    for kind, seq, payload, branch_id, _ in read_records(path):
+    for kind, first_seq, seq, payload, branch_id, _ in read_records(path):
         if seq > through_seq:
             break
         before, last_seq = last_seq, seq
@@ -218,8 +218,8 @@ def _read(path: Path, after_seq: int, through_seq: int = _SEQ_END) -> tuple[Coun
             continue
         if kind == Kind.LOSS:
             lost += Loss.FromString(payload).rows
-        elif seq - 1 != before:
-            lost += seq - 1 - max(before, after_seq)
+        elif first_seq - 1 > before:
+            lost += first_seq - 1 - max(before, after_seq)
     records = max(0, last_seq - after_seq)
     return Counts(records=records, rows=rows, lost_rows=lost), goodbye
 
