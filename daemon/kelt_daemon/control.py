@@ -210,6 +210,7 @@ class Control:
             skipped=min(folder.upstream_had, committed) if is_known else 0,
             is_synced=is_synced,
             upstream=folder.link.url,
+            is_confirmed=is_known,
         )
 
     def _error(

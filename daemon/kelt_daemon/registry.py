@@ -159,7 +159,8 @@ class Registry:
         while (loading := self._loading.get(resolved)) is not None:
             await loading.wait()
         if (known := self.folders.get(resolved)) is not None:
-            known.is_asked = False
+            # Unless it was only noticed, by who looks for new folders, while it was being loaded.
+            known.is_asked = known.is_asked and not is_asked
             return known
         loading = self._loading[resolved] = anyio.Event()
         try:

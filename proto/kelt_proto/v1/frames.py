@@ -136,9 +136,13 @@ def frame_crc32(
 
 def encode_frame(seed: int, kind: int, seq: int, payload: bytes, passed: int = 0) -> bytes:
     """A sealed frame, as the daemon writes for its own records."""
-    crc32 = frame_crc32(seed, kind, seq, payload, passed)
-    header = _HEADER.pack(len(payload), kind, FLAG_SEALED, FRAME_MARK, seq, crc32, passed)
-    return header + payload + bytes(padded(len(payload)) - len(payload))
+    length = len(payload)
+    prefix = _CRC_PREFIX.pack(length, kind, 0, FRAME_MARK, seq)
+    if passed:
+        prefix += _PASSED.pack(passed)
+    crc32 = zlib.crc32(payload, zlib.crc32(prefix, seed))  # `frame_crc32`, for every row
+    header = _HEADER.pack(length, kind, FLAG_SEALED, FRAME_MARK, seq, crc32, passed)
+    return header + payload + bytes(-length & 7)
 
 
 def read_frame(buffer: memoryview, offset_bytes: int) -> Frame | None:

@@ -106,6 +106,7 @@ def sync(  # the options
     from kelt.syncing.named_paths import checked_target  # noqa: PLC0415 # as above
 
     chosen = _settings(upstream)
+    asks = not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty()
     plan = plan_sync(
         [_folder(path) for path in paths] if paths else None,
         settings=chosen,
@@ -114,6 +115,7 @@ def sync(  # the options
         include_synced=include_synced,
         wait_s=wait_s,
         keeps=not dry_run,
+        sends_early=not (dry_run or asks),
         target=checked_target("--", project, entity),
     )
     if not plan.runs and not plan.missing:
@@ -127,7 +129,7 @@ def sync(  # the options
     if dry_run:
         _end(plan.dry_result(), as_json=as_json)
         return
-    if not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty():
+    if asks:
         typer.confirm("Send them?", default=True, abort=True)
     told = _Told()
     with _shown(told, is_quiet=as_json) as show:

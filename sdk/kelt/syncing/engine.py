@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from kelt.other_trackers.foreign_run import Target
 from kelt.settings import Settings
 from kelt.state_dir import StateDir
 from kelt.syncing import following, foreign_runs, wandb_runs
+from kelt.syncing.early import EarlySending
 from kelt.syncing.named_paths import nothing_in
 from kelt.syncing.outcome import SyncedRun, SyncResult
 from kelt.syncing.row_counts import RowCounts
@@ -45,6 +46,7 @@ class SyncPlan:
         upstream: where to, whatever the folders name; empty: as they say.
         live: follow runs that are still being written, until they end.
         wait_s: how long an upstream may stay out of reach without any progress.
+        early: has asked for some of them already.
     """
 
     runs: tuple[RunOnDisk, ...]
@@ -53,6 +55,7 @@ class SyncPlan:
     upstream: str = ""
     live: bool = False
     wait_s: float = UPSTREAM_WAIT_S
+    early: EarlySending | None = None
 
     def dry_result(self) -> SyncResult:
         """What would be sent, by the files alone."""
@@ -90,6 +93,7 @@ def plan_sync(
     include_synced: bool | None = None,
     wait_s: float = UPSTREAM_WAIT_S,
     keeps: bool = False,
+    sends_early: bool = False,
     target: Target | None = None,
 ) -> SyncPlan:
     """Looks at what lies there. Writes nothing but what `keeps` allows.
@@ -103,8 +107,10 @@ def plan_sync(
             those that are named.
         wait_s: see `SyncPlan`.
         keeps: whether run folders may be made of W&B's files already (`survey_wandb`).
+        sends_early: whether what is made is sent meanwhile: nobody will be asked.
         target: where runs of other trackers go that do not say so themselves.
     """
+    early = EarlySending(settings=settings, upstream=upstream) if keeps and sends_early else None
     missing: list[Path] = []
     files: dict[Path, None] = {}
     foreign: list[RunOnDisk] = []
@@ -130,6 +136,7 @@ def plan_sync(
                 state_dir=settings.state_dir,
                 upstream=upstream or settings.upstream.rstrip("/"),
                 keeps=keeps,
+                on_begun=None if early is None else early.begin,
             )
             for path in files
         ]
@@ -146,8 +153,9 @@ def plan_sync(
         or upstream not in {"", run.upstream}
     ]
     return SyncPlan(
-        runs=tuple(runs), missing=tuple(missing), upstream=upstream, live=live, wait_s=wait_s
-    )
+        runs=tuple(runs), missing=tuple(missing), upstream=upstream, live=live, wait_s=wait_s,
+        early=early,
+    )  # fmt: skip
 
 
 def run_sync(
@@ -183,7 +191,11 @@ def _send(plan: SyncPlan, *, settings: Settings, on_progress: OnProgress | None)
     from kelt.launcher import ensure_daemon  # noqa: PLC0415 # starts processes
     from kelt.sidecar_client import SidecarClient  # noqa: PLC0415 # loads gRPC
 
-    watch = SyncWatch(wait_s=plan.wait_s, now=time.monotonic())
+    had: Mapping[str, int] = {}
+    if plan.early is not None:
+        had = plan.early.had
+        plan.early.close()
+    watch = SyncWatch(wait_s=plan.wait_s, now=time.monotonic(), had=had)
     counted = RowCounts(plan.runs)
     is_interrupted = False
     broken: KeltError | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,14 @@ def survey_again(run: RunOnDisk, *, state_dir: StateDir, upstream: str) -> RunOn
     return survey_wandb(run.wandb_file, state_dir=state_dir, upstream=upstream, keeps=True)
 
 
-def survey_wandb(path: Path, *, state_dir: StateDir, upstream: str, keeps: bool) -> RunOnDisk:
+def survey_wandb(
+    path: Path,
+    *,
+    state_dir: StateDir,
+    upstream: str,
+    keeps: bool,
+    on_begun: Callable[[Path], None] | None = None,
+) -> RunOnDisk:
     """What a `.wandb` file holds and what of it waits.
 
     Args:
@@ -33,6 +41,7 @@ def survey_wandb(path: Path, *, state_dir: StateDir, upstream: str, keeps: bool)
         upstream: where it is to go.
         keeps: whether the run folder is made of what is read, so that a long file is read once; it
             is not yet among the runs. Else nothing is written.
+        on_begun: as for `bring_in`.
     """
     sent: list[tuple[str, int]] = []
     seen = rows = 0
@@ -47,7 +56,9 @@ def survey_wandb(path: Path, *, state_dir: StateDir, upstream: str, keeps: bool)
     try:
         content = None
         if keeps:
-            _, content = bring_in(path, state_dir=state_dir, upstream=upstream, observe=count)
+            _, content = bring_in(
+                path, state_dir=state_dir, upstream=upstream, observe=count, on_begun=on_begun
+            )
         if content is None:
             content = read_wandb_file(path, count)
     except KeltError as error:

@@ -21,8 +21,9 @@ What comes of it (`translation`)
     takes none twice. The writer's id is a digest of the file's first `run` record, the branch's id
     one of that. That record gives two, RunOpened and Config; what was before it gives none; every
     later one takes the number that follows from W&B's own count (`numbering`). A record of a kind
-    that kelt does not carry becomes an empty Config record, which says nothing and keeps its
-    number; one that kelt cannot hold is a LOSS record in its place.
+    that kelt does not carry becomes an empty Config record, of which the spool keeps the number
+    alone, with the record behind it (`kelt_proto.v1.frames`): newer versions write two before each
+    row. One that kelt cannot hold is a LOSS record in its place.
 
 Recovery
     A torn tail is not translated, and nothing depends on it: once the file has grown, all of it is

@@ -97,8 +97,9 @@ def read_wandb_file(path: Path, sink: Sink | None = None) -> WandbContent:
     with _errors_named(path), open_regular(path) as file:
         check_file_header(file.read(FILE_HEADER_BYTES))
         reader = LogReader(file)
+        take = translator.take
         for item in reader:
-            for record in translator.take(item):
+            for record in take(item):
                 if sink is not None and translator.run is not None:
                     sink(translator.run, record)
         if translator.exit_code is None:
@@ -160,9 +161,10 @@ def _why_no_run(reader: LogReader | None) -> str:
 
 def _not_carried(translator: Translator, path: Path) -> str:
     found = Counter(translator.not_carried)
-    if has_files(path):
-        del found["media file"]  # they are there, and carried with the others
+    if has_files(path):  # those that rows name are among them
         found += find_files(path).left_out
+    else:
+        found["media file"] = translator.media
     counts = [
         f"{number:,} {kind}{'' if number == 1 else 's'}"
         for kind, number in sorted(found.items())
