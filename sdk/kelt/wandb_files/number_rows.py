@@ -85,12 +85,16 @@ class NumberRows:
         if layout is None or fractions != self._fractions:
             return None
         found = dict(_ITEM.findall(raw))
-        if layout.keys != found.keys():
+        try:
+            numbers = b",".join(layout.choose(found))
+        except KeyError:
+            numbers = b""
+        if not numbers or len(found) != len(layout.keys):
             layout = self._layouts.get(frozenset(found))
             if layout is None:
                 return None
             self._last = layout
-        numbers = b",".join(layout.choose(found))
+            numbers = b",".join(layout.choose(found))
         rest_bytes = len(raw) - layout.own_bytes - len(numbers)
         if rest_bytes and not _is_step(raw, rest_bytes):
             return None
