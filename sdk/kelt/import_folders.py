@@ -50,21 +50,33 @@ def file_name(run_id: str) -> str:
 class ImportedRun(Protocol):
     """What a manifest says of a run that another tracker wrote."""
 
-    # ruff: noqa: D102 # as in RunManifest
     @property
-    def writer_id(self) -> bytes: ...
+    def writer_id(self) -> bytes:
+        """16 bytes, which follow from the source."""
+
     @property
-    def entity(self) -> str: ...
+    def entity(self) -> str:
+        """Empty: the server's default."""
+
     @property
-    def project(self) -> str: ...
+    def project(self) -> str:
+        """Whose run it is."""
+
     @property
-    def run_id(self) -> str: ...
+    def run_id(self) -> str:
+        """Its name there."""
+
     @property
-    def branch_id(self) -> str: ...
+    def branch_id(self) -> str:
+        """Of its own rows."""
+
     @property
-    def started_at(self) -> float: ...
+    def started_at(self) -> float:
+        """Unix seconds."""
+
     @property
-    def host(self) -> str: ...
+    def host(self) -> str:
+        """Where it was written."""
 
 
 def manifest_of(run: ImportedRun, *, machine_id: str, upstream: str) -> RunManifest:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kelt.errors import DaemonUnavailableError, KeltError
 from kelt.other_trackers.foreign_run import Target
@@ -19,6 +17,7 @@ from kelt.syncing import following, foreign_runs, wandb_runs
 from kelt.syncing.early import EarlySending
 from kelt.syncing.named_paths import nothing_in
 from kelt.syncing.outcome import SyncedRun, SyncResult
+from kelt.syncing.reports import folder_report, replies, upstream_report
 from kelt.syncing.row_counts import RowCounts
 from kelt.syncing.survey import RunOnDisk, find_run_folders, survey, survey_all
 from kelt.syncing.watch import SyncWatch
@@ -26,11 +25,9 @@ from kelt.wandb_files.finding import find_wandb_files
 
 if TYPE_CHECKING:
     from kelt.sidecar_client import SidecarClient
-    from kelt_proto.v1.sidecar_pb2 import FolderProgress, SyncReply
 
 #: How long to wait for an upstream that cannot be reached.
 UPSTREAM_WAIT_S = 15.0
-_TICK_S = 0.25
 #: So many daemons may die in the middle of one sync.
 _DAEMONS_MAX = 5
 
@@ -236,11 +233,11 @@ def _send(plan: SyncPlan, *, settings: Settings, on_progress: OnProgress | None)
 
 def _follow(client: SidecarClient, plan: SyncPlan, watch: SyncWatch) -> Iterator[None]:
     """Takes the daemon's reports until all is sent, or waiting is of no more use."""
-    for reply in _replies(client, plan):
+    for reply in replies(client, plan.runs, upstream=plan.upstream, live=plan.live):
         if reply is not None:
             watch.take(
-                folders=[_folder(folder) for folder in reply.folders],
-                upstream=_upstream(reply),
+                folders=[folder_report(folder) for folder in reply.folders],
+                upstream=upstream_report(reply),
                 is_done=reply.done,
                 now=time.monotonic(),
             )
@@ -248,60 +245,6 @@ def _follow(client: SidecarClient, plan: SyncPlan, watch: SyncWatch) -> Iterator
         # What is followed may pause for as long as it likes.
         if not plan.live and watch.is_over(now=time.monotonic()):
             return
-
-
-def _replies(client: SidecarClient, plan: SyncPlan) -> Iterator[SyncReply | None]:
-    """The daemon's reports, and None now and then while there is none."""
-    arrived: queue.Queue[SyncReply | Exception | None] = queue.Queue(maxsize=8)
-    paths = [run.path for run in plan.runs]
-
-    def read() -> None:
-        try:
-            for reply in client.sync(
-                paths=paths, retry_now=True, upstream=plan.upstream, live=plan.live
-            ):
-                arrived.put(reply)
-            arrived.put(None)
-        except Exception as error:  # noqa: BLE001 # raised again by who reads the queue
-            arrived.put(error)
-
-    # gRPC's blocking stream knows no deadline for the next message.
-    threading.Thread(target=read, name="kelt-sync", daemon=True).start()
-    while True:
-        try:
-            item = arrived.get(timeout=_TICK_S)
-        except queue.Empty:
-            yield None
-            continue
-        if item is None:
-            return
-        if isinstance(item, Exception):
-            raise item
-        yield item
-
-
-def _folder(folder: FolderProgress) -> dict[str, Any]:
-    return {
-        "path": folder.path,
-        "entity": folder.entity,
-        "project": folder.project,
-        "run_id": folder.run_id,
-        "upstream": folder.upstream,
-        "records": folder.records,
-        "committed": folder.committed,
-        "skipped": folder.skipped,
-        "lost_rows": folder.lost_rows,
-        "is_synced": folder.is_synced,
-        "error": folder.error,
-    }
-
-
-def _upstream(reply: SyncReply) -> dict[str, Any]:
-    from kelt_proto.v1.sidecar_pb2 import UpstreamState  # noqa: PLC0415 # loads protobuf
-
-    state = reply.upstream_state
-    name = UpstreamState.State.Name(state.state).lower()
-    return {"url": state.url, "state": name, "reason": state.reason}
 
 
 def _runs_of(plan: SyncPlan, watch: SyncWatch) -> list[SyncedRun]:

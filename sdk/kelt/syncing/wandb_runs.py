@@ -10,9 +10,10 @@ from kelt.errors import KeltError
 from kelt.run_folder import RunFolderError
 from kelt.settings import Settings
 from kelt.state_dir import StateDir
+from kelt.syncing.imported_runs import survey_imported
 from kelt.syncing.survey import Counts, RunOnDisk, sent_so_far
 from kelt.wandb_files.importing import bring_in, folder_of
-from kelt.wandb_files.reading import WandbContent, read_wandb_file
+from kelt.wandb_files.reading import read_wandb_file
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
 from kelt.wandb_files.translation import Control
@@ -65,7 +66,19 @@ def survey_wandb(
         return RunOnDisk(path=path, problem=str(error), wandb_file=path)
     target, committed = sent[0]
     committed = min(committed, content.records)
-    return _run(path, content, committed=committed, rows=rows, upstream=target)
+    records = content.records - committed
+    lost_rows = content.lost_rows if records else 0
+    return survey_imported(
+        path,
+        content.run,
+        upstream=target,
+        committed=committed,
+        waiting=Counts(records=records, rows=rows, lost_rows=lost_rows),
+        state=content.state,
+        size_bytes=content.size_bytes,
+        wandb_file=path,
+        note=content.not_carried,
+    )
 
 
 def _sent(run: WandbRun, state_dir: StateDir, upstream: str) -> tuple[str, int]:
@@ -73,30 +86,6 @@ def _sent(run: WandbRun, state_dir: StateDir, upstream: str) -> tuple[str, int]:
         return sent_so_far(folder_of(run, state_dir), state_dir=state_dir, upstream=upstream)
     except RunFolderError:
         return upstream, 0
-
-
-def _run(
-    path: Path, content: WandbContent, *, committed: int, rows: int, upstream: str
-) -> RunOnDisk:
-    run = content.run
-    records = content.records - committed
-    return RunOnDisk(
-        path=path,
-        entity=run.entity,
-        project=run.project,
-        run_id=run.run_id,
-        upstream=upstream,
-        mode="offline",
-        hostname=run.host,
-        started_at=run.started_at,
-        state=content.state,
-        waiting=Counts(records=records, rows=rows, lost_rows=content.lost_rows if records else 0),
-        committed=committed,
-        size_bytes=content.size_bytes,
-        is_waiting=bool(records),
-        wandb_file=path,
-        note=content.not_carried,
-    )
 
 
 def brought_in(run: RunOnDisk, *, settings: Settings, upstream: str) -> RunOnDisk:
