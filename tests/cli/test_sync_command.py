@@ -8,14 +8,17 @@ import json
 import os
 import pty
 import shutil
+import signal
 import struct
 import subprocess
 import termios
+from pathlib import Path
 
 import pytest
 from cli.conftest import COMMAND
 
-from harness.stack import Reader, ServerProcess
+from harness.stack import Reader, ServerProcess, eventually
+from harness.wandb_writer import WandbWriter
 from kelt.cli.exit_codes import ExitCode
 
 OFFLINE = """
@@ -49,6 +52,32 @@ def synced(kelt, upstream):
 
 def steps(upstream, name):
     return [row["n"] for row in Reader(upstream.url).history(name, project="demo")]
+
+
+def test_ctrl_c_while_a_file_is_read_is_told_and_loses_nothing(kelt, tmp_path):
+    with (tmp_path / "run-r1.wandb").open("wb") as out:
+        writer = WandbWriter(out)
+        writer.begin()
+        writer.end()
+    lock = kelt.state_dir / "imports" / "lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as another `kelt sync` that reads for a while
+        command = [*COMMAND, "sync", "--yes", str(tmp_path)]
+        process = subprocess.Popen(command, env=kelt.environ, stderr=subprocess.PIPE, text=True)
+        eventually(lambda: str(lock) in open_files(process.pid) or None)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert said.startswith("kelt: Interrupted while reading; nothing is lost")
+
+
+def open_files(pid):
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(entry.readlink()))
+    return found
 
 
 def test_without_paths_all_that_wait_are_listed_and_sent_once(synced, upstream):

@@ -107,17 +107,18 @@ def sync(  # the options
 
     chosen = _settings(upstream)
     asks = not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty()
-    plan = plan_sync(
-        [_folder(path) for path in paths] if paths else None,
-        settings=chosen,
-        upstream=chosen.upstream.rstrip("/") if upstream else "",
-        live=live,
-        include_synced=include_synced,
-        wait_s=wait_s,
-        keeps=not dry_run,
-        sends_early=not (dry_run or asks),
-        target=checked_target("--", project, entity),
-    )
+    with _reading(is_quiet=as_json):
+        plan = plan_sync(
+            [_folder(path) for path in paths] if paths else None,
+            settings=chosen,
+            upstream=chosen.upstream.rstrip("/") if upstream else "",
+            live=live,
+            include_synced=include_synced,
+            wait_s=wait_s,
+            keeps=not dry_run,
+            sends_early=not (dry_run or asks),
+            target=checked_target("--", project, entity),
+        )
     if not plan.runs and not plan.missing:
         if as_json:
             say_json(result_dict(plan.dry_result()))
@@ -137,6 +138,21 @@ def sync(  # the options
     for run in () if as_json else result.runs:
         told.tell(run)
     _end(result, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _reading(*, is_quiet: bool) -> Iterator[None]:
+    """Large files take a while: a terminal is told so."""
+    said = "Reading what is to be sent …"
+    is_shown = not is_quiet and sys.stdout.isatty()
+    try:
+        with console(sys.stdout).status(said) if is_shown else contextlib.nullcontext():
+            yield
+    except KeyboardInterrupt as error:
+        raise CliError(
+            "Interrupted while reading; nothing is lost by it. Run `kelt sync` again to go on.",
+            code=ExitCode.INTERRUPTED,
+        ) from error
 
 
 def _settings(upstream: str | None) -> Settings:
