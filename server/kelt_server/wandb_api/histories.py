@@ -64,15 +64,18 @@ class HistoryAnswers:
         return [] if first is None else [first["_step"], last_step]
 
     def sampled(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Rows that have all of some keys, as strict JSON; both ends are among them."""
+        """Rows that have all of some keys, as strict JSON. `maxStep` is not among them: older
+        clients ask from there for the next page.
+        """
         keys = [key for key in spec.get("keys") or () if isinstance(key, str)]
         metrics = [key for key in keys if key not in _ROW_FIELDS]
         is_page = "minStep" in spec or "maxStep" in spec
         limit = _whole(spec.get("samples"), 500)
+        step_end = _step(spec.get("maxStep"))
         rows = self._rows(
             metrics or None,
             step_min=_step(spec.get("minStep")),
-            step_max=_step(spec.get("maxStep")),
+            step_max=None if step_end is None else step_end - 1,
             limit=_ROWS_MAX if is_page else limit,
             samples=None if is_page else limit,
         )
