@@ -23,6 +23,7 @@ from kelt_server.wandb_api.arguments import limit as _limit
 from kelt_server.wandb_api.arguments import text as _text
 from kelt_server.wandb_api.artifact_changes import ArtifactChanges
 from kelt_server.wandb_api.door import Door
+from kelt_server.wandb_api.file_addresses import FileAddresses
 from kelt_server.wandb_api.histories import HistoryAnswers
 from kelt_server.wandb_api.output_answers import output_fields
 from kelt_server.wandb_api.uploads import UploadFolder
@@ -48,6 +49,7 @@ class Answers:
         actions: RunActions,
         reader: RunReader,
         uploads: UploadFolder,
+        addresses: FileAddresses,
         artifacts: ArtifactChanges,
         caller: Caller,
         base: str,
@@ -57,6 +59,7 @@ class Answers:
         self._actions = actions
         self._reader = reader
         self._uploads = uploads
+        self._addresses = addresses
         self._artifacts = artifacts
         self._caller = caller
         self._base = base
@@ -215,11 +218,12 @@ class Answers:
         return resolve
 
     def _file(self, name: Name, file: str, size: int) -> dict[str, Any]:
-        address = self._uploads.address(self._base, "GET", name, file)
+        direct = self._addresses.signed(self._base, "GET", name, file, key_id=self._caller.key_id)
         return {
             "id": run_answers.file_id(name, file),
-            "name": file, "url": address, "directUrl": address, "sizeBytes": size,
-            "mimetype": "application/octet-stream", "updatedAt": None, "md5": None,
+            "name": file, "url": self._addresses.keyed(self._base, name, file),
+            "directUrl": direct, "sizeBytes": size, "mimetype": "application/octet-stream",
+            "updatedAt": None, "md5": None,
         }  # fmt: skip
 
     # -- mutations ------------------------------------------------------------------------------
@@ -296,13 +300,15 @@ class Answers:
         anyio.from_thread.run(self._door.check_begun, name)
         given_files = said.get("files")
         names = given_files if isinstance(given_files, list) else []
+
+        def address(file: str) -> str:
+            key_id = self._caller.key_id
+            return self._addresses.signed(self._base, "PUT", name, file, key_id=key_id)
+
         return {
             "runID": run_answers.storage_id(name),
             "uploadHeaders": [],
-            "files": [
-                {"name": file, "uploadUrl": self._uploads.address(self._base, "PUT", name, file)}
-                for file in map(str, names)
-            ],
+            "files": [{"name": file, "uploadUrl": address(file)} for file in map(str, names)],
         }
 
     def markRunFilesUploaded(self, _info: object, **_given: Any) -> dict[str, Any]:  # noqa: N802

@@ -214,7 +214,7 @@ class ArtifactAnswers:
         def manifest(_info: object) -> dict[str, Any] | None:
             if not found.manifest_id:
                 return None
-            address = self._addresses.manifest("GET", found.manifest_id)
+            address = self._addresses.manifest("GET", of.entity, found.manifest_id)
             file = {"id": found.manifest_id, "name": "wandb_manifest.json", "directUrl": address}
             return {"id": found.manifest_id, "file": {**file, "url": address}}
 

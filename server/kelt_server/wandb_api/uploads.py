@@ -1,10 +1,6 @@
-"""Files of runs: where they are put, and the signed addresses by which they are sent and fetched.
+"""Files of runs: where those lie that wandb's clients put.
 
-Clients send files without a key, to the address that they were told. The address carries its own
-(`signing`), over the method, the run's name and the file's, and how often a run of that name was
-deleted. So nobody can put a file where no client was told to, nor one of a deleted run into the
-next of its name, and no name leads out of the folder: each part of one is quoted, a part of dots
-alone too.
+No name leads out of the folder: each part of one is quoted, a part of dots alone too.
 
     files/<entity>/<project>/<run id>/<name>      quoted; parts over 200 bytes by their digest
     files/.deleted/<random>                       of a deleted run, to be removed
@@ -26,9 +22,7 @@ import anyio.to_thread
 from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError, NotFoundError, StoreError, TooLargeError
 from kelt_server.storage_quota import StorageQuota, tree_bytes
-from kelt_server.wandb_api.signing import AddressSigner
 
-PREFIX = "/wandb-files"
 _PART_BYTES_MAX = 200
 _PARTS_MAX = 64
 _ASIDE = ".deleted"  # no quoted name begins with a dot
@@ -43,30 +37,10 @@ class UploadFolder:
         *,
         file_bytes_max: int,
         quota: StorageQuota,
-        times_deleted: Callable[[Name], int] = lambda _name: 0,
     ) -> None:
         self._folder = folder
-        self._times_deleted = times_deleted
         self._file_bytes_max = file_bytes_max
         self._quota = quota
-        self.signer = AddressSigner(folder)
-
-    def address(self, base: str, method: str, name: Name, file: str) -> str:
-        """The absolute address at which a file can be put (or fetched)."""
-        path = "/".join(quote(part, safe="", errors="surrogatepass") for part in (*name, file))
-        return f"{base}{PREFIX}/{path}?signature={self.signature(method, name, file)}"
-
-    def signature(self, method: str, name: Name, file: str) -> str:
-        """What an address must carry."""
-        return self.signer.signature(*self._said(method, name, file))
-
-    def is_signed(self, method: str, name: Name, file: str, signature: str) -> bool:
-        """Whether this server made the address."""
-        return self.signer.is_signed(signature, *self._said(method, name, file))
-
-    def _said(self, method: str, name: Name, file: str) -> tuple[str, ...]:
-        times = self._times_deleted(name)
-        return (method, *name, file, str(times)) if times else (method, *name, file)
 
     async def put(self, name: Name, file: str, content: AsyncIterator[bytes]) -> None:
         """Stores a file, all of it or nothing.
@@ -180,12 +154,7 @@ def _quoted(part: str) -> str:
 
 
 def _unquoted(path: Path) -> str:
-    return "/".join(unquoted(part) for part in path.parts)
-
-
-def unquoted(part: str) -> str:
-    """What `quote` made of one part of an address, taken back."""
-    return unquote(part, errors="surrogatepass")
+    return "/".join(unquote(part, errors="surrogatepass") for part in path.parts)
 
 
 def _put_in_place(partial: Path, path: Path) -> int:

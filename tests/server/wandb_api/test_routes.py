@@ -4,12 +4,17 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from server.wandb_api.doors import DoorStand, line
 from server.wandb_api.web import Web
 
-from kelt_server.errors import BusyError
+from kelt_server.access.callers import Caller, anybody
+from kelt_server.errors import BusyError, NotFoundError
+from kelt_server.wandb_api import AddressSigner
 
 STREAM = "/files/local/proj/run/file_stream"
 
@@ -120,6 +125,59 @@ def test_an_address_that_was_not_signed_is_refused(web: Web, tmp_path: Path) -> 
     assert not [p for p in (tmp_path / "files").rglob("*") if p.name != "secret"]
 
 
+def test_an_address_ends_with_its_time(web: Web) -> None:
+    put = web.address("a.txt")
+    web.parts.now += 24 * 3600
+    assert web.client.put(put, content=b"content").status_code == 200
+    web.door.begin()
+    query = """query F { project(name: "proj", entityName: "local") {
+        run(name: "run") { files { edges { node { url directUrl } } } } } }"""
+    (edge,) = web.ask(query)["data"]["project"]["run"]["files"]["edges"]
+    fetched, keyed = edge["node"]["directUrl"], edge["node"]["url"]
+    assert web.client.get(fetched).content == b"content"
+    web.parts.now += 3601
+    for answer in (web.client.put(put, content=b"late"), web.client.get(fetched)):
+        assert (answer.status_code, "ask for another" in answer.json()["error"]) == (403, True)
+    later = fetched.replace("expires=", "expires=9")
+    assert web.client.get(later).status_code == 404  # signed with its time
+    assert web.client.get(keyed).content == b"content"  # wants a key instead, and is for good
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+@given(
+    parts=st.lists(st.text(), min_size=1, max_size=4),
+    other=st.lists(st.text(), min_size=1, max_size=4),
+    bound=st.text(max_size=3),
+)
+def test_an_address_opens_what_it_was_signed_for_and_nothing_else(
+    signer: AddressSigner, method: str, parts: list[str], other: list[str], bound: str
+) -> None:
+    address = signer.address("http://h", method, parts, key_id="k", bound=bound)
+    query = dict(parse_qsl(urlsplit(address).query))
+    signer.check(method, parts, query, entity="any", bound=bound)
+    forged: list[tuple[str, list[str], dict[str, str], str]] = [
+        ("PUT" if method == "GET" else "GET", parts, query, bound),
+        (method, [*parts, ""], query, bound),
+        (method, parts, query, bound + "x"),
+        (method, parts, {**query, "key": "other"}, bound),
+        (method, parts, {**query, "expires": query["expires"] + "0"}, bound),
+        (method, parts, {**query, "expires": f"{query['expires']}\0k"}, bound),
+    ]
+    forged += [(method, other, query, bound)] * (other != parts)
+    for said_method, said, given_query, said_bound in forged:
+        with pytest.raises(NotFoundError):
+            signer.check(said_method, said, given_query, entity="any", bound=said_bound)
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> AddressSigner:
+    def anyone(_key_id: str) -> Caller:
+        return anybody("local")
+
+    folder = tmp_path_factory.mktemp("signer")
+    return AddressSigner(folder, clock=lambda: 1.0, caller_of_key=anyone)
+
+
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "a//b", ".", ""])
 def test_no_name_leads_out_of_the_folder(web: Web, tmp_path: Path, name: str) -> None:
     assert web.client.put(web.address(name), content=b"x").status_code in (400, 404)
@@ -157,11 +215,16 @@ def test_the_secret_outlives_the_server(web: Web, tmp_path: Path) -> None:
 def test_with_a_key_only_addresses_of_files_are_open(web: Web, tmp_path: Path) -> None:
     address = web.address("a.txt")
     locked = Web(web.door, tmp_path, api_key="k" * 40)
+    assert locked.client.put(address, content=b"x").status_code == 403  # nobody's key asked for it
     assert locked.client.post("/graphql", json={"query": "{viewer{id}}"}).status_code == 401
     assert locked.client.post(STREAM, json={}).status_code == 401
     allowed = locked.client.post("/graphql", json={"query": "{viewer{id}}"}, auth=("api", "k" * 40))
     assert allowed.json()["data"]["viewer"]["id"] == "local"
-    assert locked.client.put(address, content=b"x").status_code == 200
+    assert locked.client.get("/files/local/proj/run/a.txt").status_code == 401
+    asked = {"query": web.files_query, "variables": {"entity": "local", "files": ["a.txt"]}}
+    answer = locked.client.post("/graphql", json=asked, auth=("api", "k" * 40)).json()
+    (file,) = answer["data"]["createRunFiles"]["files"]
+    assert locked.client.put(file["uploadUrl"], content=b"x").status_code == 200
 
 
 def test_what_comes_without_any_key_as_from_a_page_in_a_browser_changes_nothing(web: Web) -> None:
