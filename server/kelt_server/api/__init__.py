@@ -60,7 +60,8 @@ RUN
      "lineage": [{"immutable_id", "entity", "project", "run_id", "fork_step", "kind",
                   "known": bool, "is_deleted": bool}],
                                     ancestors, nearest first; `kind` (forked, rewound, continued)
-                                    is how it was left, `fork_step` the last step inherited
+                                    is how it was left, `fork_step` the last step inherited; of a
+                                    deleted one that is not known, the rows went before this came
      "archived": [immutable id],    branches of this name that no longer hold it
      "config": {…},                 one value for each top-level key
      "summary": {…},                flat: nested keys are joined with dots; also _step, _timestamp
