@@ -30,7 +30,7 @@ Values
     the entity's. One entry for each name (archived branches are not listed). `limit` is at most
     1000. `filters` is a JSON object in MongoDB's manner: {path: value} or {path: {operator:
     operand}} with $eq $ne $gt $gte $lt $lte $in $nin $exists $regex $not, joined by $and $or
-    $nor. `order` is `-created_at` (default) or `+path`/`path`/`-path`, several joined by commas;
+    $nor; patterns of $regex are RE2's. `order` is `-created_at` (default) or `+path`/`path`/`-path`, several joined by commas;
     runs without a value come last. Paths: state, reason, name, display_name, run_id,
     immutable_id, created_at, started_at, heartbeat_at, runtime, rows, last_step, tags, group,
     job_type, notes, host, `config.a.b` (also `config.a.value`), `summary.x` (also

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +18,9 @@ from kelt_server.wandb_api.arguments import connection
 from kelt_server.wandb_api.arguments import cursor as _cursor
 from kelt_server.wandb_api.arguments import given as _given
 from kelt_server.wandb_api.arguments import input_of as _input
+from kelt_server.wandb_api.arguments import json_of as _json
 from kelt_server.wandb_api.arguments import limit as _limit
+from kelt_server.wandb_api.arguments import step as _step
 from kelt_server.wandb_api.arguments import text as _text
 from kelt_server.wandb_api.artifact_changes import ArtifactChanges
 from kelt_server.wandb_api.door import Door
@@ -168,7 +169,7 @@ class Answers:
 
         def lines(_info: object, **given: Any) -> list[str]:
             said = _given(given)
-            first, end = said.get("minStep"), said.get("maxStep")
+            first, end = _step(said.get("minStep")), _step(said.get("maxStep"))
             is_page = first is not None or end is not None
             return rows.lines(
                 step_min=first,
@@ -179,7 +180,10 @@ class Answers:
 
         def sampled(_info: object, **given: Any) -> list[list[dict[str, Any]]]:
             specs = _given(given).get("specs")
-            read = [json.loads(spec) if isinstance(spec, str) else spec for spec in specs or ()]
+            read = [
+                _json(spec, "spec of a sample") if isinstance(spec, str) else spec
+                for spec in (specs if isinstance(specs, list) else ())
+            ]
             return [rows.sampled(spec) for spec in read if isinstance(spec, dict)]
 
         return {
@@ -257,7 +261,9 @@ class Answers:
         name = self._name(*run_answers.named_by(upsert.storage_id))
         by_hand = None
         if isinstance(said.get("summaryMetrics"), str):
-            by_hand = json.loads(said["summaryMetrics"])
+            by_hand = _json(said["summaryMetrics"], "summary")
+            if not isinstance(by_hand, dict):
+                raise BadRequestError("the summary is no object")
         anyio.from_thread.run(self._door.edit, name, upsert, by_hand)
         return {"inserted": False, "bucket": self._run(self._reader.run(*name).as_json())}
 

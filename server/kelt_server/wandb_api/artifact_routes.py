@@ -73,10 +73,10 @@ class ArtifactRoutes:
         /artifacts/<entity>/<MD5>
         /artifactsV2/<region>/<entity>/<project>/<collection>/…/<MD5>/<file name>
         """
-        parts = path_parts(request)
-        is_newer = parts[0] == "artifactsV2"
-        entity, md5 = (parts[2:3], parts[-2:-1]) if is_newer else (parts[1:2], parts[2:3])
         try:
+            parts = path_parts(request)
+            is_newer = parts[0] == "artifactsV2"
+            entity, md5 = (parts[2:3], parts[-2:-1]) if is_newer else (parts[1:2], parts[2:3])
             if not entity or not md5 or not _MD5.fullmatch(md5[0]):
                 raise NotFoundError("there is no such file of an artifact")
             opened = caller_of(request).check(entity[0])

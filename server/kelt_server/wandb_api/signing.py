@@ -111,10 +111,17 @@ _READS = {"HEAD": "GET"}
 
 
 def path_parts(request: Request) -> list[str]:
-    """The parts of a request's path, with each taken from what `quote` made of it."""
+    """The parts of a request's path, with each taken from what `quote` made of it.
+
+    Raises:
+        NotFoundError: it is no text.
+    """
     raw = request.scope.get("raw_path") or request.url.path.encode()
     path = raw.decode("ascii", "replace").split("?")[0]
-    return [unquote(part, errors="surrogatepass") for part in path.split("/") if part]
+    try:
+        return [unquote(part, errors="surrogatepass") for part in path.split("/") if part]
+    except UnicodeDecodeError as error:
+        raise NotFoundError("there is no such address; it is no UTF-8") from error
 
 
 def _secret(folder: Path) -> bytes:

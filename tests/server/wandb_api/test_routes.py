@@ -13,8 +13,9 @@ from server.wandb_api.doors import DoorStand, line
 from server.wandb_api.web import Web
 
 from kelt_server.access.callers import Caller, anybody
-from kelt_server.errors import BusyError, NotFoundError
+from kelt_server.errors import BadRequestError, BusyError, NotFoundError
 from kelt_server.wandb_api import AddressSigner
+from kelt_server.wandb_api.executing import execute_document
 
 STREAM = "/files/local/proj/run/file_stream"
 
@@ -60,6 +61,47 @@ def test_likewise_of_a_question(web: Web, monkeypatch: pytest.MonkeyPatch) -> No
 def test_no_document_is_too_strange(web: Web, query: str) -> None:
     answer = web.ask(query)
     assert "data" in answer
+
+
+def test_what_a_short_document_asks_for_is_bounded() -> None:
+    def artifact(_info: object) -> dict[str, Any]:
+        return {"id": 1, "artifactSequence": {"latestArtifact": artifact}}
+
+    def asks(depth: int) -> str:
+        fragments = "".join(
+            f"fragment F{n} on Artifact {{ a: artifactSequence {{ latestArtifact {{ {below} }} }} "
+            f"b: artifactSequence {{ latestArtifact {{ {below} }} }} }}"
+            for n, below in enumerate(["id", *(f"...F{n}" for n in range(depth - 1))])
+        )
+        return f"query {{ artifact {{ ...F{depth - 1} }} }} {fragments}"
+
+    root = {"artifact": artifact}
+    assert execute_document(asks(3), {}, None, root)["data"]["artifact"]["a"]
+    with pytest.raises(BadRequestError, match="too much at once"):
+        execute_document(asks(12), {}, None, root, fields_max=1000)
+    ticks = iter(range(10**6))
+    with pytest.raises(BadRequestError, match="too much at once"):
+        execute_document(asks(12), {}, None, root, clock=lambda: float(next(ticks)))
+
+
+def test_arguments_of_another_kind_are_told_so(web: Web) -> None:
+    web.door.begin()
+    web.door.post(web.door.lines(0, line(0, a=1)))
+
+    def asked_of_run(field: str) -> Any:
+        run = f'project(name: "proj", entityName: "local") {{ run(name: "run") {{ {field} }} }}'
+        return web.ask(f"query {{ {run} }}")
+
+    for spec in ("{", "[" * 2000):
+        answer = asked_of_run(f'sampledHistory(specs: ["{spec}"])')
+        assert "is not JSON" in answer["errors"][0]["message"]
+    rows = asked_of_run('history(minStep: "x", maxStep: [1])')
+    assert len(rows["data"]["project"]["run"]["history"]) == 1
+    run_id = asked_of_run("id")["data"]["project"]["run"]["id"]
+    edit = "mutation M($input: Any) { upsertBucket(input: $input) { inserted } }"
+    for summary in ("{", "[]"):
+        answer = web.ask(edit, input={"id": run_id, "summaryMetrics": summary})
+        assert "the summary is no" in answer["errors"][0]["message"]
 
 
 def test_what_is_no_question_is_told_so(web: Web) -> None:
@@ -109,6 +151,19 @@ def test_a_file_comes_back_as_it_was_put(web: Web, name: str) -> None:
     if len(name) < 200:
         assert [edge["node"]["name"] for edge in edges] == [name]
         assert web.client.get(edges[0]["node"]["directUrl"]).content == b"content"
+
+
+def test_a_name_that_cannot_be_is_refused_for_good(web: Web) -> None:
+    """Clients repeat for hours what is answered with 503."""
+    assert web.client.put(web.address("a"), content=b"x").status_code == 200
+    assert web.client.put(web.address("b/c.partial"), content=b"x").status_code == 200
+    assert web.client.put(web.address("n" * 999), content=b"x").status_code == 200
+    for name in ("a/b", "b", "/".join(["n" * 190] * 40)):
+        assert web.client.put(web.address(name), content=b"x").status_code == 400
+        assert web.client.get(f"/files/local/proj/run/{name}").status_code == 404
+    assert web.client.get("/files/local/proj/run/%ff").status_code == 404
+    # Of one whose name was too long for the disk, only who knows it finds it.
+    assert list(web.uploads.names(("local", "proj", "run"))) == [("a", 1), ("b/c.partial", 1)]
 
 
 def test_an_address_that_was_not_signed_is_refused(web: Web, tmp_path: Path) -> None:
@@ -186,7 +241,7 @@ def test_no_name_leads_out_of_the_folder(web: Web, tmp_path: Path, name: str) ->
 
 def test_a_file_may_not_be_too_large(web: Web, tmp_path: Path) -> None:
     assert web.client.put(web.address("a"), content=b"x" * 1001).status_code == 413
-    assert not list((tmp_path / "files").rglob("*.partial"))
+    assert [p.name for p in (tmp_path / "files").rglob("*") if p.is_file()] == ["secret"]
 
 
 def test_files_may_not_take_more_than_all_of_the_room(web: Web, tmp_path: Path) -> None:
