@@ -22,6 +22,7 @@ from kelt_daemon import instance
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.control import Control
+from kelt_daemon.cursor_saving import save_cursors
 from kelt_daemon.door import TokenGate, Tokens, serve_door
 from kelt_daemon.filesystem import RealFilesystem
 from kelt_daemon.host import this_host
@@ -30,7 +31,6 @@ from kelt_daemon.logs import Redactor, configure_logs
 from kelt_daemon.registry import Registry
 from kelt_daemon.retention import Retention
 from kelt_daemon.service import SidecarService, start_server
-from kelt_daemon.shipper import save_cursors
 from kelt_daemon.spools import Discovery
 from kelt_daemon.upstream import Access
 from kelt_daemon.upstreams import upstream_for

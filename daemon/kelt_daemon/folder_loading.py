@@ -92,6 +92,7 @@ def load_folder(
         lost_rows=max(found.lost_rows, cursors.lost_rows),
         untold_losses_told=found.untold_losses_told,
         told_losses=found.unknown_losses,
+        must_stop=cursors.must_stop,
     )
     _restore(folder, found)
     return folder

@@ -20,6 +20,7 @@ from kelt.run_folder import MANIFEST_NAME
 from kelt_daemon.bounds import host_bounds
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
+from kelt_daemon.cursor_saving import save_cursors
 from kelt_daemon.cursors import release
 from kelt_daemon.errors import DaemonError, FolderProblemError, cause_of, sentence_of
 from kelt_daemon.filesystem import Filesystem
@@ -42,7 +43,6 @@ from kelt_daemon.run_scan import (
     signature_if_done,
     signature_of,
 )
-from kelt_daemon.shipper import save_cursors
 from kelt_daemon.upstream import Access, Upstream
 from kelt_proto.v1.sidecar_pb2 import BoundUse
 

@@ -48,7 +48,7 @@ from kelt_server.reader import RunReader
 from kelt_server.run_actions import RunActions
 from kelt_server.storage_quota import StorageQuota
 from kelt_server.stores import FolderLock, Stores, open_stores
-from kelt_server.wandb_api import Door, SessionTable, UploadFolder, WandbApi
+from kelt_server.wandb_api import AddressSigner, Door, SessionTable, UploadFolder, WandbApi
 
 _START_S = 30.0
 _BACKLOG = 256
@@ -130,7 +130,10 @@ async def _serve(
     )
     grpc_server, grpc_port = _grpc_server(config, service)
     files = _file_stores(config, stores, counters, clock)
-    actions, wandb_api = _wandb_door(config, stores, reader, committer, files, counters, clock)
+    signer = AddressSigner(config.files_path, clock=clock, caller_of_key=gate.caller_of_key)
+    actions, wandb_api = _wandb_door(
+        config, stores, reader, committer, files, signer, counters, clock
+    )
     with contextlib.suppress(StoreError):  # else with the first commit
         group.settle_deletions()
     actions.recover()
@@ -236,7 +239,6 @@ def _file_stores(
         config.files_path,
         file_bytes_max=config.file_bytes_max,
         quota=quota,
-        times_deleted=stores.catalog.deletions.count,
     )
     return _FileStores(uploads, library, Sweeper(library=library, quota=quota, clock=clock))
 
@@ -247,6 +249,7 @@ def _wandb_door(  # noqa: PLR0917 # parts of the root
     reader: RunReader,
     committer: Committer,
     files: _FileStores,
+    signer: AddressSigner,
     counters: Counters,
     clock: Callable[[], float],
 ) -> tuple[RunActions, WandbApi]:
@@ -278,6 +281,8 @@ def _wandb_door(  # noqa: PLR0917 # parts of the root
         actions=actions,
         reader=reader,
         uploads=files.uploads,
+        signer=signer,
+        times_deleted=deletions.count,
         library=files.library,
         counters=counters,
     )

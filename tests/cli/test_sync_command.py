@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from cli.conftest import COMMAND
 
+import kelt as kelt_api
 from harness.stack import Reader, ServerProcess, eventually
 from harness.wandb_writer import WandbWriter
 from kelt.cli.exit_codes import ExitCode
@@ -109,6 +110,24 @@ def test_without_paths_all_that_wait_are_listed_and_sent_once(synced, upstream):
         assert steps(upstream, name) == list(range(50))
     again = synced("sync")
     assert (again.returncode, again.stdout) == (0, "Nothing waits to be sent.\n")
+
+
+def test_a_fork_whose_parent_was_deleted_before_it_came_is_told_of(synced, upstream):
+    parent = OFFLINE.format(name="parent", rows=3)
+    fork = OFFLINE.replace("mode=", 'fork_from="parent?_step=1", mode=').format(
+        name="child", rows=1
+    )
+    assert synced.python(parent + fork).returncode == 0
+    folders = {f.name.split("-")[-2]: f for f in (synced.state_dir / "runs").iterdir()}
+    assert synced("sync", folders["parent"]).returncode == 0
+    kelt_api.Api(upstream=upstream.url).run("demo/parent").delete()
+
+    result = synced("sync", folders["child"])
+
+    assert result.returncode == 0, result.stderr
+    (line,) = [text for text in result.stdout.splitlines() if "was deleted on" in text]
+    assert line.startswith("demo/child: the run that child was forked from (parent) was")
+    assert "rows up to step 1 that it inherits went with it" in line
 
 
 def test_a_path_sends_that_run_alone_and_json_tells_how_much(synced, upstream):

@@ -100,7 +100,7 @@ class DescribeRunRequest(_message.Message):
     def __init__(self, entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
 
 class DescribeRunReply(_message.Message):
-    __slots__ = ("exists", "entity", "project", "run_id", "branch_id", "last_step", "info", "config_json", "summary_json", "state", "runtime", "definitions", "live_writers")
+    __slots__ = ("exists", "entity", "project", "run_id", "branch_id", "last_step", "info", "config_json", "summary_json", "state", "runtime", "definitions", "live_writers", "problems")
     EXISTS_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +114,7 @@ class DescribeRunReply(_message.Message):
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
     LIVE_WRITERS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     exists: bool
     entity: str
     project: str
@@ -127,7 +128,8 @@ class DescribeRunReply(_message.Message):
     runtime: float
     definitions: _containers.RepeatedCompositeFieldContainer[_record_pb2.MetricDefinition]
     live_writers: _containers.RepeatedCompositeFieldContainer[LiveWriter]
-    def __init__(self, exists: bool = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., last_step: _Optional[int] = ..., info: _Optional[_Union[_record_pb2.RunInfo, _Mapping]] = ..., config_json: _Optional[str] = ..., summary_json: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[float] = ..., definitions: _Optional[_Iterable[_Union[_record_pb2.MetricDefinition, _Mapping]]] = ..., live_writers: _Optional[_Iterable[_Union[LiveWriter, _Mapping]]] = ...) -> None: ...
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, exists: bool = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., last_step: _Optional[int] = ..., info: _Optional[_Union[_record_pb2.RunInfo, _Mapping]] = ..., config_json: _Optional[str] = ..., summary_json: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[float] = ..., definitions: _Optional[_Iterable[_Union[_record_pb2.MetricDefinition, _Mapping]]] = ..., live_writers: _Optional[_Iterable[_Union[LiveWriter, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LiveWriter(_message.Message):
     __slots__ = ("writer_id", "label", "hostname", "is_primary")

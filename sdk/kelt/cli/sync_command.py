@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import typer
 from kelt.cli.daemon_commands import settings
 from kelt.cli.exit_codes import CliError, ExitCode
 from kelt.cli.options import AsJson
+from kelt.cli.sync_problems import problems_of
 from kelt.cli.sync_view import (
     result_dict,
     run_dict,
@@ -128,16 +129,19 @@ def sync(  # the options
     if not as_json:
         _list(plan, chosen)
     if dry_run:
-        _end(plan.dry_result(), as_json=as_json)
+        _end(plan.dry_result(), {}, as_json=as_json)
         return
     if asks:
         typer.confirm("Send them?", default=True, abort=True)
     told = _Told()
     with _shown(told, is_quiet=as_json) as show:
         result = run_sync(plan, settings=chosen, on_progress=show)
+    problems = {} if result.is_interrupted else problems_of(result.runs, chosen)
     for run in () if as_json else result.runs:
         told.tell(run)
-    _end(result, as_json=as_json)
+        for problem in problems.get(run.path, ()):
+            say(plain(f"{run.name}: {problem}"))
+    _end(result, problems, as_json=as_json)
 
 
 @contextlib.contextmanager
@@ -242,10 +246,10 @@ def _bars() -> Iterator[OnProgress]:
         yield show
 
 
-def _end(result: SyncResult, *, as_json: bool) -> None:
+def _end(result: SyncResult, problems: Mapping[Path, Sequence[str]], *, as_json: bool) -> None:
     if as_json:
         for run in result.runs:
-            say_json(run_dict(run))
+            say_json({**run_dict(run), "problems": list(problems.get(run.path, ()))})
         say_json(result_dict(result))
     else:
         for line in totals(result):

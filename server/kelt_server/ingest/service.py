@@ -185,6 +185,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
 
 
 _ROW_FIELDS = ("_step", "_timestamp", "_runtime")
+_PROBLEMS_MAX = 20
 #: When to ask again what may work then; in seconds.
 _LATER = (("retry-after", "1"),)
 
@@ -237,6 +238,7 @@ def _description(view: RunView, summary: dict[str, Any]) -> upstream_pb2.Describ
             )
             for definition in view.definitions
         ],
+        problems=view.problems[:_PROBLEMS_MAX],
         live_writers=[
             upstream_pb2.LiveWriter(
                 writer_id=shown.session.writer_id,

@@ -240,7 +240,8 @@ class ArtifactChanges(ArtifactAnswers):
         )
 
     def _manifest_payload(self, record: ManifestRecord) -> dict[str, Any]:
-        address = self._addresses.manifest("PUT", record.id)
+        of = self._library.artifact(record.artifact_id).collection
+        address = self._addresses.manifest("PUT", of.entity, record.id)
         file = {"id": record.id, "uploadUrl": address, "uploadHeaders": []}
         return {"artifactManifest": {"id": record.id, "file": file}}
 

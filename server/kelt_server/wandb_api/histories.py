@@ -10,6 +10,7 @@ from kelt_server.api import history
 from kelt_server.branch_names import Name
 from kelt_server.metrics.store import PageRequest
 from kelt_server.reader import RunReader
+from kelt_server.wandb_api.arguments import step
 from kelt_server.wandb_api.run_answers import bare, strict
 
 _PAGE_ROWS = 1000
@@ -71,10 +72,10 @@ class HistoryAnswers:
         metrics = [key for key in keys if key not in _ROW_FIELDS]
         is_page = "minStep" in spec or "maxStep" in spec
         limit = _whole(spec.get("samples"), 500)
-        step_end = _step(spec.get("maxStep"))
+        step_end = step(spec.get("maxStep"))
         rows = self._rows(
             metrics or None,
-            step_min=_step(spec.get("minStep")),
+            step_min=step(spec.get("minStep")),
             step_max=None if step_end is None else step_end - 1,
             limit=_ROWS_MAX if is_page else limit,
             samples=None if is_page else limit,
@@ -128,7 +129,3 @@ class HistoryAnswers:
 def _whole(number: object, default: int) -> int:
     is_whole = isinstance(number, int) and not isinstance(number, bool)
     return max(1, int(number)) if is_whole else default  # type: ignore[call-overload]
-
-
-def _step(number: object) -> int | None:
-    return int(number) if isinstance(number, int | float) and abs(number) < 2**62 else None
