@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import re
 import sqlite3
 import sys
 import tarfile
@@ -61,7 +62,9 @@ def test_metrics_become_rows_of_their_steps_and_times(store):
 def test_parameters_tags_and_the_end_are_facts(store):
     found, _ = run(store, "parent")
     facts = found.tally.facts
-    assert facts.config == {"lr": 0.1, "layers": 3, "net": "cnn", "flag": True, "id": "007"}
+    logged = {"lr": 0.1, "layers": 3, "net": "cnn", "flag": True, "id": "007"}
+    own = {"mlflow.user": "somebody", "mlflow.source.name": "train.py"}
+    assert facts.config == logged | own
     assert (facts.info.name, facts.info.notes, facts.info.tags) == (
         "parent",
         "a note",
@@ -72,7 +75,7 @@ def test_parameters_tags_and_the_end_are_facts(store):
         assert run(store, name)[0].tally.facts.exit_code == exit_code
     child = run(store, "child")[0].tally.facts
     parent = sources(store)["parent"][0].run_id
-    assert (child.info.group, child.config) == (parent, {"mlflow.parentRunId": parent})
+    assert (child.info.group, child.config) == (parent, own | {"mlflow.parentRunId": parent})
 
 
 def test_values_that_were_logged_without_a_step_are_counted(store):
@@ -127,8 +130,9 @@ def test_a_damaged_page_of_the_database_costs_the_values_that_it_holds(tmp_path)
         )
     db.close()
     raw = bytearray(path.read_bytes())
-    at = raw.rindex(b"many1.") if b"many1." in raw else raw.rindex(b"many")
-    page = at - at % 4096
+    leaf = 0x0D  # of a table, and not of its index, which has the keys too
+    pages = [at for at in range(0, len(raw), 4096) if raw[at] == leaf]
+    page = [at for at in pages if b"many" in raw[at : at + 4096]][-1]
     raw[page : page + 4096] = b"\xff" * 4096
     path.write_bytes(raw)
     found, records = run(tmp_path, "parent")
@@ -160,3 +164,38 @@ def test_without_pyyaml_the_remedy_is_said(tmp_path, monkeypatch):
     errors = find_sources(tmp_path, Target())
     assert errors
     assert all("pip install 'kelt[importers]'" in str(error) for error in errors)
+
+
+def test_what_is_left_out_is_counted(store, tmp_path):
+    artifacts = tmp_path / "artifacts of it" / "deep"
+    artifacts.mkdir(parents=True)
+    for name in ("a.txt", "b.txt"):
+        (artifacts / name).touch()
+    (source,) = sources(store)["parent"]
+    if store.is_dir():
+        meta = source.path / "meta.yaml"
+        uri = artifacts.parent.as_uri()
+        meta.write_text(re.sub("artifact_uri: .*", f"artifact_uri: {uri}", meta.read_text()))
+    else:
+        with sqlite3.connect(store) as db:  # from where the server was started
+            db.execute("UPDATE runs SET artifact_uri = './artifacts of it'")
+            db.execute(
+                "INSERT INTO trace_request_metadata VALUES ('mlflow.sourceRun', ?, 'tr-1')",
+                (source.run_id,),
+            )
+        db.close()
+    found, _ = run(store, "parent")
+    traces = {} if store.is_dir() else {"trace": 1}
+    assert +found.tally.not_carried == {"artifact file": 2, "dataset": 1, "model": 1} | traces
+
+
+def test_artifacts_that_are_elsewhere_are_named(store):
+    if store.is_dir():
+        for meta in store.glob("*/*/meta.yaml"):
+            text = meta.read_text()
+            meta.write_text(re.sub("artifact_uri: .*", "artifact_uri: s3://bucket/a", text))
+    else:
+        with sqlite3.connect(store) as db:
+            db.execute("UPDATE runs SET artifact_uri = 's3://bucket/a'")
+        db.close()
+    assert "its artifacts at s3://bucket/a were not looked at" in run(store, "child")[0].tally.note

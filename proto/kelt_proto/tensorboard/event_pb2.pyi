@@ -60,7 +60,7 @@ class Summary(_message.Message):
     def __init__(self, value: _Optional[_Iterable[_Union[Summary.Value, _Mapping]]] = ...) -> None: ...
 
 class Metadata(_message.Message):
-    __slots__ = ("plugin_data",)
+    __slots__ = ("plugin_data", "summary_description")
     class PluginData(_message.Message):
         __slots__ = ("plugin_name", "content")
         PLUGIN_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -69,8 +69,10 @@ class Metadata(_message.Message):
         content: bytes
         def __init__(self, plugin_name: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
     PLUGIN_DATA_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     plugin_data: Metadata.PluginData
-    def __init__(self, plugin_data: _Optional[_Union[Metadata.PluginData, _Mapping]] = ...) -> None: ...
+    summary_description: bytes
+    def __init__(self, plugin_data: _Optional[_Union[Metadata.PluginData, _Mapping]] = ..., summary_description: _Optional[bytes] = ...) -> None: ...
 
 class Tensor(_message.Message):
     __slots__ = ("dtype", "shape", "tensor_content", "float_val", "double_val", "int_val", "string_val", "int64_val", "bool_val", "half_val", "uint32_val", "uint64_val")

@@ -220,6 +220,16 @@ class Run:
         """The server's reply, as it came."""
         return self._data
 
+    @property
+    def connection(self) -> Connection:
+        """To the server, for what reads more of it than is here."""
+        return self._connection
+
+    @property
+    def route(self) -> str:
+        """Of this branch in the read API."""
+        return self._route(self.immutable_id)
+
     def stop(self) -> None:
         """Asks the run's processes to stop, as Ctrl-C would; `state` tells when they have.
 

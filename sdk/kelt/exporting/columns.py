@@ -77,16 +77,19 @@ class ColumnTypes:
                 seen = self._seen[name] = _Seen()
             seen.take(value)
 
-    def settled(self, wanted: Iterable[str] | None = None) -> dict[str, ColumnType]:
+    def settled(
+        self, wanted: Iterable[str] | None = None, *, row_columns: Iterable[str] = ROW_COLUMNS
+    ) -> dict[str, ColumnType]:
         """Each column and its type: those of the row first, then the metrics by name.
 
         Args:
             wanted: these metrics in this order, whether or not they were logged.
+            row_columns: what every row has.
         """
         metrics = sorted(self._seen.keys() - set(ROW_COLUMNS)) if wanted is None else wanted
         columns = {
-            "_step": ColumnType.INT, "_timestamp": ColumnType.FLOAT, "_runtime": ColumnType.FLOAT,
-        }  # fmt: skip
+            name: ColumnType.INT if name == "_step" else ColumnType.FLOAT for name in row_columns
+        }
         return columns | {
             name: self._seen[name].type if name in self._seen else ColumnType.TEXT
             for name in metrics

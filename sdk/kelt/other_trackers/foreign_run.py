@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from kelt.wandb_files.translation import Control
 from kelt_proto.v1.record_pb2 import BranchPoint
 
 _WRITER_ID_BYTES = 16
+#: What stands before the words that say more of it.
+_NOUN = re.compile(r"^.*?(?= of | that |$)")
 
 
 class ForeignRunError(KeltError, ValueError):
@@ -121,7 +124,7 @@ class Tally:
     def note(self) -> str:
         """Sentences for people."""
         counts = [
-            f"{number:,} {kind}{'' if number == 1 else 's'}"
+            f"{number:,} {kind if number == 1 else _plural(kind)}"
             for kind, number in sorted(self.not_carried.items())
             if number
         ]
@@ -173,6 +176,11 @@ class Source(Protocol):
             ForeignRunError: as `run`.
             OSError: as `run`.
         """
+
+
+def _plural(kind: str) -> str:
+    """`values of …` for `value of …`."""
+    return _NOUN.sub(r"\g<0>s", kind, count=1)
 
 
 def writer_id(tracker: str, identity: list[str], target: Target, edition: int) -> bytes:

@@ -27,8 +27,10 @@ _NOT_CARRIED = {
     "obsolete_old_style_histogram": "histogram", "images": "image", "histograms": "histogram",
     "graph_def": "graph", "meta_graph_def": "graph", "tagged_run_metadata": "profile",
     "pr_curves": "PR curve", "mesh": "mesh", "custom_scalars": "layout",
+    "log_message": "log message",
 }  # fmt: skip
 _SCALARS, _TEXT, _HPARAMS = "scalars", "text", "hparams"
+_DESCRIPTION = "description of a metric"
 #: PyTorch's writers add it to the tag of a text.
 _TEXT_SUFFIX = "/text_summary"
 _FAILURE = 2
@@ -154,6 +156,7 @@ class EventTranslator:
 
     def _plugin(self, value: Summary.Value) -> str:
         """Whose value it is: only a tag's first one says so."""
+        self._tally.not_carried[_DESCRIPTION] += bool(value.metadata.summary_description)
         name: str = value.metadata.plugin_data.plugin_name
         if name:
             self._plugins[value.tag] = name
@@ -175,7 +178,7 @@ class EventTranslator:
     def _count(self, kind: str) -> None:
         if kind in _NOT_CARRIED:
             self._tally.not_carried[_NOT_CARRIED[kind]] += 1
-        elif kind not in {"", "file_version", "session_log", "log_message"}:
+        elif kind not in {"", "file_version", "session_log"}:
             self._tally.not_carried[f"value of the plugin {kind}"] += 1
 
     def _step(self, name: str, step: int) -> int:
