@@ -122,7 +122,8 @@ async def serving(stand: Stand, **bounds: int):
     )
     service = UpstreamService(
         committer=committer, reader=stand.reader, clock=lambda: NOW, server_id="s",
-        gate=gate_of(), stops=stand.stores.catalog.stops, push_bytes_max=MIB, counters=stand.counters,
+        gate=gate_of(), stops=stand.stores.catalog.stops, artifacts=NoArtifacts(),
+        push_bytes_max=MIB, counters=stand.counters,
     )  # fmt: skip
     server = grpc.aio.server()
     upstream_pb2_grpc.add_UpstreamServicer_to_server(service, server)
