@@ -92,27 +92,27 @@ class ArtifactCarrier:
         return places
 
     async def _try(self, place: Path, upstream: ArtifactUpstream) -> None:
-        folder = self._folder
+        name = place.name
         try:
             said = await self._host.in_thread(read_said, place)
+            name = said.name
             async with self._turns:
                 version = await self._carry(place, said, upstream)
         except (RejectedDataError, RunGoneError) as error:
-            await self._end(place, End(problem=str(error)))
+            await self._end(place, name, End(problem=str(error)))
         except ValueError as error:
-            await self._end(place, End(problem=f"{place} is damaged: {error}"))
+            await self._end(place, name, End(problem=f"what was said of it is damaged: {error}"))
         except UpstreamError as error:
             await self._rest(str(error), retry_after_s=getattr(error, "retry_after_s", None))
         except OSError as error:
-            reason = f"{error.filename or place} cannot be read ({error.strerror or error})"
-            is_gone = isinstance(error, FileNotFoundError) and folder.is_on_this_machine
-            if is_gone:
-                await self._end(place, End(problem=reason))
+            reason = f"a file of it cannot be read ({error.strerror or error})"
+            if isinstance(error, FileNotFoundError) and self._folder.is_on_this_machine:
+                await self._end(place, name, End(problem=reason))
             else:  # of a copy perhaps not there yet
-                await self._rest(f"{reason}; it is tried again.")
+                await self._rest(f"The artifact {name!r} waits: {reason}; it is tried again.")
         else:
             self._backoff = self._backoff.succeeded()
-            await self._end(place, End(version=version))
+            await self._end(place, name, End(version=version))
 
     async def _carry(self, place: Path, said: LoggedArtifact, upstream: ArtifactUpstream) -> str:
         """Returns the version that it became."""
@@ -154,7 +154,7 @@ class ArtifactCarrier:
         delay_s = self._backoff.delay_s(chance=self._host.chance(), retry_after_s=retry_after_s)
         await folder.nudged.wait_at_most(delay_s)
 
-    async def _end(self, place: Path, end: End) -> None:
+    async def _end(self, place: Path, name: str, end: End) -> None:
         """Says what became of one, before its contents go."""
         folder = self._folder
         try:
@@ -167,8 +167,7 @@ class ArtifactCarrier:
             log.info(
                 "artifact_committed",
                 run=folder.manifest.run_id,
-                artifact=place.name,
-                version=end.version,
+                artifact=f"{name}:{end.version}",
             )
             if folder.home == folder.path:
                 await self._host.in_thread(remove_contents, place)
@@ -176,10 +175,11 @@ class ArtifactCarrier:
             log.error(
                 "artifact_lost",
                 run=folder.manifest.run_id,
-                artifact=str(place),
+                artifact=name,
+                folder=str(place),
                 reason=end.problem,
             )
-            folder.assert_loss(0, f"an artifact was not delivered: {end.problem}")
+            folder.assert_loss(0, f"the artifact {name!r} was not delivered: {end.problem}")
             self._committer.submit(folder)
         await self._look()
 

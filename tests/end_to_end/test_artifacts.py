@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -177,7 +176,7 @@ def test_artifacts_of_an_offline_run_go_with_its_sync(server, host, tmp_path):
 
 def test_what_is_refused_for_good_is_a_loss_of_the_run_and_holds_up_nothing(server, host, tmp_path):
     (tmp_path / "file").write_text("content")
-    out, err = host.run(
+    out, _ = host.run(
         """
         import sys, kelt
         run = kelt.init("p", id="refused", entity="me")
@@ -196,4 +195,4 @@ def test_what_is_refused_for_good_is_a_loss_of_the_run_and_holds_up_nothing(serv
     assert "is there already with the type 'dataset'" in out
     with Api(server.url) as api:
         (loss,) = eventually(lambda: list(api.run("me/p/refused").losses) or None)
-    assert "an artifact was not delivered" in loss.reason
+    assert "the artifact 'data' was not delivered" in loss.reason
