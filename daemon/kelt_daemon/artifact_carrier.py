@@ -66,11 +66,14 @@ class ArtifactCarrier:
 
     async def run(self) -> None:
         """Until the folder is over and none waits, or none is taken where it goes."""
-        folder = self._folder
+        folder, has_told = self._folder, False
         while True:
             news = folder.artifact_news.next()
             places, link = await self._look(), folder.link
             upstream = link.upstream.artifacts
+            if places and upstream is None and not has_told:
+                has_told = True
+                log.warning("artifacts_stay", run=folder.manifest.run_id, upstream=link.url)
             if folder.is_over and (not places or upstream is None or folder.is_held):
                 return
             if not places or upstream is None:

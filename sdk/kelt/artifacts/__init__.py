@@ -19,7 +19,7 @@ Format, in the run folder (`logged`):
 The folder of an artifact is made aside and renamed, so that it is there whole or not at all. Of a
 copy of a run folder, `end.json` lies in the daemon's own folder for it. Before an artifact is
 logged its contents lie in `KELT_DIR/staging/<boot id>_<pid>-<start ticks>/<random>/`, which whoever
-stages next sweeps once the process is gone.
+stages next, or the daemon at its start, sweeps once the process is gone.
 """
 
 from kelt.artifacts.artifact import Artifact

@@ -74,6 +74,12 @@ class ArtifactsOfRun(RunIdentity):
         place: Path | None = None
         if not self._is_disabled:
             place = self._write(artifact, said)
+            if is_wandb(self._settings.upstream):
+                self._console.warn_once(
+                    "artifacts",
+                    f"{self._settings.upstream} is a W&B server, to which kelt sends no artifacts; "
+                    f"they stay in {place.parent}",
+                )
         artifact.was_logged(_Logging(self, said.name, place))
         return artifact
 

@@ -15,7 +15,8 @@ from kelt.errors import StorageError
 from kelt.run_folder import boot_id, pid_start_ticks
 from kelt.state_dir import StateDir
 
-_STAGING = "staging"
+#: Within the state folder.
+STAGING_NAME = "staging"
 _PIECE_BYTES = 1024 * 1024
 #: Of another boot, or of another machine that shares the state folder: swept after so long.
 _STRANGE_AGE_S = 3 * 24 * 3600.0
@@ -54,7 +55,7 @@ class Staging:
                 staged.unlink(missing_ok=True)
             raise StorageError(
                 f"{source} cannot be added to an artifact ({error.strerror or error}); its content "
-                f"is kept in {self._state_dir.root / _STAGING}, which KELT_DIR moves."
+                f"is kept in {self._state_dir.root / STAGING_NAME}, which KELT_DIR moves."
             ) from error
         return md5, size_bytes
 
@@ -69,7 +70,7 @@ class Staging:
     def _place(self) -> Path:
         if self._folder is None:
             self._state_dir.create()
-            parent = self._state_dir.root / _STAGING
+            parent = self._state_dir.root / STAGING_NAME
             own = parent / _process_name()
             folder = own / secrets.token_hex(8)
             try:
