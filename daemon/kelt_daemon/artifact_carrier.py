@@ -27,7 +27,13 @@ from kelt.artifacts.logged import (
 )
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
-from kelt_daemon.errors import OverloadedError, RejectedDataError, RunGoneError, UpstreamError
+from kelt_daemon.errors import (
+    OverloadedError,
+    RejectedDataError,
+    RunGoneError,
+    UnreachableError,
+    UpstreamError,
+)
 from kelt_daemon.host import Host
 from kelt_daemon.retry import Backoff
 from kelt_daemon.run_folders import RunFolder
@@ -105,6 +111,8 @@ class ArtifactCarrier:
             await self._end(place, name, End(problem=str(error)))
         except ValueError as error:
             await self._end(place, name, End(problem=f"what was said of it is damaged: {error}"))
+        except UnreachableError as error:  # which is told of the upstream
+            await self._rest(retry_after_s=error.retry_after_s)
         except UpstreamError as error:
             await self._rest(str(error), retry_after_s=getattr(error, "retry_after_s", None))
         except OSError as error:
@@ -146,13 +154,14 @@ class ArtifactCarrier:
             manifest_md5=said.manifest_md5,
         )
 
-    async def _rest(self, problem: str, *, retry_after_s: float | None = None) -> None:
+    async def _rest(self, problem: str = "", *, retry_after_s: float | None = None) -> None:
         """Until it may work, or somebody asks."""
         folder = self._folder
         if folder.artifacts_problem != problem:
             folder.artifacts_problem = problem
-            log.warning("artifact_waits", run=folder.manifest.run_id, reason=problem)
             folder.changed.notify()
+            if problem:
+                log.warning("artifact_waits", run=folder.manifest.run_id, reason=problem)
         self._backoff = self._backoff.failed()
         delay_s = self._backoff.delay_s(chance=self._host.chance(), retry_after_s=retry_after_s)
         await folder.nudged.wait_at_most(delay_s)

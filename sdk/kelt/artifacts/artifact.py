@@ -280,8 +280,7 @@ class Artifact:
 
         Raises:
             UsageError: it was not logged, or by an offline run.
-            StorageError: it could not be delivered; the message says why.
-            UpstreamError: not in time, or the server cannot be asked.
+            UpstreamError: it could not be delivered, or not in time, or the server cannot be asked.
         """
         if self._stored is None:
             if self._logging is None:

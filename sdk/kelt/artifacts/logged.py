@@ -53,7 +53,7 @@ def write_artifact(
 ) -> Path:
     """Puts an artifact into a run folder, all of it or nothing; returns its own folder.
 
-    Only the process that writes the run calls this, one call at a time.
+    Only the process that writes the run calls this; of two calls at a time either may be the first.
 
     Raises:
         StorageError: there is no room, or the folder cannot be written.
@@ -162,10 +162,15 @@ def waiting(run_folder: Path, home: Path) -> list[Path]:
 
 
 def wait_for_ends(places: Sequence[Path], *, timeout_s: float) -> int:
-    """Waits until it is known what became of artifacts; returns of how many it is not."""
+    """Waits until it is known what became of artifacts; returns of how many it is not.
+
+    An interrupt ends the waiting alone.
+    """
     deadline = time.monotonic() + timeout_s
-    while True:
-        left = sum(read_end(place.parents[1], place) is None for place in places)
-        if not left or time.monotonic() >= deadline:
-            return left
-        time.sleep(_POLL_S)
+    left = len(places)
+    with contextlib.suppress(KeyboardInterrupt):
+        while left := sum(read_end(place.parents[1], place) is None for place in places):
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_POLL_S)
+    return left

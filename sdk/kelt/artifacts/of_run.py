@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 _POLL_S = 0.05
 _ANSWER_S = 30.0
+#: As the server has it.
+_NAME, _VERSION = re.compile(r"[^/:\0\ud800-\udfff]{1,256}"), re.compile(r"v\d+")
 _METADATA_BYTES_MAX = 4 * 1024 * 1024
-_NUMBERING = threading.Lock()
 
 
 class ArtifactsOfRun(RunIdentity):
@@ -66,8 +67,8 @@ class ArtifactsOfRun(RunIdentity):
             type=artifact.type,
             description=artifact.description or "",
             metadata_json=_metadata_json(artifact),
-            aliases=_checked_names(aliases, "alias"),
-            tags=_checked_names(tags, "tag"),
+            aliases=_checked_names(aliases, "an alias"),
+            tags=_checked_names(tags, "a tag"),
             step=self._recording.rows.highest_step,
             manifest_md5=manifest_md5(artifact.entries),
         )
@@ -80,7 +81,7 @@ class ArtifactsOfRun(RunIdentity):
                     f"{self._settings.upstream} is a W&B server, to which kelt sends no artifacts; "
                     f"they stay in {place.parent}",
                 )
-        artifact.was_logged(_Logging(self, said.name, place))
+        artifact.was_logged(_Logging(self, self._connection, said.name, place))
         return artifact
 
     def use_artifact(
@@ -150,10 +151,9 @@ class ArtifactsOfRun(RunIdentity):
             session = self._session
         if session is None:
             raise StorageError(f"The artifact {said.name!r} cannot be kept: the run has no folder.")
-        with _NUMBERING:
-            place = write_artifact(
-                session.folder, said, entries=artifact.entries, staging=artifact.staging
-            )
+        place = write_artifact(
+            session.folder, said, entries=artifact.entries, staging=artifact.staging
+        )
         session.artifacts.append(place)
         self._recording.artifact_logged(payload)  # at which the daemon looks for it
         return place
@@ -201,8 +201,11 @@ class ArtifactsOfRun(RunIdentity):
 class _Logging:
     """An artifact on its way from a run's folder to the server."""
 
-    def __init__(self, run: ArtifactsOfRun, name: str, place: Path | None) -> None:
+    def __init__(
+        self, run: RunIdentity, connect: Callable[[], Connection], name: str, place: Path | None
+    ) -> None:
         self._run = run
+        self._connect = connect
         self._name = name
         self._place = place
 
@@ -228,11 +231,11 @@ class _Logging:
                 )
             time.sleep(_POLL_S)
         if end.problem:
-            raise StorageError(f"The artifact {self._name!r} was not delivered: {end.problem}")
+            raise UpstreamError(f"The artifact {self._name!r} was not delivered: {end.problem}.")
         from kelt.api_client.artifacts import find_artifact  # noqa: PLC0415 # see _connection
 
         path = f"{run.entity or '-'}/{run.project}/{self._name}:{end.version}"
-        return find_artifact(run._connection(), path)  # noqa: SLF001 # this module's own
+        return find_artifact(self._connect(), path)
 
 
 def _metadata_json(artifact: Artifact) -> str:
@@ -246,9 +249,12 @@ def _metadata_json(artifact: Artifact) -> str:
 
 
 def _checked_names(given: Sequence[str] | None, what: str) -> tuple[str, ...]:
-    if isinstance(given, str):
-        given = [given]
-    for name in given or ():
-        if not isinstance(name, str) or not 0 < len(name) <= 256 or set("/:") & set(name):  # noqa: PLR2004
-            raise UsageError(f"run.log_artifact: {name!r} cannot be an {what}: without / and :.")
-    return tuple(dict.fromkeys(given or ()))
+    """Names that the server takes as aliases and tags."""
+    names = [given] if isinstance(given, str) else list(given or ())
+    for name in names:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or _VERSION.fullmatch(name):
+            raise UsageError(
+                f"run.log_artifact: {name!r} cannot be {what}: it has 1 to 256 characters, "
+                "without / and :, and is no version such as v3."
+            )
+    return tuple(dict.fromkeys(names))

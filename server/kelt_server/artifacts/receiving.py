@@ -22,7 +22,7 @@ from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError, RunDeletedError, StoreError, TooLargeError
 
 #: Of missing contents that are named at a time.
-_MISSING_MAX = 1000
+_MISSING_MAX = 10_000
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 

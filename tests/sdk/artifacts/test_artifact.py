@@ -136,8 +136,9 @@ def test_a_logged_artifact_lies_whole_in_the_run_folder_before_its_record(state,
         run.log_model("model.bin")
         with pytest.raises(UsageError, match="not changed any more"):
             artifact.add_file("model.bin", name="other")
-        with pytest.raises(UsageError, match="cannot be an alias"):
-            run.log_artifact(artifact, aliases=["a/b"])
+        for wrong in ("a/b", "v3", "", "\ud800", 3):
+            with pytest.raises(UsageError, match="cannot be an alias"):
+                run.log_artifact(artifact, aliases=[wrong])
         folder = run.dir
     places = artifact_folders(folder)
     first, second = map(read_said, places)
