@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from kelt.artifacts.logged import ARTIFACTS_NAME
 from kelt.run_folder import MANIFEST_NAME
 from kelt.state_dir import StateDir
 from kelt.version import __version__
@@ -228,6 +229,8 @@ class Control:
             )
         if not error and folder.is_over and not is_live:
             error = folder.incomplete
+        if not error and has_waited and folder.artifacts_waiting:
+            error = folder.artifacts_problem
         if not error and has_waited and link.report.state is LinkState.REFUSED:
             is_there = folder.is_committed and not folder.is_unconfirmed
             error = "" if is_there else link.report.reason
@@ -242,6 +245,8 @@ def _is_reached(folder: RunFolder, goals: dict[RunFolder, int], *, is_live: bool
     unless it was closed and is about to be read.
     """
     if folder.is_unconfirmed or folder.incomplete:
+        return False
+    if folder.artifacts_waiting and folder.link.takes_artifacts:
         return False
     if is_live:
         return folder.is_over and folder.life.phase.is_ended and folder.is_committed
@@ -293,6 +298,15 @@ def _refused(folder: RunFolder) -> str:
     )
 
 
+def _artifacts_kept(folder: RunFolder) -> str:
+    if not folder.artifacts_waiting or folder.link.takes_artifacts:
+        return ""
+    return (
+        f"{folder.artifacts_waiting} artifacts stay in {folder.path / ARTIFACTS_NAME}: kelt does "
+        "not send them to W&B servers; `kelt sync --upstream` sends them to a kelt server"
+    )
+
+
 def _run_status(folder: RunFolder, config: DaemonConfig) -> sidecar_pb2.RunStatus:
     manifest, life = folder.manifest, folder.life
     state, reason = life.phase.value, life.reason
@@ -318,7 +332,9 @@ def _run_status(folder: RunFolder, config: DaemonConfig) -> sidecar_pb2.RunStatu
             or folder.journal_problem
             or folder.incomplete
             or folder.delay
+            or folder.artifacts_problem
             or _refused(folder)
+            or _artifacts_kept(folder)
         ),
         lost_rows=folder.all_lost_rows,
         upstream=folder.link.url,

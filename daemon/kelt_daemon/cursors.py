@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kelt.artifacts.logged import artifact_folders
 from kelt.checked_json import decode_checked, encode_checked
 from kelt.journal.segments import segment_numbers
 from kelt.run_folder import MANIFEST_NAME, RunFolderError, RunManifest, read_manifest
@@ -186,8 +187,11 @@ def release(folder: Path) -> None:
 
 
 def spool_signature(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times of a folder's segments: changes while it is being copied here."""
-    found = []
+    """Names, sizes and times of a folder's segments: changes while it is being copied here.
+
+    And with the artifacts that there are.
+    """
+    found = [(artifact.name, 0, 0) for artifact in artifact_folders(folder)]
     for stem in ("journal", "spool"):
         for number in segment_numbers(folder, stem):
             path = folder / f"{stem}-{number:06d}.kelt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kelt.artifacts.logged import waiting as artifacts_waiting
 from kelt.run_folder import RunFolderError, RunManifest
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.cursors import (
@@ -93,6 +94,7 @@ def load_folder(
         untold_losses_told=found.untold_losses_told,
         told_losses=found.unknown_losses,
         must_stop=cursors.must_stop,
+        artifacts_waiting=len(artifacts_waiting(path, home)),
     )
     _restore(folder, found)
     return folder

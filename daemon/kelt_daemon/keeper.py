@@ -83,6 +83,7 @@ class Keeper:
         folder.is_over = True
         save_cursors(folder)
         folder.changed.notify()
+        folder.artifact_news.notify()
 
     async def _note_gone(self, probe: Probe) -> None:
         """However long its spool waits for the disk, nobody is told that the dead live."""

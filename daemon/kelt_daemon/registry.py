@@ -15,6 +15,8 @@ import anyio
 import anyio.abc
 import structlog
 
+from kelt.artifacts.staging import STAGING_NAME
+from kelt.artifacts.staging import sweep as sweep_staging
 from kelt.replays import REPLAYS_NAME, home_of, read_destination
 from kelt.run_folder import MANIFEST_NAME
 from kelt_daemon.bounds import host_bounds
@@ -273,6 +275,7 @@ class Registry:
         folder.link = self.link(url)
         folder.is_asked = False
         folder.replace_committed("", {}, is_answer=False)
+        folder.artifact_news.notify()
         self._minder.sent_elsewhere(folder)
         await self.host.in_thread(save_cursors, folder)
         await self.host.in_thread(write_destination, folder.home, url)
@@ -300,6 +303,7 @@ class Registry:
         if not self._is_swept:
             self._is_swept = True
             await self.host.in_thread(sweep, self.runs.with_name(REPLAYS_NAME))
+            await self.host.in_thread(sweep_staging, self.runs.with_name(STAGING_NAME))
         try:
             found, problems = await self.host.in_thread(find_run_folders, self.runs)
             removed = await self.host.in_thread(gone, tuple(self.parked))

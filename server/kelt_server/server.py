@@ -35,6 +35,7 @@ from kelt_server.api.app import build_app
 from kelt_server.api.files import FileApi
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper
+from kelt_server.artifacts.receiving import ArtifactReceiver
 from kelt_server.config import ServerConfig
 from kelt_server.errors import StartError, StoreError
 from kelt_server.files_of_runs import FilesOfRuns
@@ -118,6 +119,7 @@ async def _serve(
     )
     reader = _reader(config, stores, clock)
     group, committer = _committers(config, stores, reader, clock, counters)
+    files = _file_stores(config, stores, counters, clock)
     service = UpstreamService(
         committer=committer,
         reader=reader,
@@ -125,11 +127,13 @@ async def _serve(
         server_id=stores.catalog.server_id,
         gate=gate,
         stops=stores.catalog.stops,
+        artifacts=ArtifactReceiver(
+            library=files.library, has_ended=stores.catalog.deletions.has_ended
+        ),
         push_bytes_max=config.push_bytes_max,
         counters=counters,
     )
     grpc_server, grpc_port = _grpc_server(config, service)
-    files = _file_stores(config, stores, counters, clock)
     signer = AddressSigner(config.files_path, clock=clock, caller_of_key=gate.caller_of_key)
     actions, wandb_api = _wandb_door(
         config, stores, reader, committer, files, signer, counters, clock

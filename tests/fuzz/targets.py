@@ -19,7 +19,7 @@ from kelt.journal.reader import Damage, read_journal_bytes
 from kelt.run_folder import RunFolderError
 from kelt_daemon.cursors import load_manifest
 from kelt_daemon.journal_segments import NewEntry
-from kelt_daemon.records import find_assertions, holds_control, losses_and_exit
+from kelt_daemon.records import find_assertions, holds_control, notice
 from kelt_daemon.spool_import import SpoolImport
 from kelt_proto.v1 import record_pb2, sidecar_pb2, upstream_pb2
 from kelt_server.ingest.apply import apply_batch
@@ -47,7 +47,7 @@ def frames(data: bytes) -> None:
     """A batch's frames, as the daemon looks into them and as the server decodes them."""
     holds_control(data)
     list(find_assertions(data, TRAINER))
-    losses_and_exit(data, TRAINER)
+    notice(data, TRAINER)
     covered: list[int] = []
     for piece in decode_batch(data, writer_id=TRAINER, first_seq=1, last_seq=50):
         if isinstance(piece, RowBlock):

@@ -61,6 +61,7 @@ class Kind(IntEnum):
     CONSOLE = 12
     SYSTEM = 13
     FILE_PIECE = 14
+    ARTIFACT = 15
 
 
 class DamagedFrameError(ValueError):

@@ -203,6 +203,9 @@ ARTIFACT
 `POST /runs/{entity}/{project}/{run}/stop`
     Asks the run's processes to stop: {"entity", "project", "run_id", "asked": int}.
 
+`POST /runs/{entity}/{project}/{run}/uses/{of_entity}/{of_project}/{name}`
+    Remembers that the run, which may be on its way still, uses an artifact: ARTIFACT.
+
 `/viewer`
     {"user": name or null, "entity", "teams": [name], "is_admin": bool}: who asks.
 

@@ -48,10 +48,12 @@ class FileApi:
             (ARTIFACT, self.artifact),
             (f"{ARTIFACT}/files/{{path:path}}", self.file_of_artifact),
         ]
-        return [
+        getting = [
             Route(PREFIX + path, handler, methods=["GET"], name=handler.__name__)
             for path, handler in table
         ]
+        used = f"{PREFIX}{RUN}/uses/{{of_entity}}/{{of_project}}/{{name}}"
+        return [*getting, Route(used, self.use, methods=["POST"], name="use")]
 
     def files(self, request: Request) -> Response:
         """The files of a run."""
@@ -82,7 +84,7 @@ class FileApi:
 
     def artifact(self, request: Request) -> Response:
         """One version, with its files."""
-        found = self._version(request)
+        found = self._version_asked(request)
         offset, limit = _offset(request), _limit(request)
         with self._library.reading() as reading:
             files = queries.files(reading, found.id, offset=offset, limit=limit)
@@ -96,9 +98,16 @@ class FileApi:
             }
         )
 
+    def use(self, request: Request) -> Response:
+        """A run uses a version; the run may be on its way still."""
+        asked = request.path_params
+        run = (caller_of(request).check(asked["entity"]), asked["project"], asked["run"])
+        found = self._version(request, asked["of_entity"], asked["of_project"])
+        return _json(_artifact(self._library.use(found.id, run, "")))
+
     def file_of_artifact(self, request: Request) -> Response:
         """What is in one of its files."""
-        found, path = self._version(request), request.path_params["path"]
+        found, path = self._version_asked(request), request.path_params["path"]
         with self._library.reading() as reading:
             files = queries.files(
                 reading, found.id, paths=[path] if names.is_storable(path) else []
@@ -123,14 +132,17 @@ class FileApi:
         branch = view.line.branch
         return branch.name if view.held_by == branch.branch_id else None
 
-    def _version(self, request: Request) -> Artifact:
+    def _version_asked(self, request: Request) -> Artifact:
+        return self._version(request, request.path_params["entity"], request.path_params["project"])
+
+    def _version(self, request: Request, entity: str, project: str) -> Artifact:
         asked = request.path_params
-        entity = caller_of(request).check(asked["entity"])
+        entity = caller_of(request).check(entity)
         collection, alias = names.split_name(asked["name"])
         found = None
-        if all(map(names.is_storable, (entity, asked["project"], collection, alias))):
+        if all(map(names.is_storable, (entity, project, collection, alias))):
             with self._library.reading() as reading:
-                of = queries.collection(reading, entity, asked["project"], collection)
+                of = queries.collection(reading, entity, project, collection)
                 found = None if of is None else queries.version(reading, of, alias)
         if found is None:
             raise NotFoundError(f"there is no artifact {asked['name'][:100]!r} in this project")

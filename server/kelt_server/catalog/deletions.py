@@ -164,6 +164,11 @@ class Deletions:
                 changed = update(DELETIONS).where(DELETIONS.c.id.in_(chunk))
                 connection.execute(changed.values(is_cleared=True))
 
+    def has_ended(self, writer_id: bytes) -> bool:
+        """Whether the writer's run was deleted."""
+        with self._transaction() as connection:
+            return writer_id in writers_deleted(connection, [writer_id])
+
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         try:

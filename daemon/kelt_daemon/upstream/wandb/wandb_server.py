@@ -66,6 +66,9 @@ class WandbServer:
         in_thread: does work that blocks.
     """
 
+    #: As in `Upstream`: they stay in their run folders.
+    artifacts = None
+
     def __init__(
         self,
         *,
