@@ -52,11 +52,15 @@ def _holds(frames: bytes, kinds: frozenset[int]) -> bool:
     return False
 
 
+#: What there may be much of, so that no room is kept for it.
+_BULK = frozenset((Kind.SCHEMA, Kind.ROW, Kind.CONSOLE, Kind.SYSTEM, Kind.FILE_PIECE))
+
+
 def holds_control(frames: bytes) -> bool:
-    """Whether there is more in a batch than rows and their schemas, as far as it can be read."""
+    """Whether there is more in a batch than rows and output, as far as it can be read."""
     with contextlib.suppress(DamagedFrameError):
         for frame in iter_frames(memoryview(frames)):
-            if frame.kind not in {Kind.ROW, Kind.SCHEMA}:
+            if frame.kind not in _BULK:
                 return True
     return False
 

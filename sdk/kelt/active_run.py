@@ -105,6 +105,7 @@ class Run(BranchingRun, FactsOfRun, ArtifactsOfRun):
             session.sender.start()
             is_offline = self._settings.mode == "offline"
             self._console.started(self.label, how=self._origin.how, offline=is_offline)
+            session.output.begin(self._console)
         if self._origin.warning:
             self._console.warn(self._origin.warning)
 
@@ -254,6 +255,8 @@ class Run(BranchingRun, FactsOfRun, ArtifactsOfRun):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is not None and self._session is not None:
+            self._session.output.add_traceback(error)
         self._finish(ending_of(error), None)
 
     def __repr__(self) -> str:

@@ -42,7 +42,9 @@ def open_in_child(
         console=console,
         started_at=parent_started_at - _CHILD_IS_OLDER_S,
         sends=False,
+        measures=False,
     )
+    session.output.begin(console)
     session.sender.start()
     return session
 

@@ -15,7 +15,12 @@ from typing import Any
 from kelt.errors import SettingsError
 from kelt.settings import load_settings
 
-_WANDB_NAMES = {"x_label": "label", "x_primary": "primary"}
+_WANDB_NAMES = {
+    "x_label": "label",
+    "x_primary": "primary",
+    "x_disable_stats": "disable_stats",
+    "x_stats_sampling_interval": "stats_sampling_interval_s",
+}
 #: Whether a writer's end ends the run: the primary's does.
 _ENDS_RUN = "x_update_finish_state"
 

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kelt.metric_definitions import MetricDefinition
 from kelt.run_folder import RunManifest
@@ -163,6 +163,42 @@ def exited(*, exit_code: int, reason: str, signal: int, at: float) -> bytes:
     return record_pb2.Exit(
         exit_code=exit_code, reason=reason, signal=signal, at=at
     ).SerializeToString()
+
+
+class PrintedLine(NamedTuple):
+    """A line of the console, as it stands at a time (Unix seconds)."""
+
+    number: int
+    is_error: bool
+    at: float
+    text: str
+
+
+def console(lines: Iterable[PrintedLine]) -> bytes:
+    """Lines of the console."""
+    streams = (record_pb2.ConsoleLine.STDOUT, record_pb2.ConsoleLine.STDERR)
+    said = [
+        record_pb2.ConsoleLine(
+            number=line.number,
+            stream=streams[line.is_error],
+            at=line.at,
+            text=_encodable(line.text),
+        )
+        for line in lines
+    ]
+    return record_pb2.Console(lines=said).SerializeToString()
+
+
+def system(values: Mapping[str, float], *, at: float, runtime: float) -> bytes:
+    """What was measured of the machine at a time."""
+    items = _items(dict(values), ())
+    sample = record_pb2.SystemSample(at=at, runtime=runtime, values=items)
+    return record_pb2.System(samples=[sample]).SerializeToString()
+
+
+def _encodable(text: str) -> str:
+    """Without lone surrogates, which stand for bytes that were no text."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def lost_rows(writer_id: bytes, rows: int, reason: str) -> bytes:

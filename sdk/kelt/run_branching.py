@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,9 @@ class BranchingRun(RunIdentity):
             definitions=(),
         )
         left = partial(self._state_at, old, step, now)
-        self._recording.rewind(self.immutable_id, old.point(step), now, left)
+        session = self._session
+        with nullcontext() if session is None else session.output.between_branches():
+            self._recording.rewind(self.immutable_id, old.point(step), now, left)
         if (
             self._session is not None
         ):  # asked only now: a forked child opens it with its first record

@@ -1,4 +1,5 @@
-"""What a run does in the background: minds the spool's room, beats, seals, hands batches over.
+"""What a run does in the background: writes down its output, minds the spool's room, beats, seals,
+hands batches over.
 
 Memory is bounded: while the daemon is there and has no room, one batch waits and no more are cut.
 Where it takes nothing for a while, or is not there, batches are dropped and cut again from the
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from kelt.background import BackgroundThread, shared_thread
 from kelt.console import Console
@@ -51,6 +53,13 @@ _STOP_TIMEOUT_S = 2.0
 _COPY_TIMEOUT_S = 5.0
 
 
+class Output(Protocol):
+    """What a run puts out beside its rows."""
+
+    def turn(self, now_s: float, /) -> None:
+        """Writes what is due."""
+
+
 class Sender:
     """Everything that a run does in the background.
 
@@ -63,6 +72,7 @@ class Sender:
         sends: whether records go to the daemon, or stay in the spool for it to find.
         copy: of the spool in the run folder, where it lies elsewhere.
         on_stop: called once, when somebody asked the process to stop, at the upstream.
+        output: has a turn in each round.
     """
 
     def __init__(
@@ -76,8 +86,10 @@ class Sender:
         sends: bool,
         copy: SpoolCopy | None = None,
         on_stop: Callable[[], None] = lambda: None,
+        output: Output | None = None,
     ) -> None:
         self._on_stop: Callable[[], None] | None = on_stop
+        self._output = output
         self._spool = spool
         self._folder = folder
         self._console = console
@@ -227,6 +239,8 @@ class Sender:
         if must_stop and self._on_stop is not None and not self._is_finishing:
             on_stop, self._on_stop = self._on_stop, None
             on_stop()
+        if self._output is not None:
+            self._output.turn(now)
         self._watch.look(now, is_last=self._is_finishing or self._stopping.is_set())
         self._send_all(note)
         if self._copy is not None:

@@ -38,6 +38,7 @@ from kelt.run_folder import (
     take_lock,
     write_manifest,
 )
+from kelt.run_output import RunOutput
 from kelt.sender import Sender
 from kelt.sending_end import SendingEnd
 from kelt.settings import Settings
@@ -127,6 +128,7 @@ class Session:
     spool: SpoolWriter
     lock_fd: int
     sender: Sender
+    output: RunOutput
     sample: HistorySample | None
     #: The lock of a shared run's primary on this host; -1 without one.
     hold_fd: int = -1
@@ -168,6 +170,7 @@ def open_session(
     console: Console,
     started_at: float,
     sends: bool = True,
+    measures: bool = True,
     hold_fd: int = -1,
 ) -> Session:
     """Makes a run folder and writes the first records; its rounds have not begun.
@@ -182,6 +185,7 @@ def open_session(
         console: told what goes wrong later.
         started_at: orders the sessions of a run.
         sends: whether this process hands records to the daemon itself.
+        measures: whether it tells of the machine.
         hold_fd: the lock of a shared run's primary, to keep with the session.
 
     Raises:
@@ -237,6 +241,12 @@ def open_session(
     if config:
         spool.append_control(Kind.CONFIG, records.config(config, (), now))
     sample = None if console.silent else HistorySample()
+    output = RunOutput(
+        settings=settings,
+        spool=spool,
+        label="" if opening.shared is None else opening.shared.label,
+        measures=measures,
+    )
     sender = Sender(
         settings=settings,
         spool=spool,
@@ -246,6 +256,7 @@ def open_session(
         sends=sends and settings.mode == "online",
         copy=None if place == folder else SpoolCopy(folder=folder),
         on_stop=partial(obey_stop, console, stoppable=settings.stoppable),
+        output=output,
     )
     return Session(
         folder=folder,
@@ -253,6 +264,7 @@ def open_session(
         spool=spool,
         lock_fd=lock_fd,
         sender=sender,
+        output=output,
         sample=sample,
         hold_fd=hold_fd,
     )
@@ -262,6 +274,7 @@ def send_rest(
     session: Session, ending: Ending, *, timeout_s: float, console: Console
 ) -> SendingEnd:
     """Writes the goodbye, waits a bounded time until everything is committed, and closes."""
+    session.output.end()
     payload = records.exited(
         exit_code=ending.exit_code, reason=ending.reason, signal=ending.signal, at=time.time()
     )

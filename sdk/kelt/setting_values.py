@@ -24,6 +24,12 @@ NAME_CHARS_MAX = 128
 #: What cannot stand in a project's name or a run's id, because both are part of paths and URLs.
 FORBIDDEN_IN_NAMES = '/\\#?%:"<>|*'
 
+#: "wrap" follows what Python writes, as "auto" does; the other names are W&B's for ways that kelt
+#: has not, and stand for it, too.
+CONSOLE_MODES = ("auto", "off", "wrap", "redirect", "wrap_raw", "wrap_emu")
+#: W&B's own bound.
+_STATS_INTERVAL_S_MIN = 0.1
+
 #: As in `kelt.proxies`, which `import kelt` does not load.
 _NO_PROXY = "none"
 _TRUE = ("1", "true", "yes", "on")
@@ -117,6 +123,13 @@ def _seconds(value: object) -> float:
     return seconds
 
 
+def _stats_interval(value: object) -> float:
+    seconds = _seconds(value)
+    if seconds < _STATS_INTERVAL_S_MIN:
+        raise ValueError(f"a number of seconds, at least {_STATS_INTERVAL_S_MIN}")
+    return seconds
+
+
 def _bytes(value: object) -> int:
     try:
         size = int(cast("Any", value))
@@ -171,6 +184,9 @@ PARSERS: Mapping[str, Callable[[object], object]] = {
     "finish_timeout_s": _seconds,
     "silent": _flag,
     "stoppable": _flag,
+    "console": _choice(CONSOLE_MODES),
+    "disable_stats": _flag,
+    "stats_sampling_interval_s": _stats_interval,
     "spool_bytes_max": _bytes,
     "spool_policy": checked_policy,
     "spool_block_max_ms": checked_block_ms,

@@ -72,6 +72,12 @@ class Settings:
     silent: bool = False
     #: Whether the process is interrupted, as by Ctrl-C, when somebody stops the run at the server.
     stoppable: bool = True
+    #: Whether what Python prints is kept as the run's console: "auto", "wrap", or "off".
+    console: str = "auto"
+    #: No system metrics.
+    disable_stats: bool = False
+    #: How often the machine is measured.
+    stats_sampling_interval_s: float = 15.0
     #: How much spool may wait for the daemon on this host's disk.
     spool_bytes_max: int = 1024 * 1024 * 1024
     #: What becomes of a row beyond that, or on a full disk: "drop_counted" (lost, counted, told),

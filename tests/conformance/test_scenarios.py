@@ -20,8 +20,8 @@ from conformance.conftest import Client, Kelt
 _HERE = Path(__file__).parent
 SCENARIOS = sorted((_HERE / "scenarios").glob("*.py"))
 PROJECTS = (
-    "artifacts", "axes", "basics", "configuration", "describing", "endings", "forking", "reading", "resuming",
-    "rewinding", "several", "steps", "summaries", "values",
+    "artifacts", "axes", "basics", "configuration", "describing", "endings", "forking", "output",
+    "reading", "resuming", "rewinding", "several", "steps", "summaries", "values",
 )  # fmt: skip
 #: What people see of a run that does not depend on which client, host or moment it was.
 _FACTS = (
@@ -39,6 +39,7 @@ _WITHOUT_FILES = {
     "WANDB_DISABLE_GIT": "true",
     "WANDB_DISABLE_CODE": "true",
 }
+_MEASURED = {"project": "output", "run_id": "console"}
 #: wandb's client writes its own rendering of a defined summary beside kelt's value.
 _WANDBS_SUMMARY = ("loss.min", "acc.max")
 
@@ -97,6 +98,20 @@ def test_both_clients_come_to_the_same_runs(answers: httpx.Client, project: str)
         assert described[0] == described[1], run_id
 
 
+def test_both_clients_measure_the_same_of_the_machine(answers: httpx.Client) -> None:
+    by_wandb, by_kelt = (
+        {
+            name
+            for row in _rows(answers, {"entity": entity, **_MEASURED}, stream="system")
+            for name in row[1]
+        }
+        for entity in ("wandb", "kelt")
+    )
+    assert by_wandb - by_kelt <= {"system.network.tcpRetransmits"}
+    assert not by_kelt - by_wandb
+    assert "system.cpu" in by_kelt
+
+
 @pytest.mark.parametrize("entity", ["wandb", "kelt"])
 def test_no_run_of_any_scenario_is_left_uncompared(answers: httpx.Client, entity: str) -> None:
     found = answers.get("/projects").json()["projects"]
@@ -125,6 +140,7 @@ def _description(answers: httpx.Client, run: dict[str, Any]) -> dict[str, Any]:
         "archived": len(run["archived"]),
         "losses": run["losses"],
         "history": _rows(answers, run),
+        "console": _console(answers, run),
         "artifacts": _artifacts(answers, run),
     }
 
@@ -137,7 +153,15 @@ def _artifacts(answers: httpx.Client, run: dict[str, Any]) -> dict[str, list[lis
     }
 
 
-def _rows(answers: httpx.Client, run: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+def _rows(
+    answers: httpx.Client, run: dict[str, Any], **asked: str
+) -> list[tuple[int, dict[str, Any]]]:
     path = f"/runs/{run['entity']}/{run['project']}/{run['run_id']}/history"
-    rows = answers.get(path, params={"limit": 5000}).json()["rows"]
+    rows = answers.get(path, params={"limit": 5000, **asked}).json()["rows"]
     return [(row["step"], row["values"]) for row in rows]
+
+
+def _console(answers: httpx.Client, run: dict[str, Any]) -> list[tuple[int, str, str]]:
+    path = f"/runs/{run['entity']}/{run['project']}/{run['run_id']}/console"
+    lines = answers.get(path).json()["lines"]
+    return [(line["number"], line["stream"], line["text"]) for line in lines]

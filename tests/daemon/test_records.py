@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kelt_daemon.records import encode_loss, notice
+from kelt_daemon.records import encode_loss, holds_control, notice
 from kelt_proto.v1.frames import Kind, crc_seed, encode_frame
 from kelt_proto.v1.record_pb2 import Exit
 
@@ -44,3 +44,10 @@ def test_damage_costs_what_comes_after_it_and_ends_nothing(cut, junk):
     rows, said, _ = notice(batch[: min(cut, len(batch))] + junk, WRITER)
     assert rows in {0, 5}
     assert said is None or said.exit_code == 7
+
+
+def test_no_room_is_kept_for_rows_and_output():
+    kinds = (Kind.CONSOLE, Kind.SYSTEM, Kind.FILE_PIECE)
+    output = [encode_frame(crc_seed(WRITER), kind, 1, b"x") for kind in kinds]
+    assert not holds_control(b"".join([*ROWS, *output]))
+    assert holds_control(b"".join([*ROWS, *output, goodbye(0)]))

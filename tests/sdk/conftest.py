@@ -38,6 +38,13 @@ class FolderContents:
     exits: list[record_pb2.Exit] = field(default_factory=list)
     rewinds: list[record_pb2.Rewind] = field(default_factory=list)
     seqs: list[int] = field(default_factory=list)
+    #: Lines of the console by their branch and number, and system samples.
+    console: dict[tuple[str, int], str] = field(default_factory=dict)
+    samples: list[record_pb2.SystemSample] = field(default_factory=list)
+
+    @property
+    def printed(self) -> list[str]:
+        return list(self.console.values())
 
     @property
     def steps(self) -> list[int]:
@@ -69,6 +76,11 @@ def contents_of(folder: Path) -> FolderContents:
             found.exits.append(record_pb2.Exit.FromString(record.payload))
         elif record.kind == Kind.REWIND:
             found.rewinds.append(record_pb2.Rewind.FromString(record.payload))
+        elif record.kind == Kind.CONSOLE:
+            for line in record_pb2.Console.FromString(record.payload).lines:
+                found.console[record.branch_id, line.number] = line.text
+        elif record.kind == Kind.SYSTEM:
+            found.samples += record_pb2.System.FromString(record.payload).samples
         else:
             found.controls.append(_TYPES[Kind(record.kind)].FromString(record.payload))
     return found

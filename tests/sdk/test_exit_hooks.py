@@ -43,6 +43,14 @@ CASES = {
     "os._exit": ("os._exit(9)", 9, None),
 }
 
+#: What the console of a run ends with, where Python says something of the end.
+LAST_WORDS = {
+    "exit with words": "no data",
+    "exception": "ValueError: boom",
+    "SIGINT": "KeyboardInterrupt",
+    "exception in with": "KeyError: 'k'",
+}
+
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_process_ends_as_it_would_and_its_run_says_how(
@@ -54,6 +62,8 @@ def test_a_process_ends_as_it_would_and_its_run_says_how(
     found = contents(folders()[0])
     assert [(e.exit_code, e.reason, e.signal) for e in found.exits] == ([ending] if ending else [])
     assert len(found.rows) >= 1
+    assert found.printed[-1:] == ([LAST_WORDS[case]] if case in LAST_WORDS else [])
+    assert found.seqs == list(range(1, len(found.seqs) + 1))
 
 
 def test_handlers_and_hooks_of_the_script_are_kept_and_called(
@@ -92,8 +102,10 @@ def test_a_forked_child_that_logs_has_a_writer_of_its_own(
         "pid = os.fork()\n"
         "if pid == 0:\n"
         "    for i in range(20): kelt.log({'child': i})\n"
+        "    print('by the child')\n"
         f"    {leave}\n"
         "os.waitpid(pid, 0)\n"
+        "print('by the parent')\n"
         "for i in range(5): kelt.log({'parent': i})"
     )
     done = run_script(START.format(before="", body=body))
@@ -103,6 +115,8 @@ def test_a_forked_child_that_logs_has_a_writer_of_its_own(
     assert ours.steps == list(range(15))
     assert theirs.steps == list(range(10, 30))
     assert theirs.column("child") == list(range(20))
+    assert ours.printed == ["by the parent"]
+    assert theirs.printed == ([] if "_exit" in leave else ["by the child"])
     assert ours.opened.branch_id == theirs.opened.branch_id
     assert theirs.opened.resumed.last_step == 9
     assert theirs.opened.started_at < ours.opened.started_at

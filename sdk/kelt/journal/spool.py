@@ -26,6 +26,8 @@ from kelt_proto.v1.rows import RowHeader, encode_row, with_step
 __all__ = ["GOODBYE_BYTES", "InternedSchema", "RoomPolicy", "SpoolSegment", "SpoolWriter"]
 
 _DROP_COUNTED = RoomPolicy()
+#: The part of the quota beyond which there is room for rows alone.
+OUTPUT_SHARE = 0.5
 
 
 class SpoolWriter(SpoolRoom):
@@ -179,6 +181,19 @@ class SpoolWriter(SpoolRoom):
         self._wake()
         return False
 
+    def append_output(self, kind: Kind, payload: bytes) -> bool:
+        """Writes a record of which there may be many, into no room that others need.
+
+        Returns:
+            False where half of the quota is used, or the disk is full; it is the caller's to count.
+
+        Raises:
+            ValueError: the record is larger than `PAYLOAD_BYTES_MAX`.
+        """
+        if self.unreleased_bytes > self.quota_bytes * OUTPUT_SHARE:
+            return False
+        return self._append(kind, payload, interned=None, step=None, is_output=True)
+
     def append_loss(self, payload: bytes, *, rows: int, is_last: bool) -> bool:
         """Writes a record of losses, where that takes nothing from what must still be written.
 
@@ -207,7 +222,13 @@ class SpoolWriter(SpoolRoom):
             self.step_max = self._current.words[STEP_MAX_WORD] = step
 
     def _append(
-        self, kind: Kind, payload: bytes, *, interned: InternedSchema | None, step: int | None
+        self,
+        kind: Kind,
+        payload: bytes,
+        *,
+        interned: InternedSchema | None,
+        step: int | None,
+        is_output: bool = False,
     ) -> bool:
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise ValueError(
@@ -221,7 +242,8 @@ class SpoolWriter(SpoolRoom):
             try:
                 self._recover()
                 segment, size = self._current, frame_bytes(len(payload))
-                fits = segment.pos + size <= _end_for(kind, segment)
+                end = segment.row_end if is_output else _end_for(kind, segment)
+                fits = segment.pos + size <= end
                 needs_schema = interned is not None and interned.segment_number != segment.number
                 if (needs_schema or not fits) and not self._make_room(interned, size):
                     return False

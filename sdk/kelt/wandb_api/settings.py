@@ -1,8 +1,7 @@
 """wandb's settings and variables, as kelt's settings.
 
-What concerns wandb's own machinery (its service, its console capture, its timeouts) is accepted
-and has no effect. An argument beats `wandb.Settings`, which beats kelt's variables, which beat
-W&B's.
+What concerns wandb's own machinery (its service, its timeouts) is accepted and has no effect. An
+argument beats `wandb.Settings`, which beats kelt's variables, which beat W&B's.
 """
 
 from __future__ import annotations
@@ -29,6 +28,9 @@ _NAMES = {
     "reinit": "reinit",
     "silent": "silent",
     "init_timeout": "init_timeout_s",
+    "console": "console",
+    "x_disable_stats": "disable_stats",
+    "x_stats_sampling_interval": "stats_sampling_interval_s",
     "x_label": "label",
     "x_primary": "primary",
     "x_update_finish_state": "x_update_finish_state",  # kelt.given_settings knows it
@@ -45,6 +47,12 @@ _VARIABLES = {
     "WANDB_TAGS": "tags",
     "WANDB_RESUME": "resume",
     "WANDB_SILENT": "silent",
+    "WANDB_CONSOLE": "console",
+    # W&B takes both spellings of what begins with x_.
+    "WANDB_X_DISABLE_STATS": "disable_stats",
+    "WANDB__DISABLE_STATS": "disable_stats",
+    "WANDB_X_STATS_SAMPLING_INTERVAL": "stats_sampling_interval_s",
+    "WANDB__STATS_SAMPLING_INTERVAL": "stats_sampling_interval_s",
 }
 _TRUE = ("1", "true", "yes", "on")
 

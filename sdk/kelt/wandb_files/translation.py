@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from kelt import records
+from kelt.terminal_output import ConsoleOutput
 from kelt.wandb_files import output_records, run_facts
-from kelt.wandb_files.console_output import ConsoleOutput
 from kelt.wandb_files.log_blocks import Damage
 from kelt.wandb_files.numbering import Numbering
 from kelt.wandb_files.row_building import BuiltRow, RowBuilder

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kelt.wandb_files.console_output import ConsoleOutput
+from kelt.terminal_output import ConsoleOutput
 
 
 def written(*pieces):

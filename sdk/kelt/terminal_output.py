@@ -1,7 +1,7 @@
 """What a process wrote to its terminal, as the lines that stand there in the end. Pure.
 
-W&B writes down what was written, piece by piece: half lines, several, progress bars that go back to
-a line's beginning, and bars below each other that go up. Standard output and standard error are a
+It comes piece by piece: half lines, several, progress bars that go back to a line's beginning, and
+bars below each other that go up. Standard output and standard error are a
 terminal each, whose lines are numbered together, in the order in which they began. A change tells
 the lines that are other than before; colours stay in them, other sequences are followed or left
 out. A line below which `_ROWS_KEPT` others stand is not changed any more.
@@ -89,11 +89,15 @@ class ConsoleOutput:
                 changed[row.number] = row
         return {number: row.text for number, row in changed.items()}
 
+    def take_number(self) -> int:
+        """The number of a line that is nobody's output, after those that have begun."""
+        self._next_number += 1
+        return self._next_number - 1
+
     def _row(self, terminal: _Terminal) -> _Row:
         row = terminal.rows[-1 - terminal.at]
         if row is None:
-            row = terminal.rows[-1 - terminal.at] = _Row(self._next_number)
-            self._next_number += 1
+            row = terminal.rows[-1 - terminal.at] = _Row(self.take_number())
         return row
 
     def _follow(self, terminal: _Terminal, sequence: re.Match[str]) -> _Row | None:
