@@ -60,6 +60,8 @@ class Run:
     #: Lines that rewinds cut off.
     cut_off: list[dict[str, Any] | None] = field(default_factory=list)
     completed: int = 0
+    #: Somebody wants it to stop: said in each answer to a post.
+    is_stopped: bool = False
 
     def rows(self) -> list[dict[str, Any] | None]:
         """What was logged, without the columns that begin with an underscore, beside the step."""
@@ -254,7 +256,11 @@ class WandbStub:
         if body.get("complete"):
             run.exit_code = body.get("exitcode", 0)
             run.completed += 1
-        return 200, {"exitcode": None, "limits": {}}
+        return 200, {
+            "exitcode": None,
+            "limits": {},
+            **({"stopped": True} if run.is_stopped else {}),
+        }
 
 
 class _Server(ThreadingHTTPServer):

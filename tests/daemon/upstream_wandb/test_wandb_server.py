@@ -343,12 +343,26 @@ async def test_a_quiet_run_gives_a_sign_of_life_until_it_ends(desk, stub):
     desk.add(stream, "r")
     await desk.server.heartbeat([(stream.writer_id, False)])  # not begun: nobody to tell of
     await desk.ship(stream)
-    await desk.server.heartbeat([(stream.writer_id, False)])
-    assert stub.run("r").heartbeats == 1
+    assert await desk.server.heartbeat([(stream.writer_id, False)]) == []
+    stub.run("r").is_stopped = True
+    assert await desk.server.heartbeat([(stream.writer_id, False)]) == [stream.writer_id]
+    assert stub.run("r").heartbeats == 2
     stream.exit(0, at=1.0)
     await desk.ship(stream)
     await desk.server.heartbeat([(stream.writer_id, False)])
-    assert stub.run("r").heartbeats == 1
+    assert stub.run("r").heartbeats == 2
+
+
+async def test_that_a_run_is_to_stop_is_heard_in_answers_to_posts(desk, stub):
+    await desk.connect()
+    streams = [desk.add(rows_of(run_id, n, 2), run_id) for n, run_id in enumerate("rq", start=1)]
+    beats = [(stream.writer_id, False) for stream in streams]
+    for stream in streams:
+        await desk.ship(stream, last_seq=2)
+    stub.run("r").is_stopped = True
+    assert await desk.server.heartbeat(beats) == []  # nothing is posted yet
+    await desk.ship(streams[0], last_seq=3)
+    assert await desk.server.heartbeat(beats) == [streams[0].writer_id]
 
 
 async def test_the_writers_of_a_shared_run_are_told_apart_and_the_primary_ends_it(desk, stub):

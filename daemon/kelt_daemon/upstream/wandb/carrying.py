@@ -20,7 +20,6 @@ from kelt_daemon.upstream.wandb.chapters import Chapter, Record
 from kelt_daemon.upstream.wandb.file_pieces import Piece
 from kelt_daemon.upstream.wandb.folding import (
     Folded,
-    client_id,
     closed,
     fold,
     open_session,
@@ -46,20 +45,8 @@ class Speaker(Protocol):
     async def ask(self, question: requests.Question) -> dict[str, Any]:
         """A GraphQL answer's data."""
 
-    async def stream(
-        self, names: tuple[str, str, str], body: dict[str, Any], headers: dict[str, str]
-    ) -> None:
+    async def stream(self, run: CarriedRun, body: dict[str, Any]) -> None:
         """Posts to a run's `file_stream`."""
-
-
-def stream_headers(run: CarriedRun) -> dict[str, str]:
-    """By which W&B keeps the writers of a shared run apart."""
-    if not run.is_shared:
-        return {}
-    return {
-        "x-wandb-use-async-filestream": "true",
-        "x-wandb-async-client-id": client_id(run.writer_id),
-    }
 
 
 class Carrier:
@@ -69,7 +56,6 @@ class Carrier:
         run: as far as it is.
         fallback: what is known of its session where its first record was lost.
         speaker: the server.
-        default_entity: of the key, where the run names none.
         wait_turn: raises unless those before it are at the server.
         wait_children: raises unless those have begun that inherit what a rewind drops.
         store: puts pieces of files down.
@@ -83,7 +69,6 @@ class Carrier:
         run: CarriedRun,
         fallback: RunOpened,
         speaker: Speaker,
-        default_entity: str,
         wait_turn: Callable[[RunOpened], Awaitable[None]],
         wait_children: Callable[[int, float], Awaitable[None]],
         store: Callable[[Sequence[Piece]], Awaitable[None]],
@@ -93,7 +78,6 @@ class Carrier:
         self._run = run
         self._fallback = fallback
         self._speaker = speaker
-        self._default_entity = default_entity
         self._wait_turn = wait_turn
         self._wait_children = wait_children
         self._store = store
@@ -192,7 +176,7 @@ class Carrier:
                 run.is_rewinding = False
                 await self._keep()
                 raise
-            await self._post(requests.completion(0))
+            await self._speaker.stream(run, requests.completion(0))
             data = await self._ask(question)
         self._read(lambda: take_rewound(run, data))
         run.is_rewinding = False
@@ -210,13 +194,8 @@ class Carrier:
 
     async def _post_all(self, folded: Folded) -> None:
         for body in requests.posts(self._run, folded):
-            await self._post(body)
+            await self._speaker.stream(self._run, body)
         self._run.summary_due = False
-
-    async def _post(self, body: dict[str, Any]) -> None:
-        run = self._run
-        names = (run.entity or self._default_entity, run.project, run.run_id)
-        await self._speaker.stream(names, body, stream_headers(run))
 
     async def _ask(self, question: requests.Question) -> dict[str, Any]:
         data = await self._speaker.ask(question)

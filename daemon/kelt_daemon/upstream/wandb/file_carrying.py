@@ -22,7 +22,7 @@ from kelt_daemon.errors import (
 from kelt_daemon.host import InThread
 from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedFile, CarriedRun
-from kelt_daemon.upstream.wandb.carrying import Speaker, stream_headers
+from kelt_daemon.upstream.wandb.carrying import Speaker
 from kelt_daemon.upstream.wandb.file_pieces import (
     TRIES_MAX,
     Piece,
@@ -153,7 +153,6 @@ class FileCarrier:
         run = self._run
         if not sent or run.is_completed:
             return
-        names = (run.entity, run.project, run.run_id)
         # They are there, told or not.
         with contextlib.suppress(*_REFUSALS):
-            await self._speaker.stream(names, requests.uploaded(sent), stream_headers(run))
+            await self._speaker.stream(run, requests.uploaded(sent))

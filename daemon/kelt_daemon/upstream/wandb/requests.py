@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
-from kelt_daemon.upstream.wandb.folding import Folded
+from kelt_daemon.upstream.wandb.folding import Folded, client_id
 from kelt_daemon.upstream.wandb.history_lines import Lines, encode, size_bytes_of
 from kelt_daemon.upstream.wandb.output_lines import console_pieces
 from kelt_daemon.upstream.wandb.run_config import config_of
@@ -130,6 +130,16 @@ def create_files(run: CarriedRun, names: Sequence[str]) -> Question:
         "files": list(names),
     }
     return Question("CreateRunFiles", CREATE_FILES, variables)
+
+
+def stream_headers(run: CarriedRun) -> dict[str, str]:
+    """By which W&B keeps the writers of a shared run apart."""
+    if not run.is_shared:
+        return {}
+    return {
+        "x-wandb-use-async-filestream": "true",
+        "x-wandb-async-client-id": client_id(run.writer_id),
+    }
 
 
 def posts(run: CarriedRun, folded: Folded) -> Iterator[dict[str, Any]]:

@@ -29,7 +29,7 @@ from kelt_daemon.host import InThread, in_thread
 from kelt_daemon.upstream import Access, PushedCursor, ServerInfo
 from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
-from kelt_daemon.upstream.wandb.carrying import Carrier, stream_headers
+from kelt_daemon.upstream.wandb.carrying import Carrier
 from kelt_daemon.upstream.wandb.chapters import chapters, contiguous
 from kelt_daemon.upstream.wandb.file_carrying import FileCarrier
 from kelt_daemon.upstream.wandb.file_spool import FileSpool
@@ -53,6 +53,8 @@ class _Seat:
     #: None: to be read from its file.
     run: CarriedRun | None = None
     posted_at_s: float = 0.0
+    #: Somebody asked W&B to stop the run.
+    must_stop: bool = False
 
 
 class WandbServer:
@@ -125,7 +127,7 @@ class WandbServer:
             run = seat.run = seat.run or await self._kept(me)
             fitting, gaps = contiguous(batches, run.folded)
             try:
-                await self._carry(fitting, run, seat, me)
+                await self._carry(fitting, run, me)
             except BaseException:
                 seat.run = None
                 raise
@@ -137,9 +139,7 @@ class WandbServer:
             for writer in {batch.writer_id for batch in batches}
         }
 
-    async def _carry(
-        self, batches: Sequence[Outgoing], run: CarriedRun, seat: _Seat, me: QueuedRun
-    ) -> None:
+    async def _carry(self, batches: Sequence[Outgoing], run: CarriedRun, me: QueuedRun) -> None:
         keep = partial(self._keep, me, run)
         files = FileCarrier(
             run=run,
@@ -153,7 +153,6 @@ class WandbServer:
             run=run,
             fallback=_opened_of(me),
             speaker=self,
-            default_entity=self._turns.default_entity,
             wait_turn=partial(self._turns.wait_turn, me),
             wait_children=partial(self._turns.wait_children, me),
             store=files.store,
@@ -169,7 +168,6 @@ class WandbServer:
         if run.is_begun and run.config_due:
             await carrier.tell(Folded())
             await keep()
-        seat.posted_at_s = anyio.current_time()
 
     async def cursors(self, writer_ids: Sequence[bytes]) -> Mapping[bytes, int]:
         """As in `Upstream`: what W&B has acknowledged, by our own book."""
@@ -183,7 +181,7 @@ class WandbServer:
     async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> Collection[bytes]:
         """As in `Upstream`: an empty post for each run that had no other for a while.
 
-        Nobody is to stop: what W&B is asked to stop it does not tell us.
+        Whose run is to stop W&B says in its answers to posts, to these and to those with rows.
         """
         queued = {run.writer_id: run for run in self._queue()}
         for writer, _ in beats:
@@ -195,13 +193,13 @@ class WandbServer:
                 run = seat.run or await self._kept(me)
                 if run.is_begun and not run.is_completed:
                     await self._beat(run, seat)
-        return ()
+        return [writer for writer, _ in beats if self._seats[writer].must_stop]
 
     async def _beat(self, run: CarriedRun, seat: _Seat) -> None:
-        seat.posted_at_s = anyio.current_time()
+        seat.posted_at_s = anyio.current_time()  # also where nothing comes of it
         # What is the run's own fault its next push tells.
         with contextlib.suppress(NotYetError, RunRefusedError, RejectedDataError):
-            await self.stream((run.entity, run.project, run.run_id), {}, stream_headers(run))
+            await self.stream(run, {})
 
     async def describe_run(
         self, request: DescribeRunRequest, *, deadline_s: float
@@ -246,12 +244,16 @@ class WandbServer:
         """As in `Speaker`."""
         return await self._connected().ask(question, deadline_s=self._config.call_deadline_s)
 
-    async def stream(
-        self, names: tuple[str, str, str], body: dict[str, Any], headers: dict[str, str]
-    ) -> None:
-        """As in `Speaker`."""
+    async def stream(self, run: CarriedRun, body: dict[str, Any]) -> None:
+        """As in `Speaker`; hears in passing whether the run is to stop."""
+        seat = self._seats.setdefault(run.writer_id, _Seat())
+        names = (run.entity or self._turns.default_entity, run.project, run.run_id)
         deadline_s = self._config.push_deadline_s
-        await self._connected().stream(names, body, headers=headers, deadline_s=deadline_s)
+        said = await self._connected().stream(
+            names, body, headers=requests.stream_headers(run), deadline_s=deadline_s
+        )
+        seat.posted_at_s = anyio.current_time()
+        seat.must_stop = seat.must_stop or said.get("stopped") is True
 
     async def put(self, url: str, headers: Mapping[str, str], path: Path, size_bytes: int) -> None:
         """As in `Putter`."""
