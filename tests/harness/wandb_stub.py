@@ -39,6 +39,7 @@ class Request:
     at: float = field(default_factory=time.monotonic)
     #: Of an upload.
     content: bytes = b""
+    file: str = ""
 
 
 @dataclass
@@ -303,7 +304,8 @@ class _Handler(BaseHTTPRequestHandler):
             run_id = names[2]
         headers = {k.lower(): v for k, v in self.headers.items()}
         content = self._read() if kind == "upload" else b""
-        request = Request(kind, str(run_id), body, headers, content=content)
+        file = names[3] if kind == "upload" else ""
+        request = Request(kind, str(run_id), body, headers, content=content, file=file)
         stub = self.stub
         with stub._lock:
             stub.requests.append(request)

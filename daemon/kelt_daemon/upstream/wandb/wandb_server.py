@@ -28,12 +28,12 @@ from kelt_daemon.errors import (
 from kelt_daemon.host import InThread, in_thread
 from kelt_daemon.upstream import Access, PushedCursor, ServerInfo
 from kelt_daemon.upstream.wandb import requests
-from kelt_daemon.upstream.wandb.carried_run import CarriedRun
+from kelt_daemon.upstream.wandb.carried_run import CarriedFile, CarriedRun
 from kelt_daemon.upstream.wandb.carrying import Carrier
 from kelt_daemon.upstream.wandb.chapters import chapters, contiguous
 from kelt_daemon.upstream.wandb.file_carrying import FileCarrier
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstream.wandb.file_spool import FileSpool
-from kelt_daemon.upstream.wandb.folding import Folded
 from kelt_daemon.upstream.wandb.ordering import QueuedRun
 from kelt_daemon.upstream.wandb.progress_file import progress_path, read_progress, write_progress
 from kelt_daemon.upstream.wandb.replies import UNREADABLE, read_standing
@@ -55,6 +55,8 @@ class _Seat:
     posted_at_s: float = 0.0
     #: Somebody asked W&B to stop the run.
     must_stop: bool = False
+    #: What an earlier daemon left of its files was looked for.
+    is_swept: bool = False
 
 
 class WandbServer:
@@ -65,6 +67,7 @@ class WandbServer:
         config: deadlines and intervals.
         queue: the run folders that go there.
         look: finds run folders that were made since they were looked for last.
+        room: for files on their way.
         in_thread: does work that blocks.
     """
 
@@ -75,11 +78,13 @@ class WandbServer:
         config: DaemonConfig,
         queue: Callable[[], Iterable[QueuedRun]],
         look: Callable[[], Awaitable[None]],
+        room: FileRoom,
         in_thread: InThread = in_thread,
     ) -> None:
         self._url = http_url(url)
         self._config = config
         self._queue = queue
+        self._room = room
         self._in_thread = in_thread
         self._talk: Talk | None = None
         self._uploader: Uploader | None = None
@@ -124,6 +129,7 @@ class WandbServer:
         me = self._queued(batches[0].writer_id)
         seat = self._seats.setdefault(me.writer_id, _Seat())
         async with seat.lock:
+            await self._sweep(me, seat)
             run = seat.run = seat.run or await self._kept(me)
             fitting, gaps = contiguous(batches, run.folded)
             try:
@@ -146,6 +152,7 @@ class WandbServer:
             spool=FileSpool(me.home, self._url),
             speaker=self,
             putter=self,
+            wait_turn=partial(self._turns.wait_files, me),
             keep=keep,
             in_thread=self._in_thread,
         )
@@ -156,24 +163,44 @@ class WandbServer:
             wait_turn=partial(self._turns.wait_turn, me),
             wait_children=partial(self._turns.wait_children, me),
             store=files.store,
+            room=self._room,
             keep=keep,
             in_thread=self._in_thread,
         )
         try:
-            for chapter in await self._in_thread(chapters, batches, run.folded):
-                await carrier.carry(chapter)
+            failure = await self._carry_records(carrier, batches, run)
         except DamagedFrameError as error:
             raise RejectedDataError(f"records that cannot be read: {error}") from error
-        await files.send()
-        if run.is_begun and run.config_due:
-            await carrier.tell(Folded())
-            await keep()
+        await files.make()
+        try:
+            await files.send()
+        except NotYetError as error:
+            failure = error
+        await carrier.tell_config()
+        await carrier.tell_end(files.uploaded)
+        if failure is not None:
+            raise failure
+
+    async def _carry_records(
+        self, carrier: Carrier, batches: Sequence[Outgoing], run: CarriedRun
+    ) -> NotYetError | None:
+        for chapter in await self._in_thread(chapters, batches, run.folded):
+            if not await carrier.carry(chapter):
+                return NotYetError(
+                    f"Files that W&B has not taken yet hold the {self._room.limit_bytes >> 20} MiB "
+                    "that they may on this host; those of this run wait, and what follows them."
+                )
+        return None
 
     async def cursors(self, writer_ids: Sequence[bytes]) -> Mapping[bytes, int]:
         """As in `Upstream`: what W&B has acknowledged, by our own book."""
         wanted, found = set(writer_ids), dict[bytes, int]()
         for run in list(self._queue()):
             if not wanted.isdisjoint(run.writers):
+                seat = self._seats.setdefault(run.writer_id, _Seat())
+                if not seat.lock.locked():
+                    async with seat.lock:
+                        await self._sweep(run, seat)
                 kept = await self._kept(run)
                 found |= {writer: kept.committed(writer) for writer in run.writers}
         return found
@@ -281,7 +308,20 @@ class WandbServer:
             return CarriedRun(writer_id=run.writer_id)
         return found
 
+    async def _sweep(self, me: QueuedRun, seat: _Seat) -> None:
+        """Once: what an earlier daemon has left of files, and the room that they take."""
+        if not seat.is_swept:
+            # Of a run that is through nothing waits but what its process did not finish.
+            files = {} if me.is_through else (await self._kept(me)).files
+            await self._in_thread(FileSpool(me.home, self._url).sweep, files.keys())
+            self._settle(me.writer_id, files)
+            seat.is_swept = True
+
+    def _settle(self, writer_id: bytes, files: Mapping[str, CarriedFile]) -> None:
+        self._room.settle(writer_id, {key: file.size_bytes for key, file in files.items()})
+
     async def _keep(self, me: QueuedRun, run: CarriedRun) -> None:
+        self._settle(me.writer_id, run.files)
         path = progress_path(me.home, self._url)
         try:
             await self._in_thread(write_progress, path, run)
@@ -293,9 +333,12 @@ class WandbServer:
 
 
 def _opened_of(me: QueuedRun) -> RunOpened:
-    """As far as the folder itself tells, should its first record be lost."""
+    """As far as the folder itself tells, should its first record be lost.
+
+    Whether it made the run or went on in one is not known then: it goes behind what W&B has.
+    """
     opened = RunOpened(
         entity=me.entity, project=me.project, run_id=me.run_id, started_at=me.started_at
     )
-    opened.created.SetInParent()
+    opened.resumed.point_unknown = True
     return opened
