@@ -101,6 +101,8 @@ class DaemonConfig:
     #: where there was none for that long.
     wandb_post_interval_s: float = 15.0
     wandb_heartbeat_s: float = 30.0
+    #: What files that W&B servers have not taken yet may hold in run folders, all together.
+    wandb_files_bytes_max: int = 16 * 1024 * MIB
     beats_per_request_max: int = 10_000
     cursors_save_interval_s: float = 1.0
 

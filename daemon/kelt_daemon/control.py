@@ -15,7 +15,7 @@ from kelt.run_folder import MANIFEST_NAME
 from kelt.state_dir import StateDir
 from kelt.version import __version__
 from kelt_daemon.append_stream import upstream_state
-from kelt_daemon.bounds import run_bounds
+from kelt_daemon.bounds import run_bounds, wandb_files_bound
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.dead_letters import DEAD_LETTERS_NAME
 from kelt_daemon.errors import FolderProblemError
@@ -24,6 +24,7 @@ from kelt_daemon.paths import plain
 from kelt_daemon.probe import is_lock_free
 from kelt_daemon.registry import Registry
 from kelt_daemon.run_folders import RunFolder
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_proto.v1 import sidecar_pb2
 
 _FOLDERS_PER_SYNC_MAX = 10_000
@@ -37,15 +38,23 @@ class Control:
         state_dir: the state folder.
         started_at: when the daemon started, Unix seconds.
         config: intervals.
+        room: for files on their way to W&B servers.
     """
 
     def __init__(
-        self, *, registry: Registry, state_dir: StateDir, started_at: float, config: DaemonConfig
+        self,
+        *,
+        registry: Registry,
+        state_dir: StateDir,
+        started_at: float,
+        config: DaemonConfig,
+        room: FileRoom,
     ) -> None:
         self._registry = registry
         self._state_dir = state_dir
         self._started_at = started_at
         self._config = config
+        self._room = room
         #: Set by Stop.
         self.stop_asked = anyio.Event()
 
@@ -65,7 +74,7 @@ class Control:
             upstreams=[upstream_state(link) for link in registry.links.values()],
             runs=runs + parked,
             journal_bytes=sum(f.journal.used_bytes for f in registry.folders.values()),
-            bounds=registry.bounds,
+            bounds=[*registry.bounds, wandb_files_bound(self._room)],
         )
 
     async def sync(self, request: sidecar_pb2.SyncRequest) -> AsyncIterator[sidecar_pb2.SyncReply]:
