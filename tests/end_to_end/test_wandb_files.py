@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -331,7 +330,7 @@ def test_a_large_file_is_sent_while_it_is_read_and_from_where_a_killed_command_l
             # Nothing more is read until what was read before is at the server.
             assert eventually(lambda: reader.run("r1")["rows"] >= 2000 or None)
             assert reader.run("r1")["state"] == "running"
-            assert eventually(lambda: early.had or None) == {str(Path(folders[0]).resolve()): 0}
+            assert eventually(lambda: early.had or None) == {str(folders[0].resolve()): 0}
             raise _AbortedError
 
     folders = []
@@ -340,7 +339,8 @@ def test_a_large_file_is_sent_while_it_is_read_and_from_where_a_killed_command_l
             path, state_dir=chosen.state_dir, upstream=server.url, observe=gate,
             on_begun=lambda folder: (folders.append(folder), early.begin(folder)),
         )  # fmt: skip
-    early.close()
+    assert early.close()
+    assert not early.close()
     assert len(folders) == 1
     out, _ = host.kelt("sync", "--yes", path)
     assert "Synced 1 run: sent" in out

@@ -37,7 +37,7 @@ class EarlySending:
 
     @property
     def had(self) -> Mapping[str, int]:
-        """By folder, how many records the upstream had before, as far as it is known."""
+        """What `close` would return now."""
         with self._lock:
             return dict(self._had)
 
@@ -48,9 +48,17 @@ class EarlySending:
             target=self._ask, args=(folder, number), name="kelt-sync-early", daemon=True
         ).start()
 
-    def close(self) -> None:
-        """Asks no more; what was asked for goes on."""
+    def close(self) -> Mapping[str, int]:
+        """Asks no more; what was asked for goes on.
+
+        Returns:
+            By folder, how many records the upstream had before, as far as that was learnt since the
+            last time.
+        """
         self._end()
+        with self._lock:
+            had, self._had = self._had, {}
+        return had
 
     def _end(self) -> int:
         with self._lock:

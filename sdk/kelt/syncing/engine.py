@@ -109,35 +109,18 @@ def plan_sync(
     """
     early = EarlySending(settings=settings, upstream=upstream) if keeps and sends_early else None
     missing: list[Path] = []
-    files: dict[Path, None] = {}
-    foreign: list[RunOnDisk] = []
     if paths is None:
         found = survey_all(settings.state_dir, upstream=upstream)
     else:
-        folders: dict[Path, None] = {}
-        for path in paths:
-            inside, wandb_files = find_run_folders(path), find_wandb_files(path)
-            folders |= dict.fromkeys(inside)
-            files |= dict.fromkeys(wandb_files)
-            others = foreign_runs.survey_foreign_runs(
-                path, target=target or Target(), state_dir=settings.state_dir,
-                upstream=upstream or settings.upstream.rstrip("/"), keeps=keeps,
+        try:
+            found = _survey_paths(
+                paths, missing, settings=settings, upstream=upstream, keeps=keeps, early=early,
+                target=target or Target(),
             )  # fmt: skip
-            foreign += others
-            if not (inside or wandb_files or others):
-                missing.append(path)
-        found = [survey(path, state_dir=settings.state_dir, upstream=upstream) for path in folders]
-        found += [
-            wandb_runs.survey_wandb(
-                path,
-                state_dir=settings.state_dir,
-                upstream=upstream or settings.upstream.rstrip("/"),
-                keeps=keeps,
-                on_begun=None if early is None else early.begin,
-            )
-            for path in files
-        ]
-        found += foreign
+        except BaseException:
+            if early is not None:
+                early.close()
+            raise
     takes_all = paths is not None if include_synced is None else include_synced
     # Another upstream than the one that is known to have them may have none of them.
     runs = [
@@ -153,6 +136,45 @@ def plan_sync(
         runs=tuple(runs), missing=tuple(missing), upstream=upstream, live=live, wait_s=wait_s,
         early=early,
     )  # fmt: skip
+
+
+def _survey_paths(
+    paths: Sequence[Path],
+    missing: list[Path],
+    *,
+    settings: Settings,
+    upstream: str,
+    keeps: bool,
+    early: EarlySending | None,
+    target: Target,
+) -> list[RunOnDisk]:
+    """What lies under some paths; those under which nothing lies are added to `missing`."""
+    state_dir, named_or_own = settings.state_dir, upstream or settings.upstream.rstrip("/")
+    folders: dict[Path, None] = {}
+    files: dict[Path, None] = {}
+    foreign: list[RunOnDisk] = []
+    for path in paths:
+        inside, wandb_files = find_run_folders(path), find_wandb_files(path)
+        folders |= dict.fromkeys(inside)
+        files |= dict.fromkeys(wandb_files)
+        others = foreign_runs.survey_foreign_runs(
+            path, target=target, state_dir=state_dir, upstream=named_or_own, keeps=keeps
+        )
+        foreign += others
+        if not (inside or wandb_files or others):
+            missing.append(path)
+    found = [survey(path, state_dir=state_dir, upstream=upstream) for path in folders]
+    found += [
+        wandb_runs.survey_wandb(
+            path,
+            state_dir=state_dir,
+            upstream=named_or_own,
+            keeps=keeps,
+            on_begun=None if early is None else early.begin,
+        )
+        for path in files
+    ]
+    return [*found, *foreign]
 
 
 def run_sync(
@@ -182,16 +204,13 @@ def _look_again(run: RunOnDisk, *, state_dir: StateDir, upstream: str) -> RunOnD
 
 def _send(plan: SyncPlan, *, settings: Settings, on_progress: OnProgress | None) -> SyncResult:
     plan = _with_folders(plan, settings)
+    had: Mapping[str, int] = {} if plan.early is None else plan.early.close()
     if not plan.runs:
         lost = _left_out(plan)
         return SyncResult(runs=tuple(lost), error=_failed_sentence(lost))
     from kelt.launcher import ensure_daemon  # noqa: PLC0415 # starts processes
     from kelt.sidecar_client import SidecarClient  # noqa: PLC0415 # loads gRPC
 
-    had: Mapping[str, int] = {}
-    if plan.early is not None:
-        had = plan.early.had
-        plan.early.close()
     watch = SyncWatch(wait_s=plan.wait_s, now=time.monotonic(), had=had)
     counted = RowCounts(plan.runs)
     is_interrupted = False
