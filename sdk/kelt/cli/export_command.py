@@ -1,8 +1,9 @@
-"""`kelt export`: runs from the server into files."""
+"""`kelt export`: runs from the server, or from the disk, into files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from kelt.cli.exit_codes import CliError, ExitCode
 from kelt.cli.options import AsJson, UpstreamOption
+from kelt.cli.programs import SERVER_MODULES, require_extra
 from kelt.cli.terminal import note, say, say_json
 from kelt.cli.wording import count, plain
 from kelt.exporting.formats import ExportFormat
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from kelt.exporting.run_export import ExportOptions
     from kelt.exporting.sources import RunSource
 
+#: A name that begins so is a path.
+_PATH_BEGINS = (".", "/", "~")
 _SUFFIXES = tuple(f".{chosen.value}" for chosen in ExportFormat if chosen != ExportFormat.WANDB)
 
 
@@ -27,8 +31,8 @@ def export(
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="[ENTITY/]PROJECT/RUN, an immutable id, a PROJECT for all its runs, or a run "
-            "folder; with --project, names in it.",
+            help="[ENTITY/]PROJECT/RUN, an immutable id, a PROJECT for all its runs, or what "
+            "`kelt sync` takes (a path that begins with . / or ~); with --project, names in it.",
             show_default=False,
         ),
     ] = None,
@@ -109,20 +113,47 @@ def export(
     )
     is_file = output.suffix in _SUFFIXES and not output.is_dir()
     _check(options, output if is_file else None)
-    with Api(upstream) as api:
-        runs = _runs(api, names or [], project, is_all=is_all)
-        if not runs:
-            note("There are no runs there; `kelt runs ls` lists what is there.")
+    paths = [Path(name).expanduser() for name in names or () if name.startswith(_PATH_BEGINS)]
+    failed = 0
+    with ExitStack() as stack:
+        if paths:
+            if len(paths) != len(names or ()) or project is not None or upstream is not None:
+                raise _misused(
+                    "Paths, which begin with . / or ~, do not go together with runs of a server."
+                )
+            runs, failed = _disk_runs(stack, paths, output.parent if is_file else output)
+        else:
+            api = stack.enter_context(Api(upstream))
+            runs = _runs(api, names or [], project, is_all=is_all)
+            if not runs:
+                note("There are no runs there; `kelt runs ls` lists what is there.")
         targets = _targets(runs, output, chosen, is_file=is_file)
-        failed = sum(
-            not _export(run, target, options, skips=skip_existing, as_json=as_json)
-            for run, target in zip(runs, targets, strict=True)
-        )
+        for run, target in zip(runs, targets, strict=True):
+            failed += not _export(run, target, options, skips=skip_existing, as_json=as_json)
     if failed:
         raise CliError(
             f"{failed:,} of {count(len(targets), 'run')} could not be exported; the lines above "
             "say why."
         )
+
+
+def _disk_runs(
+    stack: ExitStack, paths: Sequence[Path], output: Path
+) -> tuple[list[RunSource], int]:
+    """The runs at some paths, and how many cannot be read."""
+    require_extra("server", SERVER_MODULES)
+    from kelt.exporting.disk_runs import served  # noqa: PLC0415 # loads much
+    from kelt.exporting.server_run import ServerRun  # noqa: PLC0415 # as above
+
+    found = stack.enter_context(served(paths, output))
+    for failed in found.failed:
+        note(plain(f"NOT exported: {failed}"))
+    for left_out in found.notes:
+        note(plain(left_out))
+    runs: list[RunSource] = [
+        ServerRun(api=found.api, run=found.api.run(name)) for name in found.names
+    ]
+    return runs, len(found.failed)
 
 
 def _export(

@@ -168,6 +168,7 @@ def _left_out(source: RunSource, facts: str) -> list[str]:
         remarks.append(f"The content of the artifacts that it logged is not exported: {some}.")
     if source.run.state == "running":
         remarks.append("It is still running: what it logs from now on is not in there.")
+    remarks += [f"{problem[:1].upper()}{problem[1:]}." for problem in source.run.problems]
     if source.run.lost_rows:
         remarks.append(f"Of its rows {source.run.lost_rows:,} had been lost before.")
     return remarks
