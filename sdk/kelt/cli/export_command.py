@@ -114,27 +114,26 @@ def export(
     is_file = output.suffix in _SUFFIXES and not output.is_dir()
     _check(options, output if is_file else None)
     paths = [Path(name).expanduser() for name in names or () if name.startswith(_PATH_BEGINS)]
-    failed = 0
+    unread = 0
     with ExitStack() as stack:
         if paths:
             if len(paths) != len(names or ()) or project is not None or upstream is not None:
                 raise _misused(
                     "Paths, which begin with . / or ~, do not go together with runs of a server."
                 )
-            runs, failed = _disk_runs(stack, paths, output.parent if is_file else output)
+            runs, unread = _disk_runs(stack, paths, output.parent if is_file else output)
         else:
             api = stack.enter_context(Api(upstream))
             runs = _runs(api, names or [], project, is_all=is_all)
             if not runs:
                 note("There are no runs there; `kelt runs ls` lists what is there.")
         targets = _targets(runs, output, chosen, is_file=is_file)
+        failed = unread
         for run, target in zip(runs, targets, strict=True):
             failed += not _export(run, target, options, skips=skip_existing, as_json=as_json)
     if failed:
-        raise CliError(
-            f"{failed:,} of {count(len(targets), 'run')} could not be exported; the lines above "
-            "say why."
-        )
+        number = count(len(targets) + unread, "run")
+        raise CliError(f"{failed:,} of {number} could not be exported; the lines above say why.")
 
 
 def _disk_runs(
@@ -213,6 +212,10 @@ def _runs(api: Api, names: Sequence[str], project: str | None, *, is_all: bool) 
         except RunNotFoundError:
             more = of_project(path) if "/" not in path else []
             if not more:
+                if Path(name).exists():
+                    raise _misused(
+                        f"{name} is no run there. For what lies here, write ./{name}"
+                    ) from None
                 raise
             found += more
     return found

@@ -6,7 +6,8 @@ it, with a state folder and a daemon of their own. Run folders are copied first:
 that finds them in their place, they are its to clear. With a folder come those of the same state
 folder that its history needs: other sessions of its branch, and its ancestors.
 
-All of it lies in a hidden folder beside the output, about as large as the runs, and goes with it.
+All of it lies in a hidden folder beside the output, about as large as the runs, and goes with it,
+on SIGTERM too. What a SIGKILL leaves is the folder, and both processes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -74,6 +76,7 @@ def served(paths: Sequence[Path], output: Path) -> Iterator[DiskRuns]:
     except OSError as error:
         raise ExportError(f"{output} cannot be written ({error.strerror or error}).") from error
     server = ServerProcess(scratch / "server", api_key=secrets.token_hex(20))
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         server.folder.mkdir()
         server.start()
@@ -81,8 +84,12 @@ def served(paths: Sequence[Path], output: Path) -> Iterator[DiskRuns]:
         with Api(server.url, api_key=server.api_key) as api:
             yield DiskRuns(
                 api=api,
-                names=tuple(dict.fromkeys(run.name for run in found if not run.error)),
-                failed=tuple(f"{run.name}: {run.error}" for run in found if run.error),
+                names=tuple(dict.fromkeys(run.name for run in found if run.is_synced)),
+                failed=tuple(
+                    f"{run.name}: {run.error or 'it could not be read whole'}"
+                    for run in found
+                    if not run.is_synced
+                ),
                 notes=tuple(f"{run.name}: {run.note}" for run in found if run.note),
             )
     except OSError as error:
@@ -92,6 +99,12 @@ def served(paths: Sequence[Path], output: Path) -> Iterator[DiskRuns]:
     finally:
         server.stop()
         shutil.rmtree(scratch, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, _frame: object) -> None:
+    """So that nothing is left behind."""
+    sys.exit(128 + number)
 
 
 def _sync(paths: Sequence[Path], scratch: Path, server: ServerProcess) -> list[SyncedRun]:

@@ -62,7 +62,7 @@ def write_folder(
         samples=source.samples() if has_system else (),
         files=names,
     )
-    version = _version(source.run.raw, [str(parent), str(keys), *names])
+    version = _version(source.run.raw, [str((parent, keys, has_console, has_system)), *names])
     said = _said(source, parent, version)
     with (folder / f"run-{file_name(said.run_id)}.wandb").open("xb") as out:
         writer = LogWriter(out)
