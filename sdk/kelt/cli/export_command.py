@@ -19,7 +19,7 @@ from kelt.exporting.formats import ExportFormat
 if TYPE_CHECKING:
     from kelt.api_client import Api
     from kelt.exporting.run_export import ExportOptions
-    from kelt.exporting.sources import RunSource
+    from kelt.exporting.server_run import ServerRun
 
 #: A name that begins so is a path.
 _PATH_BEGINS = (".", "/", "~")
@@ -138,7 +138,7 @@ def export(
 
 def _disk_runs(
     stack: ExitStack, paths: Sequence[Path], output: Path
-) -> tuple[list[RunSource], int]:
+) -> tuple[list[ServerRun], int]:
     """The runs at some paths, and how many cannot be read."""
     require_extra("server", SERVER_MODULES)
     from kelt.exporting.disk_runs import served  # noqa: PLC0415 # loads much
@@ -149,14 +149,14 @@ def _disk_runs(
         note(plain(f"NOT exported: {failed}"))
     for left_out in found.notes:
         note(plain(left_out))
-    runs: list[RunSource] = [
+    runs: list[ServerRun] = [
         ServerRun(api=found.api, run=found.api.run(name)) for name in found.names
     ]
     return runs, len(found.failed)
 
 
 def _export(
-    source: RunSource, target: Path, options: ExportOptions, *, skips: bool, as_json: bool
+    source: ServerRun, target: Path, options: ExportOptions, *, skips: bool, as_json: bool
 ) -> bool:
     """Writes a run, and says what came of it; returns whether it is there."""
     from kelt.api_client.errors import KeyRefusedError, UnreachableError  # noqa: PLC0415 # httpx
@@ -191,11 +191,11 @@ def _export(
     return not error
 
 
-def _runs(api: Api, names: Sequence[str], project: str | None, *, is_all: bool) -> list[RunSource]:
+def _runs(api: Api, names: Sequence[str], project: str | None, *, is_all: bool) -> list[ServerRun]:
     from kelt.errors import RunNotFoundError  # noqa: PLC0415 # loads httpx
     from kelt.exporting.server_run import ServerRun  # noqa: PLC0415 # as above
 
-    def of_project(path: str) -> list[RunSource]:
+    def of_project(path: str) -> list[ServerRun]:
         found = api.runs(path, order="+created_at", per_page=100)
         return [ServerRun(api=api, run=run) for run in found]
 
@@ -204,7 +204,7 @@ def _runs(api: Api, names: Sequence[str], project: str | None, *, is_all: bool) 
         return [run for path in sorted(projects) for run in of_project(path)]
     if project is not None and not names:
         return of_project(project)
-    found: list[RunSource] = []
+    found: list[ServerRun] = []
     for name in names:
         path = name if project is None else f"{project}/{name}"
         try:
@@ -238,7 +238,7 @@ def _check(options: ExportOptions, file: Path | None) -> None:
 
 
 def _targets(
-    runs: Sequence[RunSource], output: Path, chosen: ExportFormat, *, is_file: bool
+    runs: Sequence[ServerRun], output: Path, chosen: ExportFormat, *, is_file: bool
 ) -> list[Path]:
     from kelt.exporting.run_export import default_name  # noqa: PLC0415 # loads httpx
 
