@@ -12,6 +12,7 @@ from kelt.cli.main import app
     [
         (["-f", "csv"], "Name runs, or --project, or --all"),
         (["p/r", "--all", "-f", "csv"], "Name runs, or --project, or --all"),
+        (["./r", "p/r", "-f", "csv"], "do not go together with runs of a server"),
         (["p/r", "-f", "csv", "--branch-point"], "is for --format wandb"),
         (["p/r", "-f", "csv", "--force", "--skip-existing"], "exclude each other"),
         (["p/r", "-f", "csv", "-o", "x.parquet"], "does not end as --format csv does"),

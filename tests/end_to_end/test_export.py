@@ -168,8 +168,39 @@ def test_an_interrupted_export_of_all_goes_on_and_leaves_what_is_there(host, tmp
     assert "is no export of this run" in out
     out, _ = host.kelt("export", "bad", "--project", "p", *arguments, "--force", "--json")
     assert json.loads(out)["rows"] == 1
-    out, _ = host.kelt("export", "--all", *arguments, "--skip-existing", "--json")
-    assert [json.loads(line)["is_skipped"] for line in out.splitlines()] == [True] * 4
+
+
+OFFLINE = """
+    import kelt
+    with kelt.init("p", id="own", mode="offline", config={"lr": 0.1}) as run:
+        for i in range(30):
+            run.log({"a": i})
+        run.rewind(24)
+        run.log({"a": -1})
+    with kelt.init("p", id="child", mode="offline", fork_from="own?_step=19") as run:
+        run.log({"a": -2})
+"""
+
+
+def test_runs_on_the_disk_are_exported_with_what_they_inherit_and_stay_as_they_are(
+    host, tmp_path_factory, tmp_path
+):
+    alone = Host(tmp_path_factory.mktemp("alone") / "state", "http://127.0.0.1:9")
+    alone.run(OFFLINE)
+    write_full_run(tmp_path / "offline-run-full")
+    before = {path: path.read_bytes() for path in alone.state_dir.rglob("*") if path.is_file()}
+    (child,) = alone.state_dir.glob("runs/*-child-*")
+    out, _ = alone.kelt(
+        "export", child, tmp_path / "offline-run-full", "-f", "jsonl", "-o", tmp_path / "out",
+        "--files",
+    )  # fmt: skip
+    assert out.count("rows in") == 2
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"p-child", "p-full"}
+    lines = (tmp_path / "out" / "p-child" / "history.jsonl").read_text().splitlines()
+    assert [json.loads(line)["a"] for line in lines] == [*range(20), -2]
+    image = tmp_path / "out" / "p-full" / "files" / "media" / "images" / "a_0.png"
+    assert image.read_bytes() == bytes(range(256))
+    assert before == {p: p.read_bytes() for p in alone.state_dir.rglob("*") if p.is_file()}
 
 
 def test_what_cannot_be_is_refused_with_the_reason(host, tmp_path):

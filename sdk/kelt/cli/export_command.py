@@ -1,8 +1,9 @@
-"""`kelt export`: runs from the server into files."""
+"""`kelt export`: runs from the server, or from the disk, into files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 
 from kelt.cli.exit_codes import CliError, ExitCode
 from kelt.cli.options import AsJson, UpstreamOption
+from kelt.cli.programs import SERVER_MODULES, require_extra
 from kelt.cli.terminal import note, say, say_json
 from kelt.cli.wording import count, plain
 from kelt.exporting.formats import ExportFormat
@@ -17,8 +19,10 @@ from kelt.exporting.formats import ExportFormat
 if TYPE_CHECKING:
     from kelt.api_client import Api
     from kelt.exporting.run_export import ExportOptions
-    from kelt.exporting.sources import RunSource
+    from kelt.exporting.server_run import ServerRun
 
+#: A name that begins so is a path.
+_PATH_BEGINS = (".", "/", "~")
 _SUFFIXES = tuple(f".{chosen.value}" for chosen in ExportFormat if chosen != ExportFormat.WANDB)
 
 
@@ -27,8 +31,8 @@ def export(
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="[ENTITY/]PROJECT/RUN, an immutable id, a PROJECT for all its runs, or a run "
-            "folder; with --project, names in it.",
+            help="[ENTITY/]PROJECT/RUN, an immutable id, a PROJECT for all its runs, or what "
+            "`kelt sync` takes (a path that begins with . / or ~); with --project, names in it.",
             show_default=False,
         ),
     ] = None,
@@ -109,24 +113,50 @@ def export(
     )
     is_file = output.suffix in _SUFFIXES and not output.is_dir()
     _check(options, output if is_file else None)
-    with Api(upstream) as api:
-        runs = _runs(api, names or [], project, is_all=is_all)
-        if not runs:
-            note("There are no runs there; `kelt runs ls` lists what is there.")
+    paths = [Path(name).expanduser() for name in names or () if name.startswith(_PATH_BEGINS)]
+    unread = 0
+    with ExitStack() as stack:
+        if paths:
+            if len(paths) != len(names or ()) or project is not None or upstream is not None:
+                raise _misused(
+                    "Paths, which begin with . / or ~, do not go together with runs of a server."
+                )
+            runs, unread = _disk_runs(stack, paths, output.parent if is_file else output)
+        else:
+            api = stack.enter_context(Api(upstream))
+            runs = _runs(api, names or [], project, is_all=is_all)
+            if not runs:
+                note("There are no runs there; `kelt runs ls` lists what is there.")
         targets = _targets(runs, output, chosen, is_file=is_file)
-        failed = sum(
-            not _export(run, target, options, skips=skip_existing, as_json=as_json)
-            for run, target in zip(runs, targets, strict=True)
-        )
+        failed = unread
+        for run, target in zip(runs, targets, strict=True):
+            failed += not _export(run, target, options, skips=skip_existing, as_json=as_json)
     if failed:
-        raise CliError(
-            f"{failed:,} of {count(len(targets), 'run')} could not be exported; the lines above "
-            "say why."
-        )
+        number = count(len(targets) + unread, "run")
+        raise CliError(f"{failed:,} of {number} could not be exported; the lines above say why.")
+
+
+def _disk_runs(
+    stack: ExitStack, paths: Sequence[Path], output: Path
+) -> tuple[list[ServerRun], int]:
+    """The runs at some paths, and how many cannot be read."""
+    require_extra("server", SERVER_MODULES)
+    from kelt.exporting.disk_runs import served  # noqa: PLC0415 # loads much
+    from kelt.exporting.server_run import ServerRun  # noqa: PLC0415 # as above
+
+    found = stack.enter_context(served(paths, output))
+    for failed in found.failed:
+        note(plain(f"NOT exported: {failed}"))
+    for left_out in found.notes:
+        note(plain(left_out))
+    runs: list[ServerRun] = [
+        ServerRun(api=found.api, run=found.api.run(name)) for name in found.names
+    ]
+    return runs, len(found.failed)
 
 
 def _export(
-    source: RunSource, target: Path, options: ExportOptions, *, skips: bool, as_json: bool
+    source: ServerRun, target: Path, options: ExportOptions, *, skips: bool, as_json: bool
 ) -> bool:
     """Writes a run, and says what came of it; returns whether it is there."""
     from kelt.api_client.errors import KeyRefusedError, UnreachableError  # noqa: PLC0415 # httpx
@@ -161,11 +191,11 @@ def _export(
     return not error
 
 
-def _runs(api: Api, names: Sequence[str], project: str | None, *, is_all: bool) -> list[RunSource]:
+def _runs(api: Api, names: Sequence[str], project: str | None, *, is_all: bool) -> list[ServerRun]:
     from kelt.errors import RunNotFoundError  # noqa: PLC0415 # loads httpx
     from kelt.exporting.server_run import ServerRun  # noqa: PLC0415 # as above
 
-    def of_project(path: str) -> list[RunSource]:
+    def of_project(path: str) -> list[ServerRun]:
         found = api.runs(path, order="+created_at", per_page=100)
         return [ServerRun(api=api, run=run) for run in found]
 
@@ -174,7 +204,7 @@ def _runs(api: Api, names: Sequence[str], project: str | None, *, is_all: bool) 
         return [run for path in sorted(projects) for run in of_project(path)]
     if project is not None and not names:
         return of_project(project)
-    found: list[RunSource] = []
+    found: list[ServerRun] = []
     for name in names:
         path = name if project is None else f"{project}/{name}"
         try:
@@ -182,6 +212,10 @@ def _runs(api: Api, names: Sequence[str], project: str | None, *, is_all: bool) 
         except RunNotFoundError:
             more = of_project(path) if "/" not in path else []
             if not more:
+                if Path(name).exists():
+                    raise _misused(
+                        f"{name} is no run there. For what lies here, write ./{name}"
+                    ) from None
                 raise
             found += more
     return found
@@ -204,7 +238,7 @@ def _check(options: ExportOptions, file: Path | None) -> None:
 
 
 def _targets(
-    runs: Sequence[RunSource], output: Path, chosen: ExportFormat, *, is_file: bool
+    runs: Sequence[ServerRun], output: Path, chosen: ExportFormat, *, is_file: bool
 ) -> list[Path]:
     from kelt.exporting.run_export import default_name  # noqa: PLC0415 # loads httpx
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+#: As `scan_history` gives it.
+Row = Mapping[str, Any]
 #: What every row has, first, under the names of `scan_history`.
 ROW_COLUMNS = ("_step", "_timestamp", "_runtime")
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
@@ -70,7 +72,7 @@ class ColumnTypes:
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
 
-    def take(self, row: Mapping[str, Any]) -> None:
+    def take(self, row: Row) -> None:
         """A row, as `scan_history` gives it."""
         for name, value in row.items():
             if (seen := self._seen.get(name)) is None:

@@ -8,9 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from kelt.exporting.columns import ColumnType
+from kelt.exporting.columns import ColumnType, Row
 from kelt.exporting.placing import ExportError
-from kelt.exporting.sources import Row
 
 #: Of a row group, so that many columns do not make it large.
 _GROUP_CELLS_MAX = 2_000_000

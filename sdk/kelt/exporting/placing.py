@@ -11,7 +11,8 @@ from pathlib import Path
 
 from kelt.errors import KeltError
 
-_PREFIX = ".kelt-export-"
+#: Of what is not whole yet.
+PREFIX = ".kelt-export-"
 _NAME_CHARS_MAX = 100
 
 
@@ -33,7 +34,7 @@ def placed(target: Path, *, replaces: bool) -> Iterator[Path]:
     _check_free(target, replaces=replaces)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=target.parent))
+        staged = Path(tempfile.mkdtemp(prefix=PREFIX, dir=target.parent))
     except OSError as error:
         raise _unwritable(target, error) from error
     try:

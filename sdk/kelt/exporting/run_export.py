@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kelt.api_client.json_values import encode_json
 from kelt.exporting.formats import ExportFormat
 from kelt.exporting.placing import ExportError, file_name, placed
-from kelt.exporting.sources import RunSource
+from kelt.exporting.server_run import ServerRun
 from kelt.exporting.table_files import TableWriter, write_console, write_files
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def is_exported(run: Run, target: Path) -> bool:
     return True
 
 
-def export_run(source: RunSource, target: Path, options: ExportOptions) -> Exported:
+def export_run(source: ServerRun, target: Path, options: ExportOptions) -> Exported:
     """Writes a run, as far as it has come.
 
     Args:
@@ -113,7 +113,7 @@ def export_run(source: RunSource, target: Path, options: ExportOptions) -> Expor
     return Exported(path=target, rows=rows, remarks=(*remarks, *_left_out(source, facts)))
 
 
-def _write_wandb(source: RunSource, made: Path, options: ExportOptions) -> tuple[int, list[str]]:
+def _write_wandb(source: ServerRun, made: Path, options: ExportOptions) -> tuple[int, list[str]]:
     from kelt.exporting.wandb_folder import write_folder  # noqa: PLC0415 # loads protobuf
 
     remarks, parent = [], None
@@ -136,7 +136,7 @@ def _write_wandb(source: RunSource, made: Path, options: ExportOptions) -> tuple
     return rows, remarks
 
 
-def _write_tables(source: RunSource, made: Path, options: ExportOptions, facts: str) -> int:
+def _write_tables(source: ServerRun, made: Path, options: ExportOptions, facts: str) -> int:
     scratch = made.parent / ".scratch"
     scratch.mkdir()
     writer = TableWriter(chosen=options.chosen, scratch=scratch, about=facts)
@@ -154,13 +154,13 @@ def _write_tables(source: RunSource, made: Path, options: ExportOptions, facts: 
     return rows
 
 
-def _facts(source: RunSource) -> str:
+def _facts(source: ServerRun) -> str:
     """What is known of a run beside what it logged, as JSON."""
     found: dict[str, Any] = {k: v for k, v in source.run.raw.items() if k not in _NOT_TOLD}
     return encode_json(found | {"artifacts": source.artifacts()})
 
 
-def _left_out(source: RunSource, facts: str) -> list[str]:
+def _left_out(source: ServerRun, facts: str) -> list[str]:
     logged = json.loads(facts)["artifacts"]["logged"]
     remarks = []
     if logged:
@@ -168,6 +168,7 @@ def _left_out(source: RunSource, facts: str) -> list[str]:
         remarks.append(f"The content of the artifacts that it logged is not exported: {some}.")
     if source.run.state == "running":
         remarks.append("It is still running: what it logs from now on is not in there.")
+    remarks += [f"{problem[:1].upper()}{problem[1:]}." for problem in source.run.problems]
     if source.run.lost_rows:
         remarks.append(f"Of its rows {source.run.lost_rows:,} had been lost before.")
     return remarks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kelt.api_client.history import (
     PAGE_ROWS_MAX,
@@ -14,18 +14,25 @@ from kelt.api_client.history import (
     read_rows,
 )
 from kelt.errors import RunNotFoundError
-from kelt.exporting.sources import BranchPoint, Row, SavedFile
+from kelt.exporting.columns import Row
 
 if TYPE_CHECKING:
-    from kelt.api_client import Ancestor, Api, ConsoleLogLine, Run
+    from kelt.api_client import Ancestor, Api, ConsoleLogLine, File, Run
 
 #: So many values a page, as far as the number of keys tells: it is held in memory.
 _PAGE_VALUES_MAX = 200_000
 _FORKED = "forked"
 
 
+class BranchPoint(NamedTuple):
+    """Where a run leaves another of its project: the rows up to `step` are the other's."""
+
+    run_id: str
+    step: int
+
+
 class ServerRun:
-    """As `RunSource`, of a run that was fetched.
+    """What an export reads of a run. What is read raises KeltError.
 
     Args:
         api: where from.
@@ -39,11 +46,15 @@ class ServerRun:
 
     @property
     def run(self) -> Run:
-        """As in `RunSource`."""
+        """What is known of it beside what it logged."""
         return self._run
 
     def rows(self, *, is_own: bool = False) -> Iterator[Row]:
-        """As in `RunSource`."""
+        """The history, as `scan_history` gives it.
+
+        Args:
+            is_own: only what lies behind the point where it left another run.
+        """
         getter = self._getter()
         if is_own and (fork := self._fork()) is not None:
             getter = _Own(getter, self._own_branches(fork))
@@ -51,7 +62,7 @@ class ServerRun:
         return read(getter, self._run.route, HistoryQuery(page_rows=self._page_rows()))
 
     def arrow_pages(self) -> Iterator[bytes] | None:
-        """As in `RunSource`."""
+        """The same rows as pages of the read API in Arrow; None where there are none such."""
         if not self._has_arrow or self._run.labels:  # those of several writers are joined
             return None
         from kelt.exporting.arrow_pages import ArrowGetter  # noqa: PLC0415 # optional
@@ -61,7 +72,7 @@ class ServerRun:
         return getter.bodies(f"{self._run.route}/history", query.arguments(None))
 
     def branch_point(self) -> BranchPoint | None:
-        """As in `RunSource`: the parent's name must still have the rows that the run inherits."""
+        """Where the run left another whose name still has the rows up to there; None: nowhere."""
         run, fork = self._run, self._fork()
         if fork is None or fork.fork_step is None or fork.is_deleted or not fork.is_known:
             return None
@@ -84,20 +95,20 @@ class ServerRun:
         return BranchPoint(fork.run_id, step)
 
     def samples(self) -> Iterator[Row]:
-        """As in `RunSource`."""
+        """System samples, with `_timestamp` and `_runtime`."""
         query = HistoryQuery(page_rows=PAGE_ROWS_MAX, stream="system")
         return read_rows(self._getter(), self._run.route, query)
 
     def console(self) -> Iterator[ConsoleLogLine]:
-        """As in `RunSource`."""
+        """The lines of the console."""
         return self._run.console_logs(per_page=PAGE_ROWS_MAX)
 
-    def files(self) -> Sequence[SavedFile]:
-        """As in `RunSource`."""
+    def files(self) -> Sequence[File]:
+        """Its files, by path."""
         return self._run.files()
 
     def artifacts(self) -> Mapping[str, Sequence[str]]:
-        """As in `RunSource`."""
+        """The names of the artifacts that it logged and used."""
         logged, used = self._run.logged_artifacts(), self._run.used_artifacts()
         return {"logged": [found.name for found in logged], "used": [found.name for found in used]}
 

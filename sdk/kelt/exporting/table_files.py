@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kelt.exporting.columns import ROW_COLUMNS, ColumnTypes
+from kelt.exporting.columns import ROW_COLUMNS, ColumnTypes, Row
 from kelt.exporting.formats import ExportFormat
 from kelt.exporting.parquet import check_parquet, tables_of_rows, write_parquet
-from kelt.exporting.sources import Row, RunSource
+from kelt.exporting.server_run import ServerRun
 from kelt.exporting.tables import read_jsonl, write_csv, write_jsonl
 
 _SAMPLE_COLUMNS = ("_timestamp", "_runtime")
@@ -30,7 +30,7 @@ class TableWriter:
     scratch: Path
     about: str
 
-    def history(self, path: Path, source: RunSource, keys: Sequence[str] | None) -> int:
+    def history(self, path: Path, source: ServerRun, keys: Sequence[str] | None) -> int:
         """The rows; returns how many. With keys, those that have any of them, with these alone."""
         if self.chosen is ExportFormat.PARQUET:
             check_parquet()
@@ -41,7 +41,7 @@ class TableWriter:
             rows = with_any(rows, keys)
         return self._rows(path, rows, keys)
 
-    def samples(self, path: Path, source: RunSource) -> int:
+    def samples(self, path: Path, source: ServerRun) -> int:
         """What was measured of the machine."""
         return self._rows(path, source.samples(), row_columns=_SAMPLE_COLUMNS)
 
@@ -78,7 +78,7 @@ class TableWriter:
         return count
 
 
-def write_console(path: Path, source: RunSource) -> int:
+def write_console(path: Path, source: ServerRun) -> int:
     """The lines of the console as JSON lines; returns how many."""
     count = 0
     with path.open("x", encoding="ascii") as out:
@@ -95,7 +95,7 @@ def write_console(path: Path, source: RunSource) -> int:
     return count
 
 
-def write_files(folder: Path, source: RunSource) -> int:
+def write_files(folder: Path, source: ServerRun) -> int:
     """The files of a run under their paths; returns how many."""
     found = source.files()
     for file in found:

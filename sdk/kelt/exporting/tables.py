@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kelt.exporting.columns import ColumnType, ColumnTypes
-from kelt.exporting.sources import Row
+from kelt.exporting.columns import ColumnType, ColumnTypes, Row
 
 
 def write_jsonl(path: Path, rows: Iterable[Row], types: ColumnTypes | None = None) -> int:

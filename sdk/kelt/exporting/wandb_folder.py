@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from kelt.exporting.columns import Row
 from kelt.exporting.placing import file_name
-from kelt.exporting.sources import BranchPoint, Row, RunSource
+from kelt.exporting.server_run import BranchPoint, ServerRun
 from kelt.exporting.table_files import with_any, write_files
 from kelt.wandb_files.log_writing import LogWriter
 from kelt.wandb_files.writing import WrittenLine, WrittenParts, WrittenRun, file_records
@@ -22,7 +23,7 @@ _CONSOLE_NAME = "output.log"
 
 def write_folder(
     folder: Path,
-    source: RunSource,
+    source: ServerRun,
     *,
     keys: Sequence[str] | None,
     parent: BranchPoint | None,
@@ -62,7 +63,7 @@ def write_folder(
         samples=source.samples() if has_system else (),
         files=names,
     )
-    version = _version(source.run.raw, [str(parent), str(keys), *names])
+    version = _version(source.run.raw, [str((parent, keys, has_console, has_system)), *names])
     said = _said(source, parent, version)
     with (folder / f"run-{file_name(said.run_id)}.wandb").open("xb") as out:
         writer = LogWriter(out)
@@ -75,7 +76,7 @@ def _files_in(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
 
 
-def _console(source: RunSource, log: Path) -> Iterator[WrittenLine]:
+def _console(source: ServerRun, log: Path) -> Iterator[WrittenLine]:
     """The lines, which go into the log file too, as W&B's client has it, if none was saved."""
     is_saved = log.exists()
     with nullcontext() if is_saved else log.open("x", encoding="utf-8", errors="replace") as out:
@@ -89,7 +90,7 @@ def _console(source: RunSource, log: Path) -> Iterator[WrittenLine]:
             )
 
 
-def _said(source: RunSource, parent: BranchPoint | None, version: str) -> WrittenRun:
+def _said(source: ServerRun, parent: BranchPoint | None, version: str) -> WrittenRun:
     run = source.run
     return WrittenRun(
         run_id=run.immutable_id if run.is_archived else run.id,

@@ -20,6 +20,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from kelt.version import __version__
@@ -50,6 +51,7 @@ _GOALS = {"minimize": 1, "maximize": 2}
 _SUMMARIES = frozenset(("min", "max", "mean", "first", "last", "none"))
 _GLOB_SIGNS = "*?["
 _NANOS = 1_000_000_000
+_NAMES_KEPT = 10_000
 _STDERR, _STDOUT = 0, 1
 _POLICY_NOW, _TYPE_ANY, _TYPE_MEDIA = 0, 0, 2
 _MEDIA_FOLDER = "media/"
@@ -196,9 +198,7 @@ def _metric(definition: Mapping[str, Any]) -> Metric:
 
 
 def _history(row: Mapping[str, Any]) -> History:
-    items = [
-        HistoryItem(key=_text(name), value_json=json.dumps(value)) for name, value in row.items()
-    ]
+    items = [HistoryItem(key=_name(name), value_json=_json(value)) for name, value in row.items()]
     return History(item=items, step=HistoryStep(num=row["_step"]))
 
 
@@ -227,6 +227,18 @@ def _file(path: str) -> Files:
 def _timestamp(at: float) -> Timestamp:
     fraction, seconds = math.modf(at)
     return Timestamp(seconds=int(seconds), nanos=int(fraction * _NANOS))
+
+
+def _json(value: Any) -> str:
+    """As `json.dumps`, which takes longest for what there is most of."""
+    if type(value) is float and math.isfinite(value):
+        return repr(value)
+    return json.dumps(value)
+
+
+@lru_cache(maxsize=_NAMES_KEPT)
+def _name(name: str) -> str:
+    return _text(name)
 
 
 def _text(text: str) -> str:
