@@ -3,6 +3,7 @@
 import gzip
 import math
 import re
+import shutil
 import sqlite3
 import sys
 import tarfile
@@ -12,10 +13,15 @@ import pytest
 
 from harness.foreign_reading import history, sources, taken_over
 from harness.wandb_reading import of_kind
+from kelt.journal.reader import read_journal_segment
+from kelt.journal.segments import segment_numbers, segment_path
 from kelt.other_trackers.finding import find_sources
+from kelt.other_trackers.folders import bring_in
 from kelt.other_trackers.foreign_run import ForeignRunError, Target
 from kelt.other_trackers.mlflow.mlflow_run import plain_value
-from kelt_proto.v1.frames import Kind
+from kelt.state_dir import StateDir
+from kelt_proto.v1.frames import Kind, iter_frames
+from kelt_proto.v1.record_pb2 import FilePiece
 
 MADE_BY = Path(__file__).parent / "made_by"
 ROWS = 20
@@ -30,6 +36,11 @@ def store(request, tmp_path):
     path = tmp_path / "mlflow.db"
     path.write_bytes(gzip.decompress((MADE_BY / "mlflow.db.gz").read_bytes()))
     return path
+
+
+@pytest.fixture
+def state_dir(tmp_path):
+    return StateDir(tmp_path / "state")
 
 
 def run(store, name):
@@ -166,27 +177,72 @@ def test_without_pyyaml_the_remedy_is_said(tmp_path, monkeypatch):
     assert all("pip install 'kelt[importers]'" in str(error) for error in errors)
 
 
-def test_what_is_left_out_is_counted(store, tmp_path):
-    artifacts = tmp_path / "artifacts of it" / "deep"
-    artifacts.mkdir(parents=True)
-    for name in ("a.txt", "b.txt"):
-        (artifacts / name).touch()
+@pytest.fixture
+def with_artifacts(store):
+    """The run `parent` with files where its store names them; returns the folder."""
     (source,) = sources(store)["parent"]
     if store.is_dir():
-        meta = source.path / "meta.yaml"
-        uri = artifacts.parent.as_uri()
-        meta.write_text(re.sub("artifact_uri: .*", f"artifact_uri: {uri}", meta.read_text()))
+        artifacts = source.path / "artifacts"
     else:
-        with sqlite3.connect(store) as db:  # from where the server was started
+        artifacts = store.parent / "artifacts of it"
+        with sqlite3.connect(store) as db:  # relative to where the server was started
             db.execute("UPDATE runs SET artifact_uri = './artifacts of it'")
             db.execute(
                 "INSERT INTO trace_request_metadata VALUES ('mlflow.sourceRun', ?, 'tr-1')",
                 (source.run_id,),
             )
         db.close()
-    found, _ = run(store, "parent")
+    (artifacts / "deep").mkdir(parents=True, exist_ok=True)
+    (artifacts / "a.txt").write_text("first")
+    (artifacts / "deep" / "weights").write_bytes(bytes(range(256)) * 5000)
+    return artifacts
+
+
+def file_contents(folder):
+    """What the pieces of a folder's journals come to, newest version by name."""
+    found = {}
+    for number in segment_numbers(folder, "journal"):
+        for entry in read_journal_segment(segment_path(folder, "journal", number)):
+            for frame in iter_frames(memoryview(entry.payload)):
+                if frame.kind == Kind.FILE_PIECE:
+                    piece = FilePiece.FromString(bytes(frame.payload))
+                    before = found.get((piece.name, piece.version), b"")
+                    assert len(before) == piece.offset_bytes
+                    found[piece.name, piece.version] = before + piece.content
+    return [(name, content) for (name, _), content in found.items()]
+
+
+def test_artifacts_that_lie_in_the_store_are_files_of_the_run(store, with_artifacts, state_dir):
+    (source,) = sources(store)["parent"]
+    folder, found = bring_in(source, state_dir=state_dir, upstream="")
+    weights = bytes(range(256)) * 5000
+    assert file_contents(folder) == [("a.txt", b"first"), ("deep/weights", weights)]
     traces = {} if store.is_dir() else {"trace": 1}
-    assert +found.tally.not_carried == {"artifact file": 2, "dataset": 1, "model": 1} | traces
+    assert +found.tally.not_carried == {"dataset": 1, "model": 1} | traces
+    assert bring_in(source, state_dir=state_dir, upstream="")[1] is None
+    # Of what changes only the new version is added; what others' files are is nobody's business.
+    (with_artifacts / "a.txt").write_text("second")
+    (with_artifacts / "passwords").symlink_to("/etc/passwd")
+    _, found = bring_in(source, state_dir=state_dir, upstream="")
+    assert found.tally.not_carried["link"] == 1
+    assert file_contents(folder) == [
+        ("a.txt", b"first"), ("deep/weights", weights), ("a.txt", b"second"),
+    ]  # fmt: skip
+
+
+def test_artifacts_outside_the_store_are_not_looked_at(store, tmp_path):
+    (source,) = sources(store)["parent"]
+    if store.is_dir():
+        meta = source.path / "meta.yaml"
+        shutil.rmtree(source.path / "artifacts", ignore_errors=True)
+        meta.write_text(re.sub("artifact_uri: .*", "artifact_uri: file:///etc", meta.read_text()))
+    else:
+        with sqlite3.connect(store) as db:
+            db.execute("UPDATE runs SET artifact_uri = '../../../../../../etc'")
+        db.close()
+    found, _ = run(store, "parent")
+    assert not found.tally.files.files
+    assert "etc were not looked at" in found.tally.note
 
 
 def test_artifacts_that_are_elsewhere_are_named(store):

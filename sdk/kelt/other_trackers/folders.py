@@ -17,8 +17,10 @@ from typing import Any
 from kelt import records
 from kelt.checked_json import encode_checked
 from kelt.errors import StorageError
+from kelt.import_files import write_files
 from kelt.import_folders import (
     IMPORTS_NAME,
+    REPLACED_NUMBER,
     OtherWriter,
     file_name,
     manifest_of,
@@ -27,6 +29,7 @@ from kelt.import_folders import (
     staging,
     write_journal,
 )
+from kelt.journal.segments import segment_numbers
 from kelt.journal.spool_files import SpoolFiles
 from kelt.other_trackers.foreign_run import Facts, ForeignRun, ForeignRunError, Source, Tally
 from kelt.private_files import replace_private
@@ -121,6 +124,7 @@ def bring_in(
                 if found is not None and found.records < known.get("records", 0):
                     return folder, found  # an older copy takes nothing back
                 if found is not None:
+                    _write_files(found, staged, folder, known)
                     _put(found, staged, folder, known | version, upstream)
                     return folder, found
                 # Its beginning is not what it was: from now on it is another edition.
@@ -285,6 +289,19 @@ def _witness_records(tracker: str, run: ForeignRun, tally: Tally) -> list[tuple[
         lost = record_pb2.Loss(writer_id=run.writer_id, rows=untold, reason=tally.damage)
         found.append((Kind.LOSS, lost.SerializeToString(deterministic=True)))
     return found
+
+
+def _write_files(found: Found, staged: Path, folder: Path, known: dict[str, Any]) -> None:
+    """Versions of files that are new, behind the segments that the folder has."""
+    numbers = segment_numbers(folder, "journal")
+    versions = write_files(
+        staged,
+        found.run.writer_id,
+        found.tally.files,
+        known.get("versions", {}),
+        first_number=max([REPLACED_NUMBER, *numbers]) + 1,
+    )
+    _write_source(staged, source_facts(staged, _SOURCE_NAME) | {"versions": versions})
 
 
 def _put(found: Found, staged: Path, folder: Path, version: dict[str, Any], upstream: str) -> None:

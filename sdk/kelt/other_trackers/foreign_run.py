@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kelt.errors import KeltError
+from kelt.import_files import FoundFiles
 from kelt.names import shared_branch_id
 from kelt.records import RunFacts
 from kelt.setting_values import FORBIDDEN_IN_NAMES, NAME_CHARS_MAX
@@ -98,6 +99,7 @@ class Tally:
         is_going_on: somebody still writes the source.
         is_failed: the source says that the run failed.
         facts: None where the rows' writer says all.
+        files: that belong to it.
     """
 
     rows: int = 0
@@ -110,6 +112,7 @@ class Tally:
     is_going_on: bool = False
     is_failed: bool = False
     facts: Facts | None = None
+    files: FoundFiles = field(default_factory=FoundFiles)
 
     @property
     def state(self) -> str:

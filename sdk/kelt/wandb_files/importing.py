@@ -12,6 +12,7 @@ from typing import Any
 
 from kelt.checked_json import encode_checked
 from kelt.errors import StorageError
+from kelt.import_files import find_files, write_files
 from kelt.import_folders import (
     IMPORTS_NAME,
     REPLACED_NUMBER,
@@ -28,10 +29,9 @@ from kelt.journal.spool_files import SpoolFiles
 from kelt.private_files import replace_private
 from kelt.run_folder import MANIFEST_NAME, WHOLE_NAME, RunManifest, folder_name
 from kelt.state_dir import StateDir
-from kelt.wandb_files.reading import Sink, WandbContent, read_wandb_file, read_wandb_run
+from kelt.wandb_files.reading import FILES_NAME, Sink, WandbContent, read_wandb_file, read_wandb_run
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
-from kelt.wandb_files.run_files import find_files, write_files
 from kelt.wandb_files.translation import Control
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import Assertion, Loss
@@ -97,7 +97,7 @@ def _bring_in(
 ) -> tuple[Path, WandbContent | None]:
     run = read_wandb_run(path)
     folder = folder_of(run, state_dir)
-    files = find_files(path)
+    files = find_files(path.parent / FILES_NAME)
     version = _version(path) | {"files": files.signature}
     known = source_facts(folder, _SOURCE_NAME)
     is_new = not (folder / MANIFEST_NAME).exists()
@@ -111,7 +111,7 @@ def _bring_in(
     numbers = segment_numbers(folder, "journal")
     said["versions"] = write_files(
         place.path,
-        content.run,
+        content.run.writer_id,
         files,
         known.get("versions", {}),
         first_number=max([REPLACED_NUMBER, *numbers]) + 1,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelt.errors import KeltError
+from kelt.import_files import find_files
 from kelt.journal.files import open_regular
 from kelt.wandb_files.finding import is_being_written
 from kelt.wandb_files.log_blocks import (
@@ -20,8 +21,10 @@ from kelt.wandb_files.log_blocks import (
 )
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
-from kelt.wandb_files.run_files import find_files, has_files
 from kelt.wandb_files.translation import Control, Translator
+
+#: In the run folder, beside the `.wandb` file.
+FILES_NAME = "files"
 
 
 class WandbFileError(KeltError, ValueError):
@@ -161,8 +164,8 @@ def _why_no_run(reader: LogReader | None) -> str:
 
 def _not_carried(translator: Translator, path: Path) -> str:
     found = Counter(translator.not_carried)
-    if has_files(path):  # those that rows name are among them
-        found += find_files(path).left_out
+    if (path.parent / FILES_NAME).is_dir():  # those that rows name are among them
+        found += find_files(path.parent / FILES_NAME).left_out
     else:
         found["media file"] = translator.media
     counts = [

@@ -15,7 +15,8 @@ is.
     metric                    the history; a step that never changes from 0 is counted
     FINISHED, FAILED, KILLED  finished, failed, failed
     RUNNING, SCHEDULED        no end: silence is shown as such
-    artifacts, inputs, models, traces    counted, and told (`left_out`)
+    artifacts                 files of the run, where they lie in the store's folder (`besides`)
+    inputs, models, traces    counted, and told
 
 Points of the last minute of a run that goes on may not be all there; they wait for the next sync.
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from kelt.other_trackers.foreign_run import ForeignRunError, Tally
-from kelt.other_trackers.mlflow.left_out import KINDS, TRACE, LeftOut, local_folder
+from kelt.other_trackers.mlflow.besides import KINDS, TRACE, Besides, local_folder
 from kelt.other_trackers.mlflow.mlflow_run import MlflowRun
 from kelt.other_trackers.point_sorting import Point
 
@@ -98,13 +98,13 @@ class SqlStore:
                 tally.lost_rows += 1
                 tally.damage = f"MLflow's database is damaged ({error}); later values are missing"
 
-    def left_out(self, run_id: str) -> LeftOut:
+    def besides(self, run_id: str) -> Besides:
         """As in `MlflowStore`."""
         with _opened(self.path) as db:
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
             (uri,) = db.execute(_ARTIFACTS, (run_id,)).fetchone() or ("",)
-            folder = local_folder(uri, self.path.parent)
-            found = LeftOut(artifact_uri=uri, artifact_folder=folder)
+            folder = local_folder(uri, self.path.parent, self.path.parent)
+            found = Besides(artifact_uri=uri, artifact_folder=folder)
             if "inputs" in tables:
                 for (kind,) in db.execute(_INPUTS, {"run": run_id}):
                     found.counts[KINDS.get(kind, "input")] += 1

@@ -1,4 +1,4 @@
-"""What of an MLflow run is not taken over, counted so that it can be told."""
+"""What an MLflow run has beside parameters, tags and metrics: files, and what is only counted."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from kelt.import_files import FoundFiles, find_files
 from kelt.other_trackers.foreign_run import Tally
 
 #: Where a run is said to have had something else than parameters, tags and metrics.
 KINDS = {"DATASET": "dataset", "RUN_OUTPUT": "model", "RUN_INPUT": "model"}
 TRACE = "trace"
-_FILE = "artifact file"
 _LOCAL_SCHEMES = ("", "file")
 
 
 @dataclass(kw_only=True)
-class LeftOut:
+class Besides:
     """What a store says of it.
 
     Attributes:
@@ -30,22 +30,29 @@ class LeftOut:
     artifact_folder: Path | None
     counts: Counter[str] = field(default_factory=Counter)
 
+    def files(self) -> FoundFiles:
+        """The files of the artifacts, as far as they are here."""
+        if self.artifact_folder is None:
+            return FoundFiles()
+        return find_files(self.artifact_folder, follows_links=False)
+
     def tell(self, tally: Tally) -> None:
-        """Counts it, and the files of the artifacts."""
-        tally.not_carried.update(self.counts)
+        """Hands the files on, and counts the rest."""
+        tally.files = self.files()
+        tally.not_carried.update(self.counts + tally.files.left_out)
         if self.artifact_folder is None:
             tally.remarks.append(f"its artifacts at {self.artifact_uri} were not looked at")
-        else:
-            files = sum(path.is_file() for path in self.artifact_folder.rglob("*"))
-            tally.not_carried[_FILE] += files
 
 
-def local_folder(uri: str, base: Path) -> Path | None:
+def local_folder(uri: str, base: Path, store: Path) -> Path | None:
     """The folder that MLflow names, a relative one from `base`; None where it is elsewhere.
 
-    It may not be there: MLflow makes it with the first file.
+    Elsewhere is, too, what does not lie in the store's folder: a store may come from others, and
+    name any folder of this machine. What is named need not be there: MLflow makes it with the first
+    file, and a store may have been moved.
     """
     parts = urlsplit(uri)
     if parts.scheme not in _LOCAL_SCHEMES:
         return None
-    return base / (unquote(parts.path) or "artifacts")
+    place = base / (unquote(parts.path) or "artifacts")
+    return None if place.exists() and not place.resolve().is_relative_to(store.resolve()) else place
