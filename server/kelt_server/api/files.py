@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from kelt_server.api import arguments
 from kelt_server.api.asking import caller_of
+from kelt_server.api.content_types import BYTES, HEADERS, content_type
 from kelt_server.api.routes import PREFIX, RUN, run_of
 from kelt_server.artifacts import ArtifactLibrary, names, queries
 from kelt_server.artifacts.records import Artifact, ArtifactFile
@@ -24,7 +25,6 @@ from kelt_server.reader import RunReader
 from kelt_server.values import plain, to_json
 
 FILES_MAX = 10_000
-_BYTES = "application/octet-stream"
 ARTIFACT = "/artifacts/{entity}/{project}/{name}"
 
 
@@ -64,9 +64,10 @@ class FileApi:
         path = request.path_params["path"]
         recorded = self._reader(request).files
         found = self._files.content(recorded, self._holder(request), run_of(request), path)
+        kind = content_type(path)
         if isinstance(found, Path):
-            return FileResponse(found, media_type=_BYTES)
-        return StreamingResponse(found, media_type=_BYTES)
+            return FileResponse(found, media_type=kind, headers=HEADERS)
+        return StreamingResponse(found, media_type=kind, headers=HEADERS)
 
     def artifacts_of_run(self, request: Request) -> Response:
         """What a run logged and used."""
@@ -109,7 +110,7 @@ class FileApi:
         stored = self._library.blobs.blob(found.collection.entity, files[0].md5)
         if not stored.is_file():
             raise NotFoundError(f"the file {path[:100]!r} of {found.name} is gone")
-        return FileResponse(stored, media_type=_BYTES)
+        return FileResponse(stored, media_type=BYTES)
 
     def _run(self, request: Request) -> Name:
         asked = request.path_params

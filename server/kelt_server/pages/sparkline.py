@@ -1,13 +1,32 @@
-"""A metric as one small line."""
+"""Numbers as small pictures: a metric as a line, a histogram as bars."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from kelt_server.metrics.store import Bucket
 from kelt_server.pages.html import Markup, tag
 
 _WIDTH, _HEIGHT, _EDGE = 220.0, 56.0, 3.0
+
+
+def charts(keys: Sequence[str], buckets: Iterable[Bucket]) -> list[Markup]:
+    """A figure for each metric that has numbers: its course, last value and range."""
+    by_key: dict[str, list[Bucket]] = {key: [] for key in keys}
+    for bucket in buckets:
+        if bucket.mean is not None:
+            by_key[bucket.metric].append(bucket)
+    return [_chart(key, found) for key, found in by_key.items() if found]
+
+
+def _chart(key: str, buckets: Sequence[Bucket]) -> Markup:
+    points = [(bucket.number, bucket.mean) for bucket in buckets if bucket.mean is not None]
+    least = min((b.minimum for b in buckets if b.minimum is not None), default=math.nan)
+    most = max((b.maximum for b in buckets if b.maximum is not None), default=math.nan)
+    note = f"{least:.4g} … {most:.4g}" if least < most else ""
+    course = sparkline(points)
+    return tag("figure", tag("figcaption", key), course, tag("span", note, class_="range"))
 
 
 def sparkline(points: Sequence[tuple[int, float]]) -> Markup:
@@ -32,13 +51,31 @@ def sparkline(points: Sequence[tuple[int, float]]) -> Markup:
         fill="none",
         stroke="currentColor",
         stroke_width="1.5",
+        vector_effect="non-scaling-stroke",
     )
     last = f"{ys[-1]:.4g}"
-    picture = tag(
-        "svg",
-        line,
-        viewBox=f"0 0 {_WIDTH:.0f} {_HEIGHT:.0f}",
-        role="img",
-        aria_label=f"last {last}",
-    )
-    return Markup(picture + tag("span", last, class_="quiet"))
+    return Markup(_picture(line, f"last {last}") + tag("span", last, class_="quiet"))
+
+
+def bars(counts: Sequence[float]) -> Markup:
+    """An SVG of a bar for each count; none for what is not finite."""
+    heights = [count if math.isfinite(count) and count > 0 else 0.0 for count in counts]
+    highest = max(heights, default=0.0) or 1.0
+    wide = _WIDTH / max(1, len(heights))
+    rects = [
+        tag(
+            "rect",
+            x=f"{number * wide:.1f}",
+            y=f"{_HEIGHT * (1 - height / highest):.1f}",
+            width=f"{wide * 0.9:.2f}",
+            height=f"{_HEIGHT * height / highest:.1f}",
+            fill="currentColor",
+        )
+        for number, height in enumerate(heights)
+    ]
+    return _picture(Markup("".join(rects)), f"{len(heights)} bins")
+
+
+def _picture(drawn: Markup, label: str) -> Markup:
+    view = f"0 0 {_WIDTH:.0f} {_HEIGHT:.0f}"
+    return tag("svg", drawn, viewBox=view, role="img", aria_label=label, preserveAspectRatio="none")

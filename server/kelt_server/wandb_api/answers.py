@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
+from mimetypes import guess_type
 from typing import Any
 
 import anyio.from_thread
@@ -219,7 +220,8 @@ class Answers:
         return {
             "id": run_answers.file_id(name, file),
             "name": file, "url": address, "directUrl": address, "sizeBytes": size,
-            "mimetype": "application/octet-stream", "updatedAt": None, "md5": None,
+            "mimetype": guess_type(file)[0] or "application/octet-stream",
+            "updatedAt": None, "md5": None,
         }  # fmt: skip
 
     # -- mutations ------------------------------------------------------------------------------

@@ -98,12 +98,16 @@ def test_a_file_comes_back_as_it_was_put(web: Web, name: str) -> None:
     answer = web.client.put(web.address(name), content=b"content")
     assert answer.status_code == 200, answer.text
     query = """query F($n: [String]) { project(name: "proj", entityName: "local") {
-        run(name: "run") { files(names: $n) { edges { node { name directUrl sizeBytes } } } } } }"""
+        run(name: "run") { files(names: $n) { edges { node { name directUrl mimetype } } } } } }"""
     web.door.begin()
     edges = web.ask(query)["data"]["project"]["run"]["files"]["edges"]
     if len(name) < 200:
         assert [edge["node"]["name"] for edge in edges] == [name]
         assert web.client.get(edges[0]["node"]["directUrl"]).content == b"content"
+        kind = {".txt": "text/plain", ".png": "image/png"}.get(
+            name[-4:], "application/octet-stream"
+        )
+        assert edges[0]["node"]["mimetype"] == kind
 
 
 def test_an_address_that_was_not_signed_is_refused(web: Web, tmp_path: Path) -> None:
