@@ -196,6 +196,8 @@ def _run_table(runs: Sequence[Mapping[str, Any]], total: int) -> Markup:
         )
         for run in runs
     ]
+    if not runs:
+        return tag("p", "No run of this project is here.", class_="quiet")
     more = f"{total - len(runs)} more runs are not shown here." if total > len(runs) else ""
     return escaped([_table(head, body), tag("p", more, class_="quiet") if more else ""])
 

@@ -12,7 +12,10 @@ _WIDTH, _HEIGHT, _EDGE = 220.0, 56.0, 3.0
 
 
 def charts(keys: Sequence[str], buckets: Iterable[Bucket]) -> list[Markup]:
-    """A figure for each metric that has numbers: its course, last value and range."""
+    """A figure for each metric that has numbers: its course, end and range.
+
+    The end is a mean, and says so, where the last bucket has several numbers.
+    """
     by_key: dict[str, list[Bucket]] = {key: [] for key in keys}
     for bucket in buckets:
         if bucket.mean is not None:
@@ -25,12 +28,12 @@ def _chart(key: str, buckets: Sequence[Bucket]) -> Markup:
     least = min((b.minimum for b in buckets if b.minimum is not None), default=math.nan)
     most = max((b.maximum for b in buckets if b.maximum is not None), default=math.nan)
     note = f"{least:.4g} … {most:.4g}" if least < most else ""
-    course = sparkline(points)
+    course = sparkline(points, is_mean=buckets[-1].count > 1 and least < most)
     return tag("figure", tag("figcaption", key), course, tag("span", note, class_="range"))
 
 
-def sparkline(points: Sequence[tuple[int, float]]) -> Markup:
-    """An SVG of the finite ones among (place, value)."""
+def sparkline(points: Sequence[tuple[int, float]], *, is_mean: bool = False) -> Markup:
+    """An SVG of the finite ones among (place, value), and the last value."""
     finite = [(x, y) for x, y in points if math.isfinite(y)]
     if not finite:
         return tag("p", "no finite value", class_="quiet")
@@ -53,7 +56,7 @@ def sparkline(points: Sequence[tuple[int, float]]) -> Markup:
         stroke_width="1.5",
         vector_effect="non-scaling-stroke",
     )
-    last = f"{ys[-1]:.4g}"
+    last = f"≈ {ys[-1]:.4g}" if is_mean else f"{ys[-1]:.4g}"
     return Markup(_picture(line, f"last {last}") + tag("span", last, class_="quiet"))
 
 
