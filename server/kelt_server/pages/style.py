@@ -40,7 +40,7 @@ dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: .8rem; }
 figure { margin: 0; padding: .6rem .8rem; background: var(--card); border: 1px solid var(--line);
   border-radius: 8px; color: var(--link); }
-figcaption { color: var(--ink); font-size: .85rem; overflow-wrap: anywhere; }
+figcaption { color: var(--ink); font-size: .85rem; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
 figure { display: grid; grid-template-columns: 1fr auto; gap: .3rem .8rem; }
 figcaption, figure > svg, figure > p { grid-column: 1 / -1; } figure > svg { width: 100%; height: 3.5rem; }
 .range { color: var(--quiet); font-size: .85rem; align-self: end; }
