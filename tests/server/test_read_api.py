@@ -333,6 +333,9 @@ def test_a_page_says_what_it_does_not_know_exactly(client: Client, stand: Stand)
     page = client.get("/local/proj/runs/run").text
     assert "≈ " in page.partition("</figure>")[0]  # a mean of the last few
     assert "No run of this project is here." in client.get("/local/none").text
+    missing = client.get("/local/proj/runs/none")
+    assert (missing.status_code, missing.headers["content-type"][:9]) == (404, "text/html")
+    assert "there is no run &#x27;none&#x27;" in missing.text
 
 
 def test_columns_leave_of_each_run_what_was_asked_for(client: Client, stand: Stand) -> None:
