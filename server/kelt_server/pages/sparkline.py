@@ -9,7 +9,7 @@ from kelt_server.metrics.store import Bucket
 from kelt_server.pages.html import Markup, tag
 
 #: From here on a value is shown without its fraction, and from there on as a power of ten.
-_WHOLE_MIN, _WHOLE_END = 1e4, 1e9
+_WHOLE_MIN, _WHOLE_END = 1e3, 1e9
 _WIDTH, _HEIGHT, _EDGE = 220.0, 56.0, 3.0
 
 
@@ -29,7 +29,7 @@ def _chart(key: str, shown: str, buckets: Sequence[Bucket]) -> Markup:
     points = [(bucket.number, bucket.mean) for bucket in buckets if bucket.mean is not None]
     least = min((b.minimum for b in buckets if b.minimum is not None), default=math.nan)
     most = max((b.maximum for b in buckets if b.maximum is not None), default=math.nan)
-    note = f"{_short(least)} … {_short(most)}" if least < most else ""
+    note = f"{_short(least, 3)} … {_short(most, 3)}" if least < most else ""
     course = sparkline(points, is_mean=buckets[-1].count > 1 and least < most)
     return tag(
         "figure", tag("figcaption", shown, title=key), course, tag("span", note, class_="range")
@@ -64,8 +64,9 @@ def sparkline(points: Sequence[tuple[int, float]], *, is_mean: bool = False) -> 
     return Markup(_picture(line, f"last {last}") + tag("span", last, class_="quiet"))
 
 
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if _WHOLE_MIN <= abs(value) < _WHOLE_END else f"{value:.4g}"
+def _short(value: float, digits: int = 4) -> str:
+    whole = _WHOLE_MIN <= abs(value) < _WHOLE_END
+    return f"{value:,.0f}" if whole else f"{value:.{digits}g}"
 
 
 def bars(counts: Sequence[float]) -> Markup:
