@@ -29,6 +29,8 @@ _CHARTS_MAX = 24
 _CHART_BUCKETS = 120
 #: With more writers than this, their metrics are drawn together.
 _LABELS_CHARTED_MAX = 16
+#: Of a summary: the head of the page says it better.
+_IN_HEAD = ("_step", "_timestamp", "_runtime")
 #: Columns whose values stand to the right.
 _NUMBERS = ("Rows", "Last step", "Runtime")
 
@@ -113,7 +115,7 @@ class Pages:
                 output.console_tail(reader, (entity, project, run["immutable_id"])),
                 _lineage(run),
                 tag("h2", "Summary"),
-                value_table(run["summary"], files.addresses),
+                value_table(run["summary"], files.addresses, left_out=_IN_HEAD),
                 tag("h2", "Config"),
                 value_table(run["config"], {}),
                 *files.sections,
