@@ -24,7 +24,7 @@ def system_charts(reader: RunReader, where: tuple[str, str, str]) -> Markup:
     found = reader.rows.system_buckets(
         where, keys, number=_CHART_BUCKETS, step_min=None, step_max=None
     )
-    drawn = tag("div", charts(keys, found.buckets), class_="charts")
+    drawn = tag("div", charts(keys, found.buckets, prefix="system."), class_="charts")
     return tag("details", tag("summary", "System metrics"), drawn)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -13,12 +12,14 @@ from starlette.routing import Route
 
 from kelt_server.api.asking import caller_of
 from kelt_server.branch_names import Name
+from kelt_server.errors import NotFoundError, RunDeletedError
 from kelt_server.filters import parse_order
 from kelt_server.pages import output
 from kelt_server.pages.files import ShownFiles
 from kelt_server.pages.html import Child, Markup, escaped, tag
 from kelt_server.pages.sparkline import charts
 from kelt_server.pages.style import STYLE
+from kelt_server.pages.times import shown_duration, shown_time
 from kelt_server.pages.values import value_table
 from kelt_server.reader import RunReader
 
@@ -28,6 +29,8 @@ _CHARTS_MAX = 24
 _CHART_BUCKETS = 120
 #: With more writers than this, their metrics are drawn together.
 _LABELS_CHARTED_MAX = 16
+#: Of a summary: the head of the page says it better.
+_IN_HEAD = ("_step", "_timestamp", "_runtime")
 #: Columns whose values stand to the right.
 _NUMBERS = ("Rows", "Last step", "Runtime")
 
@@ -91,7 +94,10 @@ class Pages:
         where = tuple(request.path_params[name] for name in ("entity", "project", "run"))
         entity, project, run_id = where
         reader = self._reader(request)
-        run = reader.run(entity, project, run_id).as_json()
+        try:
+            run = reader.run(entity, project, run_id).as_json()
+        except (NotFoundError, RunDeletedError) as error:
+            return _page("Not here", [tag("p", str(error))], status=404)
         entity, project = run["entity"], run["project"]
         crumb = tag("a", f"{entity}/{project}", href=_href(entity, project))
         is_shared = any(session["is_shared"] for session in run["sessions"])
@@ -109,7 +115,7 @@ class Pages:
                 output.console_tail(reader, (entity, project, run["immutable_id"])),
                 _lineage(run),
                 tag("h2", "Summary"),
-                value_table(run["summary"], files.addresses),
+                value_table(run["summary"], files.addresses, left_out=_IN_HEAD),
                 tag("h2", "Config"),
                 value_table(run["config"], {}),
                 *files.sections,
@@ -143,7 +149,9 @@ def _charts_of(reader: RunReader, where: tuple[str, str, str], label: str) -> li
     return charts(keys, found.buckets)
 
 
-def _page(title: str, parts: Iterable[Child], crumbs: Sequence[Child] = ()) -> HTMLResponse:
+def _page(
+    title: str, parts: Iterable[Child], crumbs: Sequence[Child] = (), status: int = 200
+) -> HTMLResponse:
     trail: list[Child] = [tag("a", "kelt", href="/", class_="mark")]
     for crumb in crumbs:
         trail += [" / ", crumb]
@@ -161,6 +169,7 @@ def _page(title: str, parts: Iterable[Child], crumbs: Sequence[Child] = ()) -> H
     )
     return HTMLResponse(
         "<!doctype html>" + document,
+        status_code=status,
         headers={"Content-Security-Policy": _POLICY},
     )
 
@@ -174,7 +183,7 @@ def _state(run: Mapping[str, Any]) -> Markup:
     badge = tag("span", run["state"], class_=f"state {run['state']}")
     note = run["reason"]
     if run["offline_since"]:
-        note = f"{note} offline since {_time(run['offline_since'])}".strip()
+        note = f"{note} offline since {shown_time(run['offline_since'])}".strip()
     return escaped([badge, " ", tag("span", note, class_="quiet")])
 
 
@@ -191,11 +200,13 @@ def _run_table(runs: Sequence[Mapping[str, Any]], total: int) -> Markup:
             tag("td", str(run["rows"]), class_="number"),
             tag("td", str(run["last_step"]) if run["rows"] else "-", class_="number"),
             tag("td", _origin(run), class_="quiet"),
-            tag("td", _time(run["created_at"]), class_="quiet"),
-            tag("td", _duration(run["runtime"]), class_="number"),
+            tag("td", shown_time(run["created_at"]), class_="quiet"),
+            tag("td", shown_duration(run["runtime"]), class_="number"),
         )
         for run in runs
     ]
+    if not runs:
+        return tag("p", "No run of this project is here.", class_="quiet")
     more = f"{total - len(runs)} more runs are not shown here." if total > len(runs) else ""
     return escaped([_table(head, body), tag("p", more, class_="quiet") if more else ""])
 
@@ -221,8 +232,8 @@ def _headline(run: Mapping[str, Any]) -> Markup:
         ("Run id", run["run_id"]),
         ("Immutable id", run["immutable_id"]),
         ("Rows", f"{run['rows']} (last step {run['last_step']})"),
-        ("Created", _time(run["created_at"])),
-        ("Runtime", _duration(run["runtime"])),
+        ("Created", shown_time(run["created_at"])),
+        ("Runtime", shown_duration(run["runtime"])),
         ("Host", run["host"]),
         ("Group", run["group"]),
         ("Job type", run["job_type"]),
@@ -284,13 +295,13 @@ def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Markup:
         tag(
             "tr",
             tag("td", _writer(session)) if has_labels else "",
-            tag("td", _time(session["started_at"]), class_="quiet"),
+            tag("td", shown_time(session["started_at"]), class_="quiet"),
             tag("td", _state(session)),
             tag("td", _process(session)),
             tag("td", session["program"], class_="quiet"),
             tag("td", str(session["rows"]), class_="number"),
             tag("td", str(session["last_step"]) if session["rows"] else "-", class_="number"),
-            tag("td", _time(session["last_row_at"]), class_="quiet"),
+            tag("td", shown_time(session["last_row_at"]), class_="quiet"),
         )
         for session in sessions
     ]
@@ -322,21 +333,3 @@ def _charted(run: Mapping[str, Any]) -> list[str]:
 def _writer(session: Mapping[str, Any]) -> Markup:
     note = tag("span", " primary", class_="quiet") if session["is_primary"] else ""
     return escaped([session["label"], note])
-
-
-def _time(seconds: float | None) -> str:
-    if not seconds:
-        return ""
-    try:
-        at = datetime.fromtimestamp(seconds, timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        return str(seconds)
-    return at.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _duration(seconds: Any) -> str:
-    if not isinstance(seconds, int | float):
-        return ""
-    whole = int(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    return f"{hours}:{minutes:02}:{whole % 60:02}"

@@ -37,13 +37,14 @@ thead th { color: var(--quiet); font-weight: 500; font-size: .85rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 .notices { color: var(--warn); }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: .8rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: .8rem; }
 figure { margin: 0; padding: .6rem .8rem; background: var(--card); border: 1px solid var(--line);
   border-radius: 8px; color: var(--link); }
-figcaption { color: var(--ink); font-size: .85rem; overflow-wrap: anywhere; }
+figcaption { color: var(--ink); font-size: .85rem; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
 figure { display: grid; grid-template-columns: 1fr auto; gap: .3rem .8rem; }
 figcaption, figure > svg, figure > p { grid-column: 1 / -1; } figure > svg { width: 100%; height: 3.5rem; }
-.range { color: var(--quiet); font-size: .85rem; align-self: end; }
+figure > span { font-size: .9rem; } figure > .quiet { white-space: nowrap; }
+figure > .range { color: var(--quiet); font-size: .8rem; align-self: end; text-align: right; }
 details { margin-top: 1.2rem; } summary { cursor: pointer; margin-bottom: .6rem; color: var(--quiet); }
 code { font-size: .9em; overflow-wrap: anywhere; }
 .console { font-size: .8rem; max-height: 30rem; overflow: auto; padding: .6rem .8rem; background: var(--card);

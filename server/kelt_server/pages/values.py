@@ -6,7 +6,7 @@ What wandb's clients log of media is a JSON object with a `_type`, and the `path
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from kelt_server.pages.html import Child, Markup, tag
@@ -14,21 +14,23 @@ from kelt_server.pages.sparkline import bars
 
 _CHARACTERS_MAX = 200
 _PICTURES_MAX = 24
-#: Every row has these; the head of the page says them better.
-_OF_ROWS = ("_step", "_timestamp", "_runtime")
+_BINS_MAX = 1000
 
 
-def value_table(values: Mapping[str, Any], addresses: Mapping[str, str]) -> Markup:
+def value_table(
+    values: Mapping[str, Any], addresses: Mapping[str, str], *, left_out: Collection[str] = ()
+) -> Markup:
     """A row for each value.
 
     Args:
         values: as JSON has them.
         addresses: where the files of the run are, by path.
+        left_out: keys that are shown elsewhere.
     """
     rows = [
         tag("tr", tag("th", key), tag("td", _shown(value, addresses)))
         for key, value in values.items()
-        if key not in _OF_ROWS
+        if key not in left_out
     ]
     if not rows:
         return tag("p", "Nothing.", class_="quiet")
@@ -46,11 +48,11 @@ def _media(kind: str, value: Mapping[str, Any], addresses: Mapping[str, str]) ->
     if kind == "histogram":
         return _histogram(value)
     if kind == "images/separated":
-        names = [name for name in _list(value.get("filenames")) if name in addresses]
         captions = dict(enumerate(_list(value.get("captions"))))
         return [
             _picture(addresses[name], str(captions.get(number) or name))
-            for number, name in enumerate(names[:_PICTURES_MAX])
+            for number, name in enumerate(_list(value.get("filenames"))[:_PICTURES_MAX])
+            if isinstance(name, str) and name in addresses
         ]
     path = value.get("path")
     if not isinstance(path, str) or path not in addresses:
@@ -70,12 +72,16 @@ def _picture(address: str, caption: str) -> Markup:
 
 
 def _histogram(value: Mapping[str, Any]) -> Child:
-    counts = _list(value.get("values"))
-    if not counts or not all(isinstance(count, int | float) for count in counts):
+    """None where its counts are no numbers, or too many."""
+    try:
+        counts = [float(count) for count in _list(value.get("values"))]
+        edges = [float(edge) for edge in _list(value.get("bins"))]
+    except (TypeError, ValueError, OverflowError):
         return None
-    edges = [edge for edge in _list(value.get("bins")) if isinstance(edge, int | float)]
+    if not 1 <= len(counts) <= _BINS_MAX:
+        return None
     note = f"{edges[0]:.4g} … {edges[-1]:.4g}" if edges else ""
-    return [bars([float(count) for count in counts]), tag("span", note, class_="quiet")]
+    return [bars(counts), tag("span", note, class_="quiet")]
 
 
 def _list(value: Any) -> list[Any]:

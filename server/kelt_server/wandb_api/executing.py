@@ -138,6 +138,7 @@ input CreateRunQueueInput { entityName: Any }
 input PushToRunQueueInput { entityName: Any }
 input FailRunQueueItemInput { runQueueItemId: Any }
 input CreateLaunchAgentInput { entityName: Any }
+input DeleteFilesInput { files: Any }
 """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from kelt_server.api import history
@@ -65,18 +65,15 @@ class HistoryAnswers:
         return [] if first is None else [first["_step"], last_step]
 
     def sampled(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Rows that have all of some keys, as strict JSON. `maxStep` is not among them: older
-        clients ask from there for the next page.
-        """
+        """Rows that have all of some keys, as strict JSON."""
         keys = [key for key in spec.get("keys") or () if isinstance(key, str)]
         metrics = [key for key in keys if key not in _ROW_FIELDS]
         is_page = "minStep" in spec or "maxStep" in spec
         limit = _whole(spec.get("samples"), 500)
-        step_end = step(spec.get("maxStep"))
         rows = self._rows(
             metrics or None,
             step_min=step(spec.get("minStep")),
-            step_max=None if step_end is None else step_end - 1,
+            step_max=_last_step(spec, keys),
             limit=_ROWS_MAX if is_page else limit,
             samples=None if is_page else limit,
         )
@@ -129,3 +126,16 @@ class HistoryAnswers:
 def _whole(number: object, default: int) -> int:
     is_whole = isinstance(number, int) and not isinstance(number, bool)
     return max(1, int(number)) if is_whole else default  # type: ignore[call-overload]
+
+
+def _last_step(spec: Mapping[str, Any], keys: Collection[str]) -> int | None:
+    """The last step of a page that a client asks for.
+
+    Clients from 0.28 on name it, and ask for `_step` and for as many samples as there are steps.
+    Older ones name the step behind it, at which their next page begins.
+    """
+    first, named = step(spec.get("minStep")) or 0, step(spec.get("maxStep"))
+    if named is None:
+        return None
+    is_last = "_step" in keys and spec.get("samples") == named - first + 1
+    return named if is_last else named - 1

@@ -123,6 +123,8 @@ def read():
     run.update()
     fetched = run.file("config.yaml").download(replace=True)
     say("fetched", len(fetched.read()))
+    run.file("wandb-summary.json").delete()
+    assert "wandb-summary.json" not in [file.name for file in run.files()]
 
 
 for case in sys.argv[1:]:

@@ -23,6 +23,8 @@ def test_media_are_shown_where_their_files_are_there(tmp_path: Path) -> None:
             "table": {"_type": "table-file", "path": "t.table.json", "nrows": 2, "ncols": 3},
             "lost": {"_type": "image-file", "path": "lost.png"},
             "odd": {"_type": "image-file", "path": ["x"]},
+            "odd list": {"_type": "images/separated", "filenames": [["x"], 1, {}]},
+            "odd counts": {"_type": "histogram", "values": [10**400, {}], "bins": [1]},
         }
         door.post(door.lines(0, line(0, **values)))
         for name in ("media/a b.png", "1.png", "s.wav", "t.table.json"):

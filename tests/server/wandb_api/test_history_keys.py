@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 from server.wandb_api.doors import NAME, DoorStand, line
 
 from kelt_server.wandb_api.histories import HistoryAnswers
@@ -28,13 +30,23 @@ def test_every_metric_has_the_types_of_its_values(tmp_path: Path) -> None:
     assert found["lastStep"] == 1
 
 
-def test_pages_of_rows_that_have_some_keys_join_without_a_row_twice(tmp_path: Path) -> None:
+#: As clients up to 0.23 ask for five rows, and as those from 0.28 on do.
+OLDER = [
+    {"keys": ["x"], "minStep": a, "maxStep": b, "samples": 2} for a, b in ((0, 2), (2, 4), (4, 5))
+]
+NEWER = [
+    {"keys": ["_step", "x", "_step"], "minStep": a, "maxStep": b, "samples": b - a + 1}
+    for a, b in ((0, 1), (2, 3), (4, 4))
+]
+
+
+@pytest.mark.parametrize("specs", [OLDER, NEWER])
+def test_pages_of_rows_by_keys_leave_no_row_out_and_have_none_twice(
+    tmp_path: Path, specs: list[dict[str, Any]]
+) -> None:
     with DoorStand.opened(tmp_path) as door:
         door.begin()
         door.post(door.lines(0, *(line(step, x=step) for step in range(5))))
         rows = HistoryAnswers(door.stand.reader, NAME)
-        pages = [
-            rows.sampled({"keys": ["x"], "minStep": first, "maxStep": end, "samples": 2})
-            for first, end in ((0, 2), (2, 4), (4, 5))
-        ]
-    assert pages == [[{"x": 0}, {"x": 1}], [{"x": 2}, {"x": 3}], [{"x": 4}]]
+        pages = [[row["x"] for row in rows.sampled(spec)] for spec in specs]
+    assert pages == [[0, 1], [2, 3], [4]]

@@ -122,6 +122,11 @@ def test_variables_that_were_left_out(web: Web) -> None:
     assert (bucket["name"], bucket["historyLineCount"]) == ("r", 0)
 
 
+def test_clients_of_019_to_023_find_how_files_are_deleted(web: Web) -> None:
+    found = web.ask('{ probed: __type(name: "DeleteFilesInput") { inputFields { name } } }')
+    assert found["data"]["probed"]["inputFields"] == [{"name": "files"}]
+
+
 def test_a_status_for_resume_has_every_field(web: Web) -> None:
     web.door.begin()
     web.door.post(web.door.lines(0, line(0, a=1), line(7, a=1)))
