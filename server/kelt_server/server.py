@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 import anyio
@@ -391,6 +392,7 @@ def _http_server(  # noqa: PLR0917 # parts of the root
         page_routes=pages.routes(),
         more_routes=wandb_api.routes(),
         gate=gate,
+        is_local=_is_loopback(config.host),
     )
     settings = uvicorn.Config(
         app,
@@ -420,6 +422,12 @@ def _write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.write_text(text)
     partial.replace(path)
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _shown_host(host: str) -> str:

@@ -30,14 +30,14 @@ Values
     the entity's. One entry for each name (archived branches are not listed). `limit` is at most
     1000. `filters` is a JSON object in MongoDB's manner: {path: value} or {path: {operator:
     operand}} with $eq $ne $gt $gte $lt $lte $in $nin $exists $regex $not, joined by $and $or
-    $nor; patterns of $regex are RE2's. `order` is `-created_at` (default) or `+path`/`path`/`-path`, several joined by commas;
-    runs without a value come last. Paths: state, reason, name, display_name, run_id,
-    immutable_id, created_at, started_at, heartbeat_at, runtime, rows, last_step, tags, group,
-    job_type, notes, host, `config.a.b` (also `config.a.value`), `summary.x` (also
-    `summary_metrics.x`). `tags` matches where any tag does. `columns` (a list of such paths joined
-    by commas, or `column=` repeated) leaves of each RUN these alone, beside entity, project,
-    run_id, immutable_id and name; values of config and summary under their paths as they were asked
-    for (`"config": {"a.b": 1}`).
+    $nor; patterns of $regex are RE2's. `order` is `-created_at` (default) or `+path`/`path`/
+    `-path`, several joined by commas; runs without a value come last. Paths: state, reason, name,
+    display_name, run_id, immutable_id, created_at, started_at, heartbeat_at, runtime, rows,
+    last_step, tags, group, job_type, notes, host, `config.a.b` (also `config.a.value`),
+    `summary.x` (also `summary_metrics.x`). `tags` matches where any tag does. `columns` (a list of
+    such paths joined by commas, or `column=` repeated) leaves of each RUN these alone, beside
+    entity, project, run_id, immutable_id and name; values of config and summary under their paths
+    as they were asked for (`"config": {"a.b": 1}`).
 
 `/runs/{entity}/{project}/{run}` and `/branches/{immutable_id}`
     RUN

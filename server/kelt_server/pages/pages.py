@@ -27,6 +27,11 @@ _CHART_BUCKETS = 120
 #: With more writers than this, their metrics are drawn together.
 _LABELS_CHARTED_MAX = 16
 _VALUE_CHARACTERS_MAX = 200
+#: Nothing is run, fetched or sent anywhere, and no other site shows a page within its own.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 _ShowFiles = Callable[[RunReader, Name], list[Child]]
 
 
@@ -158,7 +163,7 @@ def _page(title: str, parts: Iterable[Child], crumbs: Sequence[Child] = ()) -> H
     )
     return HTMLResponse(
         "<!doctype html>" + document,
-        headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
+        headers={"Content-Security-Policy": _POLICY},
     )
 
 
