@@ -37,10 +37,11 @@ from kelt_server.api.files import FileApi
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper
 from kelt_server.config import ServerConfig
+from kelt_server.counters import Counters
 from kelt_server.errors import StartError, StoreError
 from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.ingest.committer import Committer
-from kelt_server.ingest.group import Counters, GroupCommitter
+from kelt_server.ingest.group import GroupCommitter
 from kelt_server.ingest.service import UpstreamService
 from kelt_server.packing import Packer
 from kelt_server.pages.files import RunFiles

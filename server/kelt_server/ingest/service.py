@@ -18,6 +18,7 @@ from kelt_server import __version__
 from kelt_server.access.callers import Caller
 from kelt_server.access.gate import Gate
 from kelt_server.catalog.stops import Stops
+from kelt_server.counters import Counters
 from kelt_server.errors import (
     BadBatchError,
     BadRequestError,
@@ -32,7 +33,7 @@ from kelt_server.errors import (
 )
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.committer import Committer
-from kelt_server.ingest.group import Counters, WriterAck
+from kelt_server.ingest.pushes import WriterAck
 from kelt_server.liveness import RUNNING
 from kelt_server.reader import RunReader
 from kelt_server.run_view import RunView

@@ -23,6 +23,7 @@ from kelt_server.access.callers import Caller
 from kelt_server.api.asking import caller_of
 from kelt_server.artifacts import ArtifactLibrary
 from kelt_server.branch_names import Name
+from kelt_server.counters import Counters
 from kelt_server.errors import (
     BadRequestError,
     BusyError,
@@ -32,7 +33,6 @@ from kelt_server.errors import (
     RunDeletedError,
     StoreError,
 )
-from kelt_server.ingest.group import Counters
 from kelt_server.reader import RunReader
 from kelt_server.run_actions import RunActions
 from kelt_server.wandb_api import file_addresses
