@@ -160,12 +160,12 @@ def _refusal_of_origin(request: Request) -> Response | None:
 
 def _is_of_this_machine(request: Request) -> bool:
     """Whether the name by which the server was asked cannot be somebody else's."""
-    name = (request.url.hostname or "").rstrip(".").lower()
-    if "." not in name or name.endswith(_NOBODYS) or name == socket.gethostname().lower():
-        return True
     try:
+        name = (request.url.hostname or "").rstrip(".").lower()
+        if "." not in name or name.endswith(_NOBODYS) or name == socket.gethostname().lower():
+            return True
         ip_address(name)
-    except ValueError:
+    except ValueError:  # it is neither a name nor an address
         return False
     return True
 
