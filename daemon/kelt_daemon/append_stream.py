@@ -25,9 +25,9 @@ import structlog
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import CallRefusedError, Refusal, sentence_of
-from kelt_daemon.links import UpstreamLink
 from kelt_daemon.run_folders import Offer, RunFolder
 from kelt_daemon.signals import Signal
+from kelt_daemon.stream_writer import StreamWriter
 from kelt_proto.v1 import sidecar_pb2
 from kelt_proto.v1.record_pb2 import Batch
 
@@ -61,60 +61,6 @@ class Writers(Protocol):
         """How long a caller should gather rows before it sends them."""
 
 
-class _Writer:
-    """A writer of the stream: what it was told, and when."""
-
-    def __init__(self, *, folder: RunFolder, on_change: Callable[[_Writer], None]) -> None:
-        self.folder = folder
-        self.cursor = folder.cursor(folder.writer_id)
-        self.must_reply = True
-        self.is_leaving = False
-        self.said: sidecar_pb2.AppendReply | None = None
-        self.said_at_s = -math.inf
-        self._on_change = on_change
-        self._unlisten = folder.changed.listen(self._note)
-        self._link = folder.link
-        self._unlisten_link = self._link.changed.listen(self._note)
-
-    def _note(self) -> None:
-        if self.folder.link is not self._link:  # `kelt sync --upstream` sends it elsewhere
-            self._unlisten_link()
-            self._link = self.folder.link
-            self._unlisten_link = self._link.changed.listen(self._note)
-        self._on_change(self)
-
-    def reply(self, linger_s: float) -> sidecar_pb2.AppendReply:
-        return sidecar_pb2.AppendReply(
-            writer_id=self.folder.writer_id,
-            durable_through=self.cursor.durable,
-            committed_through=min(self.cursor.committed, self.cursor.durable),
-            linger_s=linger_s,
-            upstream_state=upstream_state(self.folder.link),
-            must_stop=self.folder.must_stop,
-        )
-
-    def due_at_s(self, reply: sidecar_pb2.AppendReply, *, committed_reply_s: float) -> float:
-        """When a reply should be written; infinity: it says nothing new.
-
-        What the upstream has committed nobody waits for before the writer's end, so it travels with
-        what became durable.
-        """
-        if self.said is None or self.must_reply:
-            return -math.inf
-        if reply == self.said:
-            return math.inf
-        if self.folder.goodbye is not None:
-            return -math.inf
-        only_committed = sidecar_pb2.AppendReply()
-        only_committed.CopyFrom(self.said)
-        only_committed.committed_through = reply.committed_through
-        return self.said_at_s + committed_reply_s if only_committed == reply else -math.inf
-
-    def close(self) -> None:
-        self._unlisten()
-        self._unlisten_link()
-
-
 class AppendStream:
     """Serves one stream.
 
@@ -137,11 +83,11 @@ class AppendStream:
         self._committer = committer
         self._config = config
         self._stopping = stopping
-        self._writers: dict[bytes, _Writer] = {}
+        self._writers: dict[bytes, StreamWriter] = {}
         self._opening: dict[bytes, anyio.CancelScope] = {}
         self._has_begun = self._is_shared = False
         #: Writers of which something may have to be told, and the last replies of those that ended.
-        self._news: dict[_Writer, None] = {}
+        self._news: dict[StreamWriter, None] = {}
         self._ends: deque[sidecar_pb2.AppendReply] = deque()
         self._woken = Signal()
         self._is_over, self._said_all = False, anyio.Event()
@@ -260,7 +206,7 @@ class AppendStream:
             del self._opening[opening.writer_id]
 
     def _add(self, folder: RunFolder) -> None:
-        writer = _Writer(folder=folder, on_change=self._note)
+        writer = StreamWriter(folder=folder, on_change=self._note)
         self._writers[folder.writer_id] = writer
         self._note(writer)
 
@@ -285,7 +231,7 @@ class AppendStream:
         self._end(batch.writer_id, fault)
         return None
 
-    async def _offer(self, writer: _Writer, batch: Batch) -> None:
+    async def _offer(self, writer: StreamWriter, batch: Batch) -> None:
         folder = writer.folder
         offer = folder.offer(batch.writer_id, batch.first_seq, batch.last_seq, batch.frames)
         if offer is Offer.TAKEN:
@@ -308,7 +254,7 @@ class AppendStream:
             writer.is_leaving = True
             group.start_soon(self._drain_and_end, writer)
 
-    async def _drain_and_end(self, writer: _Writer) -> None:
+    async def _drain_and_end(self, writer: StreamWriter) -> None:
         with anyio.move_on_after(self._config.drain_s):
             await self._committer.drain(writer.folder)
         self._end(writer.folder.writer_id, None)
@@ -334,11 +280,11 @@ class AppendStream:
         writer.close()
         self._all_writers.close_writer(writer.folder)
 
-    def _note(self, writer: _Writer) -> None:
+    def _note(self, writer: StreamWriter) -> None:
         self._news[writer] = None
         self._woken.notify()
 
-    def _reply(self, writer: _Writer) -> sidecar_pb2.AppendReply:
+    def _reply(self, writer: StreamWriter) -> sidecar_pb2.AppendReply:
         return writer.reply(self._all_writers.linger_s())
 
     async def _reply_on_changes(self, write: Write) -> None:
@@ -354,7 +300,7 @@ class AppendStream:
                 await woken.wait()
         self._said_all.set()
 
-    async def _tell(self, writer: _Writer, write: Write) -> float:
+    async def _tell(self, writer: StreamWriter, write: Write) -> float:
         """Writes what is due for a writer; when the rest will be."""
         if writer not in self._news:  # it was ended while another was told
             return math.inf
@@ -369,14 +315,3 @@ class AppendStream:
             await write(reply)
             return math.inf
         return at_s
-
-
-def upstream_state(link: UpstreamLink) -> sidecar_pb2.UpstreamState:
-    """How it stands with an upstream, as a message."""
-    report = link.report
-    return sidecar_pb2.UpstreamState(
-        state=report.state.name,
-        reason=report.reason,
-        since=report.since,
-        url=link.url,
-    )

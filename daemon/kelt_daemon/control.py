@@ -14,11 +14,11 @@ from kelt.artifacts.logged import ARTIFACTS_NAME
 from kelt.run_folder import MANIFEST_NAME
 from kelt.state_dir import StateDir
 from kelt.version import __version__
-from kelt_daemon.append_stream import upstream_state
 from kelt_daemon.bounds import run_bounds, wandb_files_bound
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.dead_letters import DEAD_LETTERS_NAME
 from kelt_daemon.errors import FolderProblemError
+from kelt_daemon.link_messages import upstream_state
 from kelt_daemon.links import LinkState, UpstreamLink
 from kelt_daemon.paths import plain
 from kelt_daemon.probe import is_lock_free

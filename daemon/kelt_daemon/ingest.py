@@ -13,11 +13,12 @@ import structlog
 from kelt.addresses import without_user
 from kelt.version import __version__
 from kelt.wandb_upstream import has_scheme
-from kelt_daemon.append_stream import AppendStream, Write, upstream_state
+from kelt_daemon.append_stream import AppendStream, Write
 from kelt_daemon.bounds import writers_bound
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import CallRefusedError, FolderProblemError, Refusal, UpstreamError
+from kelt_daemon.link_messages import upstream_state
 from kelt_daemon.registry import Registry
 from kelt_daemon.run_folders import RunFolder
 from kelt_proto.v1 import sidecar_pb2

@@ -10,7 +10,7 @@ from pathlib import Path
 from kelt_server.branch_names import Name
 from kelt_server.errors import NotFoundError
 from kelt_server.run_files import RunFiles
-from kelt_server.wandb_api.uploads import UploadFolder
+from kelt_server.uploads import UploadFolder
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from kelt_server.counters import Counters
 from kelt_server.errors import StoreError
-from kelt_server.ingest.group import Counters
 
 _EVERY_S = 1.0
 #: After a failure, such as a full disk.

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import structlog
 
+from kelt_server.counters import Counters
 from kelt_server.errors import NoRoomError
-from kelt_server.ingest.group import Counters
 
 
 def disk_free_bytes(folder: Path) -> int:

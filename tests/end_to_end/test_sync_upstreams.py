@@ -45,7 +45,7 @@ def test_what_one_upstream_has_says_nothing_of_another(host, server, second, rea
         "path": "", "entity": runs["off"]["entity"], "project": "p", "run_id": "off",
         "upstream": second.url, "is_synced": True, "records": 202, "committed": 202,
         "sent": 202, "skipped": 0, "rows": 200, "lost_rows": 0, "error": "",
-        "note": "",
+        "note": "", "problems": [],
     }  # fmt: skip
     assert totals["records_sent"] == 202
     assert [row["i"] for row in Reader(second.url).history("off")] == ALL

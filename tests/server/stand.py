@@ -14,7 +14,9 @@ from kelt_server.access.callers import Caller
 from kelt_server.access.gate import Gate
 from kelt_server.api import history
 from kelt_server.config import ServerConfig
-from kelt_server.ingest.group import Counters, GroupCommitter, Push, WriterAck
+from kelt_server.counters import Counters
+from kelt_server.ingest.group import GroupCommitter
+from kelt_server.ingest.pushes import Push, WriterAck
 from kelt_server.metrics.store import PageRequest
 from kelt_server.reader import RunReader
 from kelt_server.stores import Stores, open_stores

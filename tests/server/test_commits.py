@@ -12,7 +12,7 @@ from server.streams import Stream, sealed, simple_run, writer_id
 
 from kelt_proto.v1 import frames, record_pb2
 from kelt_server.errors import BadBatchError, BadRequestError, StoreError
-from kelt_server.ingest.group import Push
+from kelt_server.ingest.pushes import Push
 
 Open = Callable[[], AbstractContextManager[Stand]]
 

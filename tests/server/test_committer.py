@@ -8,7 +8,7 @@ from server.streams import simple_run
 from kelt_server.errors import BusyError
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.committer import Committer
-from kelt_server.ingest.group import WriterAck
+from kelt_server.ingest.pushes import WriterAck
 
 pytestmark = pytest.mark.anyio
 

@@ -221,7 +221,7 @@ def test_a_branch_of_another_s_is_not_taken_over(filled: Web) -> None:
 
 
 def test_one_refused_push_holds_up_no_other(filled: Web) -> None:
-    from kelt_server.ingest.group import Push
+    from kelt_server.ingest.pushes import Push
 
     good, bad = run_of(10, "", "good"), run_of(11, "bob", "bad")
     ann = filled.caller(ANN)

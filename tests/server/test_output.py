@@ -31,7 +31,7 @@ from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.ingest.output_records import LINE_CHARACTERS_MAX
 from kelt_server.pages.pages import Pages
 from kelt_server.storage_quota import StorageQuota
-from kelt_server.wandb_api import UploadFolder
+from kelt_server.uploads import UploadFolder
 
 RUN = ("local", "proj", "run")
 PATH = "/api/v1/runs/-/proj/run"

@@ -15,8 +15,8 @@ from server.stand import Stand
 from server.streams import Stream, simple_run, writer_id
 
 from kelt_proto.v1 import record_pb2
+from kelt_server.counters import Counters
 from kelt_server.errors import StoreError
-from kelt_server.ingest.group import Counters
 from kelt_server.metrics import duckdb_packing
 from kelt_server.packing import Packer, due
 

@@ -17,6 +17,7 @@ from server.streams import Stream, simple_run, writer_id
 from starlette.applications import Starlette
 
 from kelt_proto.v1 import record_pb2, rows
+from kelt_proto.v1.frames import Kind
 from kelt_server.access.account_file import AccountFile
 from kelt_server.api.actions import ActionApi
 from kelt_server.api.admin import AdminApi
@@ -37,10 +38,12 @@ class Client:
 
     app: Starlette
 
-    def get(self, path: str, params: dict[str, Any] | None = None) -> httpx.Response:
+    def get(
+        self, path: str, params: dict[str, Any] | None = None, *, host: str = "kelt"
+    ) -> httpx.Response:
         async def ask() -> httpx.Response:
             transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
-            async with httpx.AsyncClient(transport=transport, base_url="http://kelt") as client:
+            async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
                 return await client.get(path, params=params)
 
         return anyio.run(ask)
@@ -62,6 +65,22 @@ def client(stand: Stand) -> Client:
         api_routes=api_of(stand).routes(), page_routes=Pages(stand.reader).routes(), gate=gate_of()
     )
     return Client(app)
+
+
+@pytest.mark.parametrize(("api_key", "is_local"), [("", True), ("k" * 40, True), ("", False)])
+def test_a_server_of_this_machine_alone_that_wants_no_key_answers_to_its_own_names(
+    stand: Stand, api_key: str, is_local: bool
+) -> None:
+    gate = gate_of(api_key)
+    app = Client(
+        build_app(api_routes=api_of(stand).routes(), page_routes=[], gate=gate, is_local=is_local)
+    )
+    for host in ("localhost:8470", "127.0.0.1:8470", "[::1]:1", "Kelt", "host.docker.internal"):
+        assert app.get(RUNS, host=host).status_code == (401 if api_key else 200)
+    for host in ("evil.example", "127.0.0.1.evil.example:8470", "localhost.evil.example."):
+        answer = app.get(RUNS, host=host)
+        assert answer.status_code == (401 if api_key else 403 if is_local else 200)
+        assert is_local or "error" not in answer.json()
 
 
 def typed_run() -> Stream:
@@ -317,15 +336,22 @@ def test_pages_escape_what_users_wrote(client: Client, stand: Stand) -> None:
     stream = typed_run()
     stream.config(1.0, **{"<script>": "</td><script>alert(1)</script>"})
     stream.exit(1, at=30.0, reason="<img src=x>")
+    line = record_pb2.ConsoleLine(
+        number=0, text="</pre><script>\x1b]0;a title\x07\x1b[31mred\x07 tab\t"
+    )
+    stream.record(Kind.CONSOLE, record_pb2.Console(lines=[line]))
     stand.push(stream.batches())
     for path in ("/", "/local/proj", "/local/proj/runs/run"):
         page = client.get(path)
         assert page.status_code == 200
+        assert page.headers["x-content-type-options"] == "nosniff"
         assert "&lt;b&gt;bold" in page.text
         assert "failed" in page.text
         for bad in ("<script", "<img", "<b>bold"):
             assert bad not in page.text
-    assert "&lt;script&gt;" in client.get("/local/proj/runs/run").text
+    page = client.get("/local/proj/runs/run")
+    assert "&lt;script&gt;" in page.text
+    assert ">&lt;/pre&gt;&lt;script&gt;red tab\t\n<" in page.text  # the console
 
 
 def test_a_page_says_what_it_does_not_know_exactly(client: Client, stand: Stand) -> None:

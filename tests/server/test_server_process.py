@@ -21,7 +21,7 @@ import pytest
 from server.streams import simple_run, writer_id
 
 from kelt_proto.v1 import record_pb2, upstream_pb2, upstream_pb2_grpc
-from kelt_server.server import _listen
+from kelt_server.listening import listen
 
 _START_S = 30.0
 
@@ -277,7 +277,7 @@ def test_answers_on_a_kept_connection_wait_for_no_acknowledgement() -> None:
             seen.set_result(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             writer.close()
 
-        listener = _listen("127.0.0.1", 0)
+        listener = listen("127.0.0.1", 0)
         async with await asyncio.start_server(connected, sock=listener):
             _, writer = await asyncio.open_connection(*listener.getsockname())
             found = await asyncio.wait_for(seen, 20)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from kelt.errors import KeltError
 from kelt.settings import Settings
+from kelt.wandb_upstream import is_wandb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ def problems_of(runs: Sequence[SyncedRun], settings: Settings) -> dict[Path, lis
     upstream = settings.upstream.rstrip("/")
     asked = [run for run in runs if run.is_synced and run.upstream == upstream][:_RUNS_MAX]
     found: dict[Path, list[str]] = {}
-    if not asked:
+    if not asked or is_wandb(upstream):
         return found
     with contextlib.suppress(KeltError):
         place = ensure_daemon(settings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 import structlog
 from starlette.applications import Starlette
@@ -10,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kelt_server.access.callers import NOBODY, Caller
 from kelt_server.access.gate import Gate
@@ -32,6 +34,13 @@ from kelt_server.wandb_api.file_addresses import PREFIX as FILES_PREFIX
 #: The last two are not there: wandb's clients, which have no key for them, then stop asking.
 _OPEN_PATHS = (f"{PREFIX}/info", "/sdk/otel/v1/metrics", "/sdk/otel/v1/logs")
 _SIGNED = (f"/{FILES_PREFIX}/", f"/{ARTIFACTS_PREFIX}/")
+#: Names that nobody can buy; host.docker.internal is one.
+_NOBODYS = (".localhost", ".local", ".internal", ".test")
+_ELSEWHERE = (
+    "this server wants no key and listens on this machine alone, so it is asked as localhost or "
+    "127.0.0.1 only, as pages of other sites could use any other name; with a user (`kelt server "
+    "user add`) or a key (KELT_SERVER_API_KEY) every name will do"
+)
 _READING = ("GET", "HEAD", "OPTIONS")
 _STATUS: dict[type[Exception], int] = {
     BadRequestError: 400,
@@ -49,8 +58,17 @@ def build_app(
     page_routes: Sequence[Route],
     more_routes: Sequence[Route] = (),
     gate: Gate,
+    is_local: bool = False,
 ) -> Starlette:
-    """The application. Where keys are wanted, everything but `/api/v1/info` wants one."""
+    """The application. Where keys are wanted, everything but `/api/v1/info` wants one.
+
+    Args:
+        api_routes: of the read API.
+        page_routes: of the pages.
+        more_routes: of wandb's clients.
+        gate: lets in.
+        is_local: whether this machine alone can reach the server.
+    """
     described = Response(to_json(document()), media_type="application/json")
 
     def openapi(_request: Request) -> Response:
@@ -58,7 +76,7 @@ def build_app(
 
     return Starlette(
         routes=[*api_routes, Route("/openapi.json", openapi), *more_routes, *page_routes],
-        middleware=[Middleware(GateMiddleware, gate=gate)],
+        middleware=[Middleware(GateMiddleware, gate=gate, is_local=is_local)],
         exception_handlers={
             **dict.fromkeys(_STATUS, _explain),
             404: _no_route,
@@ -72,15 +90,19 @@ class GateMiddleware:
     """Lets in whom the gate admits, and says who it is (`asking.caller_of`).
 
     A page of another site can have a browser send the key that it remembers. So what changes
-    something is refused where the browser says that it comes from elsewhere.
+    something is refused where the browser says that it comes from elsewhere. It can also have its
+    own name lead to this machine, and is then no other site. So a server that wants no key, as
+    nobody else reaches it, answers to names that are this machine's alone.
     """
 
-    def __init__(self, app: ASGIApp, *, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, *, gate: Gate, is_local: bool) -> None:
         self._app = app
         self._gate = gate
+        self._is_local = is_local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI calls it."""
+        send = _as_what_it_is(send)
         if scope["type"] != "http" or scope["path"].startswith(_SIGNED):
             await self._app(scope, receive, send)  # these addresses carry their own key
             return
@@ -99,7 +121,21 @@ class GateMiddleware:
             return NOBODY, _key_wanted(error)
         except StoreError as error:
             return NOBODY, _sentence(str(error), 503)
+        if self._is_local and not self._gate.wants_key() and not _is_of_this_machine(request):
+            return NOBODY, _sentence(_ELSEWHERE, 403)
         return caller, _refusal_of_origin(request)
+
+
+def _as_what_it_is(send: Send) -> Send:
+    """Has browsers take nothing that users stored for a page or a script."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", ()), (b"x-content-type-options", b"nosniff")]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return sending
 
 
 def _key_wanted(error: KeyRefusedError) -> Response:
@@ -120,6 +156,18 @@ def _refusal_of_origin(request: Request) -> Response | None:
     if origin.partition("://")[2] == request.headers.get("host"):
         return None
     return _sentence(f"a page of {origin[:200]} cannot change anything here", 403)
+
+
+def _is_of_this_machine(request: Request) -> bool:
+    """Whether the name by which the server was asked cannot be somebody else's."""
+    try:
+        name = (request.url.hostname or "").rstrip(".").lower()
+        if "." not in name or name.endswith(_NOBODYS) or name == socket.gethostname().lower():
+            return True
+        ip_address(name)
+    except ValueError:  # it is neither a name nor an address
+        return False
+    return True
 
 
 def _explain(_request: Request, error: Exception) -> Response:

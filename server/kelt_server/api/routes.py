@@ -17,8 +17,8 @@ from kelt_server.api import arguments, history, output
 from kelt_server.api.asking import caller_of
 from kelt_server.bands import BandRequest
 from kelt_server.consoles import ConsolePlace
+from kelt_server.counters import Counters
 from kelt_server.errors import BadRequestError
-from kelt_server.ingest.group import Counters
 from kelt_server.metrics.store import PageRequest
 from kelt_server.reader import RunReader
 from kelt_server.values import to_json

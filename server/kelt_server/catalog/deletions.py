@@ -97,7 +97,8 @@ class Deletions:
         if not self._times:
             return Deleted()
         names = {(b.parent_entity, b.parent_project, b.parent_run_id) for b in said}
-        ids = {branch_id for b in said for branch_id in (b.branch_id, b.parent_branch_id)}
+        ids = {b.parent_branch_id for b in said} - {b.branch_id for b in said}
+        ids |= {b.branch_id for b in said if b.kind == facts.RESUMED}
         asked = select(DELETED_BRANCHES.c.branch_id, DELETIONS.c.at).join(
             DELETIONS, DELETIONS.c.id == DELETED_BRANCHES.c.deletion
         )

@@ -13,9 +13,11 @@ from kelt_proto.v1 import record_pb2
 from kelt_server.access.callers import Caller
 from kelt_server.branch_names import Name
 from kelt_server.catalog.deletions import Deletion
+from kelt_server.counters import Counters
 from kelt_server.errors import BusyError, KeltServerError, StoreError
 from kelt_server.facts import LifeSign
-from kelt_server.ingest.group import Counters, GroupCommitter, Push, PushResult, WriterAck
+from kelt_server.ingest.group import GroupCommitter
+from kelt_server.ingest.pushes import Push, PushResult, WriterAck
 
 #: Signs of life between two commits; more are dropped and counted: the next ones come soon.
 _BEATS_MAX = 200_000

@@ -7,7 +7,6 @@ takes what it lacks.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -22,9 +21,8 @@ from kelt_server.branch_names import Name
 from kelt_server.catalog.deletions import Deletion
 from kelt_server.catalog.store import Catalog
 from kelt_server.changes import Noticed, keys_of
+from kelt_server.counters import Counters
 from kelt_server.errors import (
-    BadBatchError,
-    BadRequestError,
     ForbiddenError,
     KeltServerError,
     RunDeletedError,
@@ -37,67 +35,18 @@ from kelt_server.ingest.apply import (
     is_gap,
     whole_batch_lost,
 )
+from kelt_server.ingest.deleting import RunDeleter
+from kelt_server.ingest.known_writers import KnownWriters
 from kelt_server.ingest.name_limits import GroupNames, NameLimits
-from kelt_server.ingest.output_records import StoredObject, system_branch
+from kelt_server.ingest.output_records import StoredObject
 from kelt_server.ingest.permits import check_effect
-from kelt_server.ingest.writer_state import INT64_MAX, WriterState
+from kelt_server.ingest.pushes import Push, PushResult, WriterAck, fault_of
+from kelt_server.ingest.writer_state import WriterState
 from kelt_server.metrics.store import MetricsStore, Span
 from kelt_server.object_store import ObjectStore
 
-#: Writers whose standing is kept in memory; past that it is read again.
-STATES_MAX = 50_000
 #: Different metrics of one branch.
 METRIC_NAMES_MAX = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Push:
-    """Batches that came together, and from whom: None stands for this server itself."""
-
-    batches: Sequence[record_pb2.Batch]
-    caller: Caller | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WriterAck:
-    """What is said to a daemon about one writer."""
-
-    writer_id: bytes
-    committed_through: int
-    gap: bool
-
-
-PushResult = list[WriterAck] | KeltServerError
-
-
-@dataclass
-class Counters:
-    """What has happened since the start."""
-
-    batches: int = 0
-    batches_repeated: int = 0
-    batches_after_gap: int = 0
-    batches_damaged_on_the_way: int = 0
-    rows: int = 0
-    points: int = 0
-    records_lost: int = 0
-    commits: int = 0
-    commits_failed: int = 0
-    pushes_refused_busy: int = 0
-    pushes_too_large: int = 0
-    pushes_forbidden: int = 0
-    pushes_of_deleted_runs: int = 0
-    beats_dropped: int = 0
-    points_packed: int = 0
-    packs_failed: int = 0
-    #: Of wandb clients: lines of files that are not known, and what a session said beside its rows
-    #: before it was known whose they are, beyond what is kept of that.
-    wandb_lines_dropped: int = 0
-    #: Of wandb clients: posts that found no room in memory, to come again.
-    posts_refused_busy: int = 0
-    #: What files of runs and artifacts take on the disk, and how many found no room there.
-    files_bytes: int = 0
-    files_refused: int = 0
 
 
 @dataclass
@@ -115,7 +64,7 @@ class _Work:
 
 
 class GroupCommitter:
-    """Mutable state: where writers stand, as committed, and counters."""
+    """Mutable state: counters, and that of its parts."""
 
     def __init__(
         self,
@@ -141,9 +90,16 @@ class GroupCommitter:
         self._default_entity = default_entity
         self._counters = counters
         self._noticed = noticed
-        self._states: dict[bytes, WriterState] = {}
-        #: Branches of deleted runs that the metrics store still calls by their former ids.
-        self._unsettled = catalog.deletions.unsettled()
+        self._known = KnownWriters(catalog=catalog, metrics=metrics)
+        self._deleter = RunDeleter(
+            catalog=catalog,
+            metrics=metrics,
+            objects=objects,
+            known=self._known,
+            limits=self._limits,
+            clock=clock,
+            noticed=noticed,
+        )
         self._log = structlog.get_logger("kelt_server.ingest")
 
     def commit(
@@ -164,49 +120,18 @@ class GroupCommitter:
         return results
 
     def delete_run(self, name: Name, *, by_user: str) -> Deletion:
-        """Deletes a run, in turn with commits: what its writers push from then on is refused.
-
-        Raises:
-            NotFoundError: there is none.
-            StoreError: nothing was changed.
-        """
-        self.settle_deletions()
-        deletions = self._catalog.deletions
-        deletion = deletions.delete(name, at=self._clock(), by_user=by_user)
-        for writer_id in deletion.writers:
-            self._states.pop(writer_id, None)
-        branches = deletion.former_ids | set(map(system_branch, deletion.former_ids))
-        self._limits.forget_branches(branches)
-        for object_id in deletion.objects:
-            self._objects.remove(object_id)
-        self._unsettled = deletions.unsettled()
-        try:
-            self.settle_deletions()
-        except StoreError as error:  # it is deleted, and this is done before anything is committed
-            self._log.warning("a deletion waits for the metrics store", reason=str(error))
-        self._noticed({name, *deletion.former_ids, *deletion.writers})
-        return deletion
+        """Deletes a run, in turn with commits: see `RunDeleter`."""
+        return self._deleter.delete(name, by_user=by_user)
 
     def settle_deletions(self) -> None:
-        """Has the metrics store follow the catalog, before a former id is another branch's.
-
-        Raises:
-            StoreError: it cannot now; commits wait for it.
-        """
-        if self._unsettled:
-            samples = {
-                system_branch(former): system_branch(buried)
-                for former, buried in self._unsettled.items()
-            }
-            self._metrics.rename_branches(self._unsettled | samples)
-            self._catalog.deletions.settle(self._unsettled.values())
-            self._unsettled = {}
+        """Has the metrics store follow the catalog: see `RunDeleter`."""
+        self._deleter.settle()
 
     def committed_through(self, writer_ids: Iterable[bytes]) -> list[WriterAck]:
         """Where writers stand."""
         ids = list(writer_ids)
-        states = self._load(ids)
-        self._remember(states)  # who asks will push
+        states = self._known.load(ids)
+        self._known.remember(states)  # who asks will push
         return [WriterAck(w, states[w].committed_through, gap=False) for w in ids]
 
     def _commit_once(self, pushes: Sequence[Push], beats: list[facts.LifeSign]) -> list[PushResult]:
@@ -217,7 +142,7 @@ class GroupCommitter:
             for batch in push.batches
             if len(batch.writer_id) == WRITER_ID_BYTES
         }
-        work = _Work(states=self._load(valid))
+        work = _Work(states=self._known.load(valid))
         for number, push in enumerate(pushes):
             for batch in push.batches:
                 self._take(number, batch, push.caller, work)
@@ -228,11 +153,10 @@ class GroupCommitter:
         try:
             self._write(work, signs)
         except BaseException:
-            for writer_id in work.states:
-                self._states.pop(writer_id, None)
+            self._known.forget(work.states)
             self._limits.forget(work.names)
             raise
-        self._remember(work.states)
+        self._known.remember(work.states)
         gaps = {batch.writer_id for _, batch, _ in work.deferred}
         return [
             work.errors[number] if number in work.errors else self._acks(push, work, gaps)
@@ -242,7 +166,7 @@ class GroupCommitter:
     def _take(
         self, number: int, batch: record_pb2.Batch, caller: Caller | None, work: _Work
     ) -> None:
-        error = _fault(batch)
+        error = fault_of(batch)
         if error is not None:
             work.errors[number] = error
             self._counters.batches_damaged_on_the_way += 1
@@ -281,7 +205,7 @@ class GroupCommitter:
                 caller,
                 writer_id=batch.writer_id,
                 of_branch=lambda branch_id: self._name_of(branch_id, work),
-                of_writer=lambda writer_id: self._load([writer_id])[writer_id].name,
+                of_writer=lambda writer_id: self._known.load([writer_id])[writer_id].name,
             )
         effect = self._limits.apply(
             effect,
@@ -308,7 +232,7 @@ class GroupCommitter:
         if loss.writer_id == by_writer_id or not loss.first_seq:
             return
         if loss.writer_id not in work.states:
-            work.states.update(self._load([loss.writer_id]))
+            work.states.update(self._known.load([loss.writer_id]))
         state = work.states[loss.writer_id]
         lost = (*state.lost, (loss.first_seq, loss.last_seq))
         work.states[loss.writer_id] = replace(state, lost=lost).beyond_losses()
@@ -367,22 +291,6 @@ class GroupCommitter:
                 return fact.name
         return self._catalog.name_of(branch_id)
 
-    def _load(self, writer_ids: Iterable[bytes]) -> dict[bytes, WriterState]:
-        ids = set(writer_ids)
-        states = {w: self._states[w] for w in ids if w in self._states}
-        missing = ids - states.keys()
-        if missing:
-            cursors = self._metrics.cursors(missing)
-            for writer_id, state in self._catalog.writer_states(missing).items():
-                stands = replace(state, metrics_cursor=cursors.get(writer_id, 0))
-                states[writer_id] = stands.beyond_losses()
-        return states
-
-    def _remember(self, states: dict[bytes, WriterState]) -> None:
-        if len(self._states) + len(states) > STATES_MAX:
-            self._states.clear()
-        self._states.update(states)
-
 
 _ALIVE = (Assertion.RUNNING, Assertion.STALLED)
 
@@ -394,21 +302,3 @@ def _names_of(branch_id: str, metrics: MetricsStore) -> list[str]:
         Span(branch_id, 0, stream.writer_id if stream.relative else None) for stream in streams
     }
     return metrics.metric_names(list(spans)) if spans else []
-
-
-def _fault(batch: record_pb2.Batch) -> KeltServerError | None:
-    """What is wrong with a batch as a message, whatever its content."""
-    if len(batch.writer_id) != WRITER_ID_BYTES:
-        return BadRequestError(
-            f"a batch of a writer id of {len(batch.writer_id)} bytes; it has {WRITER_ID_BYTES}"
-        )
-    if not 1 <= batch.first_seq <= batch.last_seq <= INT64_MAX:
-        return BadRequestError(
-            f"a batch of the records {batch.first_seq} to {batch.last_seq}; numbers rise from 1"
-        )
-    if zlib.crc32(batch.frames) != batch.crc32:
-        return BadBatchError(
-            f"the batch {batch.first_seq}-{batch.last_seq} of writer {batch.writer_id.hex()} was "
-            "damaged on the way (its checksum does not match); send it again"
-        )
-    return None

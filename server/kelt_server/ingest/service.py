@@ -19,6 +19,7 @@ from kelt_server.access.callers import Caller
 from kelt_server.access.gate import Gate
 from kelt_server.artifacts.receiving import ArtifactReceiver, OfferedArtifact
 from kelt_server.catalog.stops import Stops
+from kelt_server.counters import Counters
 from kelt_server.errors import (
     BadBatchError,
     BadRequestError,
@@ -34,7 +35,7 @@ from kelt_server.errors import (
 )
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.committer import Committer
-from kelt_server.ingest.group import Counters, WriterAck
+from kelt_server.ingest.pushes import WriterAck
 from kelt_server.ingest.records import PROJECT_DEFAULT
 from kelt_server.liveness import RUNNING
 from kelt_server.reader import RunReader

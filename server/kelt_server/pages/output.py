@@ -13,7 +13,10 @@ _CHARTS_MAX = 24
 _CHART_BUCKETS = 120
 _LINES_SHOWN = 100
 _LINE_CHARACTERS_MAX = 500
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+#: What steers a terminal: colours, titles and the like, and single signs.
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f]"
+)
 
 
 def system_charts(reader: RunReader, where: tuple[str, str, str]) -> Markup:
@@ -47,5 +50,5 @@ _CLASSES = {int(Record.STDERR): "failed"}
 
 
 def _shown(text: str) -> str:
-    text = _COLOUR.sub("", text)
+    text = _CONTROL.sub("", text)
     return text if len(text) <= _LINE_CHARACTERS_MAX else text[:_LINE_CHARACTERS_MAX] + "…"

@@ -24,7 +24,6 @@ from kelt_server.pages.values import value_table
 from kelt_server.reader import RunReader
 
 RUNS_SHOWN_MAX = 200
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'"
 _CHARTS_MAX = 24
 _CHART_BUCKETS = 120
 #: With more writers than this, their metrics are drawn together.
@@ -33,6 +32,11 @@ _LABELS_CHARTED_MAX = 16
 _IN_HEAD = ("_step", "_timestamp", "_runtime")
 #: Columns whose values stand to the right.
 _NUMBERS = ("Rows", "Last step", "Runtime")
+#: Nothing is run, fetched or sent anywhere, and no other site shows a page within its own.
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 class _ShowFiles(Protocol):

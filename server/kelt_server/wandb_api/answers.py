@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from mimetypes import guess_type
 from typing import Any
 
 import anyio.from_thread
@@ -25,14 +24,12 @@ from kelt_server.wandb_api.arguments import step as _step
 from kelt_server.wandb_api.arguments import text as _text
 from kelt_server.wandb_api.artifact_changes import ArtifactChanges
 from kelt_server.wandb_api.door import Door
-from kelt_server.wandb_api.file_addresses import FileAddresses
+from kelt_server.wandb_api.file_answers import FileAnswers
 from kelt_server.wandb_api.histories import HistoryAnswers
 from kelt_server.wandb_api.output_answers import output_fields
-from kelt_server.wandb_api.uploads import UploadFolder
 from kelt_server.wandb_api.upserts import Upsert, read_upsert, rewind_step
 
 _RUNS_MAX = 1000
-_FILES_MAX = 10_000
 _CURSOR_CHARS_MAX = 16
 _FEATURES = ("FILESTREAM_GZIP",)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -50,21 +47,17 @@ class Answers:
         door: Door,
         actions: RunActions,
         reader: RunReader,
-        uploads: UploadFolder,
-        addresses: FileAddresses,
+        files: FileAnswers,
         artifacts: ArtifactChanges,
         caller: Caller,
-        base: str,
         client: str,
     ) -> None:
         self._door = door
         self._actions = actions
         self._reader = reader
-        self._uploads = uploads
-        self._addresses = addresses
+        self._files = files
         self._artifacts = artifacts
         self._caller = caller
-        self._base = base
         self._client = client
 
     def __getattr__(self, field: str) -> Any:
@@ -201,36 +194,9 @@ class Answers:
             "historyKeys": lambda _info: run_answers.history_keys(
                 self._reader.rows.kinds(*name), run
             ),
-            "files": self._files(name),
+            "files": self._files.of_run(name),
             **self._artifacts.of_run(name),
         }
-
-    def _files(self, name: Name) -> _Resolver:
-        def resolve(_info: object, **given: Any) -> dict[str, Any]:
-            said = _given(given)
-            wanted = said.get("names") or None
-            sizes = {file.name: file.size_bytes for file in self._reader.files.all(name)}
-            sizes |= dict(self._uploads.names(name))  # what a client put came by itself
-            found = [
-                self._file(name, file, sizes[file])
-                for file in sorted(sizes)
-                if wanted is None or file in wanted
-            ]
-            start = _cursor(said.get("after"))
-            stop = start + _limit(said.get("first"), 50, _FILES_MAX)
-            return connection(found[start:stop], start=start, total=len(found))
-
-        return resolve
-
-    def _file(self, name: Name, file: str, size: int) -> dict[str, Any]:
-        direct = self._addresses.signed(self._base, "GET", name, file, key_id=self._caller.key_id)
-        return {
-            "id": run_answers.file_id(name, file),
-            "name": file, "url": self._addresses.keyed(self._base, name, file),
-            "directUrl": direct, "sizeBytes": size,
-            "mimetype": guess_type(file)[0] or "application/octet-stream",
-            "updatedAt": None, "md5": None,
-        }  # fmt: skip
 
     # -- mutations ------------------------------------------------------------------------------
 
@@ -308,15 +274,10 @@ class Answers:
         anyio.from_thread.run(self._door.check_begun, name)
         given_files = said.get("files")
         names = given_files if isinstance(given_files, list) else []
-
-        def address(file: str) -> str:
-            key_id = self._caller.key_id
-            return self._addresses.signed(self._base, "PUT", name, file, key_id=key_id)
-
         return {
             "runID": run_answers.storage_id(name),
             "uploadHeaders": [],
-            "files": [{"name": file, "uploadUrl": address(file)} for file in map(str, names)],
+            "files": [self._files.to_put(name, file) for file in map(str, names)],
         }
 
     def markRunFilesUploaded(self, _info: object, **_given: Any) -> dict[str, Any]:  # noqa: N802
@@ -344,7 +305,7 @@ class Answers:
         files = _input(given).get("files")
         for file_id in files if isinstance(files, list) else ():
             name, file = run_answers.file_named_by(_text(file_id))
-            self._uploads.remove(self._name(*name), file)
+            self._files.remove(self._name(*name), file)
         return {"success": True}
 
     def upsertModel(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
+from kelt_server.counters import Counters
 from kelt_server.errors import BusyError
-from kelt_server.ingest.group import Counters
 
 #: A sender of so much is no client.
 _READ_BYTES_MAX = 2**40

@@ -15,9 +15,9 @@ from typing import Any
 
 from kelt_proto.v1.frames import Kind
 from kelt_server.branch_names import Name
+from kelt_server.counters import Counters
 from kelt_server.errors import RunDeletedError
 from kelt_server.ingest.committer import Committer
-from kelt_server.ingest.group import Counters
 from kelt_server.reader import RunReader
 from kelt_server.wandb_api import addressing, announcing, deciding
 from kelt_server.wandb_api.editing import Editor

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import anyio.from_thread
@@ -23,18 +24,19 @@ from kelt_server.access.callers import Caller
 from kelt_server.api.asking import caller_of
 from kelt_server.artifacts import ArtifactLibrary
 from kelt_server.branch_names import Name
+from kelt_server.counters import Counters
 from kelt_server.errors import (
     BadRequestError,
     BusyError,
     ForbiddenError,
     KeltServerError,
-    NotFoundError,
     RunDeletedError,
     StoreError,
 )
-from kelt_server.ingest.group import Counters
+from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.reader import RunReader
 from kelt_server.run_actions import RunActions
+from kelt_server.uploads import UploadFolder
 from kelt_server.wandb_api import file_addresses
 from kelt_server.wandb_api.answers import NAME_CHARS_MAX, Answers
 from kelt_server.wandb_api.artifact_addresses import ArtifactAddresses
@@ -44,6 +46,7 @@ from kelt_server.wandb_api.bodies import BadBodyError, BodyReader
 from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.executing import execute_document
 from kelt_server.wandb_api.file_addresses import FileAddresses
+from kelt_server.wandb_api.file_answers import FileAnswers
 from kelt_server.wandb_api.http_answers import (
     chunks,
     errors,
@@ -54,7 +57,6 @@ from kelt_server.wandb_api.http_answers import (
 )
 from kelt_server.wandb_api.posts import read_post, with_bad_line
 from kelt_server.wandb_api.signing import AddressSigner, path_parts
-from kelt_server.wandb_api.uploads import UploadFolder
 
 _POST_BYTES_MAX = 64 * 2**20
 _DOCUMENT_BYTES_MAX = 32 * 2**20
@@ -76,6 +78,7 @@ class WandbApi:
         actions: RunActions,
         reader: RunReader,
         uploads: UploadFolder,
+        files: FilesOfRuns,
         signer: AddressSigner,
         times_deleted: Callable[[Name], int],
         library: ArtifactLibrary,
@@ -85,6 +88,7 @@ class WandbApi:
         self._actions = actions
         self._of_all = reader
         self._uploads = uploads
+        self._files = files
         self._signer = signer
         self._addresses = FileAddresses(signer, times_deleted)
         self._library = library
@@ -130,15 +134,22 @@ class WandbApi:
             caller=caller,
             check_begun=lambda run: anyio.from_thread.run(self._door.check_begun, run),
         )
+        reader = self._of_all.seen_by(caller)
+        files = FileAnswers(
+            reader=reader,
+            uploads=self._uploads,
+            files=self._files,
+            addresses=self._addresses,
+            base=base,
+            key_id=caller.key_id,
+        )
         return Answers(
             door=self._door,
             actions=self._actions,
-            reader=self._of_all.seen_by(caller),
-            uploads=self._uploads,
-            addresses=self._addresses,
+            reader=reader,
+            files=files,
             artifacts=artifacts,
             caller=caller,
-            base=base,
             client=client,
         )
 
@@ -196,12 +207,10 @@ class WandbApi:
             return refusal(error)
 
     def _content(self, reader: RunReader, name: Name, file: str) -> Response:
-        """What a client put, or else what came as records."""
-        try:
-            return FileResponse(self._uploads.found(name, file), media_type=_BYTES)
-        except NotFoundError:
-            _, content = reader.files.content(name, file)
-            return StreamingResponse(content, media_type=_BYTES)
+        found = self._files.content(reader.files, name, name, file)
+        if isinstance(found, Path):
+            return FileResponse(found, media_type=_BYTES)
+        return StreamingResponse(found, media_type=_BYTES)
 
     def _opened(self, request: Request) -> tuple[Name, str]:
         parts, query = path_parts(request), request.query_params

@@ -8,7 +8,7 @@ from typing import Any
 
 from kelt_proto.v1.record_pb2 import Assertion
 from kelt_server import facts
-from kelt_server.ingest.group import Counters
+from kelt_server.counters import Counters
 from kelt_server.liveness import CRASHED, FINISHED, RUNNING
 from kelt_server.run_view import RunView
 from kelt_server.wandb_api import addressing, announcing, deciding, summaries

@@ -16,7 +16,7 @@ from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper, manifests
 from kelt_server.artifacts.manifests import Manifest
 from kelt_server.artifacts.records import Artifact, NewArtifact
 from kelt_server.catalog.sqlite import open_catalog
-from kelt_server.ingest.group import Counters
+from kelt_server.counters import Counters
 from kelt_server.storage_quota import StorageQuota
 
 NOW = 1_000_000.0

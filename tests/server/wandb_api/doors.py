@@ -19,7 +19,7 @@ from kelt_server.catalog.deletions import Deletion
 from kelt_server.catalog.tables import WANDB_SESSIONS
 from kelt_server.errors import StoreError
 from kelt_server.facts import LifeSign
-from kelt_server.ingest.group import WriterAck
+from kelt_server.ingest.pushes import WriterAck
 from kelt_server.run_actions import RunActions
 from kelt_server.wandb_api import Door, SessionTable
 from kelt_server.wandb_api.posts import read_post

@@ -10,8 +10,8 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 from starlette.requests import Request
 
+from kelt_server.counters import Counters
 from kelt_server.errors import BusyError
-from kelt_server.ingest.group import Counters
 from kelt_server.wandb_api.bodies import BadBodyError, BodyReader
 
 

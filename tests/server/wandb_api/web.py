@@ -20,7 +20,8 @@ from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.pages.files import RunFiles
 from kelt_server.pages.pages import Pages
 from kelt_server.storage_quota import StorageQuota
-from kelt_server.wandb_api import AddressSigner, UploadFolder, WandbApi
+from kelt_server.uploads import UploadFolder
+from kelt_server.wandb_api import AddressSigner, WandbApi
 
 FILES = """mutation CreateRunFiles($entity: String!, $files: [String!]!) {
   createRunFiles(input: {entityName: $entity, projectName: "proj", runName: "run", files: $files}) {
@@ -75,13 +76,13 @@ class FileParts:
             clock=lambda: NOW,
         )
         door.set_aside.append(self.uploads.set_aside)
+        found = FilesOfRuns(self.uploads)
         wandb_api = WandbApi(
             door=door.door, actions=door.actions, reader=stand.reader, uploads=self.uploads,
-            signer=signer, times_deleted=stand.stores.catalog.deletions.count,
+            files=found, signer=signer, times_deleted=stand.stores.catalog.deletions.count,
             library=self.library, counters=stand.counters,
         )  # fmt: skip
         self.wandb_routes = wandb_api.routes()
-        found = FilesOfRuns(self.uploads)
         self.api_routes = FileApi(reader=stand.reader, files=found, library=self.library).routes()
         pages = Pages(stand.reader, RunFiles(files=found, library=self.library))
         self.page_routes = pages.routes()
