@@ -92,6 +92,24 @@ def test_a_disabled_run_leaves_the_streams_alone(start) -> None:
     run.finish()
 
 
+def test_output_that_fails_is_given_up_and_costs_no_row(
+    start, contents, monkeypatch, capsys
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a mistake of kelt's")
+
+    monkeypatch.setattr("kelt.console_log.records.console", fail)
+    run = start(settings={"silent": False})
+    sys.stdout.write("something\n")
+    for i in range(3):
+        run.log({"i": i})
+    run._session.output.turn(1e9)
+    run.finish()
+    (folder,) = run.settings.state_dir.runs.iterdir()
+    assert len(contents(folder).rows) == 3
+    assert capsys.readouterr().err.count("are given up (RuntimeError: a mistake of kelt's)") == 1
+
+
 def test_a_console_never_takes_the_room_that_rows_need(start, contents) -> None:
     run = start(settings={"spool_bytes_max": 1 << 20})
     output = run._session.output
