@@ -83,12 +83,15 @@ class PrintedText:
             self._forget_end()
             self._room -= kept + _PIECE
             self._keep(is_error, text[:kept])
-        rest = text[kept:]
-        stream.is_losing = bool(rest)
-        stream.is_losing_line = bool(rest) and rest[-1] != "\n"
-        if rest:
-            self._end.append((is_error, rest))
-            self._end_characters += len(rest)
+        held = max(kept, len(text) - _END)  # not the whole of what may be very long
+        stream.is_losing = kept < len(text)
+        stream.is_losing_line = stream.is_losing and text[-1] != "\n"
+        if held > kept:
+            self._forget_end()
+            self._lose(is_error, text, kept, held)
+        if stream.is_losing:
+            self._end.append((is_error, text[held:]))
+            self._end_characters += len(text) - held
             while self._end_characters > _END and len(self._end) > 1:
                 self._end_characters -= len(self._end[0][1])
                 self._lose(*self._end.popleft())
@@ -99,11 +102,12 @@ class PrintedText:
         self._pieces.append((is_error, "\n" * begins_line + text))
         stream.is_within_line, stream.has_gap = text[-1] != "\n", False
 
-    def _lose(self, is_error: bool, text: str) -> None:
+    def _lose(self, is_error: bool, text: str, start: int = 0, end: int | None = None) -> None:
+        end = len(text) if end is None else end
         stream = self._streams[is_error]
-        stream.has_gap, stream.gap_within_line = True, text[-1] != "\n"
-        self._lost.lines += text.count("\n")
-        self._lost.characters += len(text)
+        stream.has_gap, stream.gap_within_line = True, text[end - 1] != "\n"
+        self._lost.lines += text.count("\n", start, end)
+        self._lost.characters += end - start
 
     def _forget_end(self) -> None:
         while self._end:
@@ -115,7 +119,7 @@ class PrintedText:
 
         Args:
             elapsed_s: since the last time.
-            is_last: whether nothing more will be taken.
+            is_last: whether the end of what was lost belongs to it, as nothing more does.
         """
         with self._lock:
             if is_last:
@@ -129,13 +133,13 @@ class PrintedText:
         """Keeps the end of what was lost, from the beginning of a line."""
         pieces = _joined(self._end)
         self._end.clear()
+        self._end_characters = 0
         for is_error, text in pieces:
             stream = self._streams[is_error]
-            begins = max(0, len(text) - _END)
-            if begins or (stream.has_gap and stream.gap_within_line):
-                begins = text.find("\n", begins) + 1 or len(text)
-            if begins:
-                self._lose(is_error, text[:begins])
+            begins = 0
+            if stream.has_gap and stream.gap_within_line:
+                begins = text.find("\n") + 1 or len(text)
+                self._lose(is_error, text, 0, begins)
             if begins < len(text):
                 self._keep(is_error, text[begins:])
 

@@ -7,6 +7,14 @@ import sys
 import pytest
 
 PRELUDE = "import kelt, sys, time\n"
+HELLO = """
+run = kelt.init("p")
+print("hello")
+sampling = run._session.output._sampling
+while sampling is not None and (sampling._metrics is None or sampling._is_under_way):
+    time.sleep(0.01)
+run.finish()
+"""
 
 
 def test_each_run_of_a_process_has_what_was_printed_while_it_was_open(
@@ -68,8 +76,7 @@ def test_a_rewind_leaves_the_console_of_the_branch_and_begins_another(start, con
     ],
 )
 def test_settings_say_what_is_kept(run_script, folders, contents, environ, printed) -> None:
-    body = "run = kelt.init('p'); print('hello'); time.sleep(1.5); run.finish()"
-    done = run_script(PRELUDE + body, **environ)
+    done = run_script(PRELUDE + HELLO, **environ)
     assert done.returncode == 0, done.stderr
     found = contents(folders()[0])
     assert [line for line in found.printed if not line.startswith("kelt: ")] == printed
