@@ -9,6 +9,7 @@ begins on a line of its own.
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ RATE = 64 * 1024
 BURST = 1024 * 1024
 #: What is held of a gap that still goes on, so that the end of a run shows what it was at.
 _END = 16 * 1024
-#: What a piece counts for beside its characters: `print` hands over each line in two.
-_PIECE = 32
+#: What pieces and lines count for beside their characters; `print` hands over a line in two pieces.
+_PIECE, _LINE = 16, 32
 
 _Piece = tuple[bool, str]
 
@@ -66,7 +67,8 @@ class PrintedText:
         if not text:
             return
         with self._lock:
-            size, stream = len(text) + _PIECE, self._streams[is_error]
+            size = _PIECE + len(text) + _LINE * text.count("\n")  # as `_size`, which would cost
+            stream = self._streams[is_error]
             if stream.is_losing or size > self._room:
                 self._take_in_need(text, is_error, stream)
                 return
@@ -76,12 +78,10 @@ class PrintedText:
 
     def _take_in_need(self, text: str, is_error: bool, stream: _Stream) -> None:
         """What there is room for, in whole lines, unless a line is being lost."""
-        kept, room = 0, max(0, int(self._room) - _PIECE)
-        if not stream.is_losing_line:
-            kept = len(text) if len(text) <= room else text.rfind("\n", 0, room) + 1
+        kept = 0 if stream.is_losing_line else _fitting(text, self._room)
         if kept:
             self._forget_end()
-            self._room -= kept + _PIECE
+            self._room -= _size(text, kept)
             self._keep(is_error, text[:kept])
         held = max(kept, len(text) - _END)  # not the whole of what may be very long
         stream.is_losing = kept < len(text)
@@ -142,6 +142,18 @@ class PrintedText:
                 self._lose(is_error, text, 0, begins)
             if begins < len(text):
                 self._keep(is_error, text[begins:])
+
+
+def _size(text: str, length: int) -> int:
+    """What the beginning of a text counts for."""
+    return _PIECE + length + _LINE * text.count("\n", 0, length)
+
+
+def _fitting(text: str, room: float) -> int:
+    """How much of a text there is room for: all of it, or some whole lines."""
+    lengths = range(min(len(text), max(0, int(room))) + 1)
+    length = bisect_right(lengths, room, key=lambda length: _size(text, length)) - 1
+    return length if length == len(text) else text.rfind("\n", 0, max(0, length)) + 1
 
 
 def _joined(pieces: Iterable[_Piece]) -> list[_Piece]:

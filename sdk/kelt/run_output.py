@@ -80,10 +80,14 @@ class RunOutput:
             if self._sampling is not None:
                 self._sampling.look(now_s)
 
-    def between_branches(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def between_branches(self) -> Iterator[None]:
         """Around the record after which all belongs to another branch."""
-        log = self._log
-        return contextlib.nullcontext() if log is None else log.between_branches(time.monotonic())
+        with contextlib.ExitStack() as stack:
+            with self._given_up_on_error():
+                if self._log is not None:
+                    stack.enter_context(self._log.between_branches(time.monotonic()))
+            yield
 
     def add_traceback(self, error: BaseException) -> None:
         """The exception that ends the run; Python prints it once the run is over."""
