@@ -11,8 +11,9 @@ Operation
     streams of `ingest` and by the import of spools (`spools`). Check and append are one step
     without an await between. `commit` writes and syncs all dirty journals together in a worker
     thread; then the folder's writers are told. `keeper` watches the life of the writer and judges
-    it (`probe` finds facts, `liveness` decides); `shipper` reads the journal behind the upstream's
-    cursor. `links` keeps the connection to each upstream; `heartbeats` tells it who lives.
+    it (`probe` finds facts, `liveness` decides); `shipper` sends what is `unsent` of the journal,
+    behind the upstream's cursor. `links` keeps the connection to each upstream; `heartbeats` tells
+    it who lives.
 
 The daemon as a writer
     What the daemon itself says of a run (assertions, losses of unknown extent) goes into a

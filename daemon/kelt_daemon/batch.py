@@ -167,19 +167,23 @@ def _take_part(push: Push, entry: Entry, through: int, records_max: int) -> bool
 def cut(batch: Outgoing, first_seq: int, last_seq: int) -> Outgoing:
     """The records `first_seq` to `last_seq` of a batch, with the schemas that stand before them.
 
-    A batch that does not hold each of its records, such as a loss marker, stays whole.
+    A batch that does not hold each of its records, such as a loss marker, stays whole. Numbers that
+    hold nothing go with the record behind them: the part ends before it where it does not reach it,
+    and with it where there would be nothing else.
     """
     if (batch.first_seq, batch.last_seq) == (first_seq, last_seq):
         return batch
     frames = _numbered_and_schemas(batch)
     if frames is None:
         return batch
+    seqs = [frame.seq for frame in frames if frame.seq >= first_seq]
+    end_seq = max((seq for seq in seqs if seq <= last_seq), default=seqs[0])
     kept = [
         frame.memory
         for frame in frames
-        if first_seq <= frame.seq <= last_seq or (frame.seq == 0 and frame.kind == Kind.SCHEMA)
+        if first_seq <= frame.seq <= end_seq or (frame.seq == 0 and frame.kind == Kind.SCHEMA)
     ]
-    return Outgoing(batch.writer_id, first_seq, last_seq, b"".join(kept))
+    return Outgoing(batch.writer_id, first_seq, end_seq, b"".join(kept))
 
 
 def _numbered_and_schemas(batch: Outgoing) -> list[Frame] | None:
@@ -189,10 +193,13 @@ def _numbered_and_schemas(batch: Outgoing) -> list[Frame] | None:
         frames = list(iter_frames(memoryview(batch.frames)))
     except DamagedFrameError:
         return None
-    seqs = [frame.seq for frame in frames if frame.seq]
-    if seqs != list(range(batch.first_seq, batch.last_seq + 1)):
-        return None
-    return frames
+    next_seq = batch.first_seq
+    for frame in frames:
+        if frame.seq:
+            if frame.first_seq != next_seq:
+                return None
+            next_seq = frame.seq + 1
+    return frames if next_seq == batch.last_seq + 1 else None
 
 
 def without_refused(

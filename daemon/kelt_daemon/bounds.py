@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.run_folders import RunFolder
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_proto.v1.sidecar_pb2 import BoundUse
 
 
@@ -51,6 +52,18 @@ def writers_bound(writers: int, refused: int, config: DaemonConfig) -> BoundUse:
         unit="writers",
         policy="more are told to come again; their rows stay in their spools",
         met=refused,
+    )
+
+
+def wandb_files_bound(room: FileRoom) -> BoundUse:
+    """That of files on their way to W&B servers."""
+    return BoundUse(
+        name="files for W&B",
+        used=room.used_bytes,
+        limit=room.limit_bytes,
+        unit="bytes",
+        policy="more of them, and what follows in their runs, wait in the journals",
+        met=room.met,
     )
 
 

@@ -74,6 +74,11 @@ class DaemonConfig:
     call_deadline_s: float = 10.0
     #: Longer than another call's, because it is answered after the commit.
     push_deadline_s: float = 30.0
+    #: Of what is said of an artifact; of a file this, and what it takes on a slow way.
+    artifact_deadline_s: float = 120.0
+    artifact_bytes_per_s_min: int = 64 * KIB
+    #: How many are sent at a time, of different runs.
+    artifacts_at_a_time_max: int = 4
     keepalive_s: float = 30.0
     keepalive_timeout_s: float = 10.0
     backoff_s_min: float = 0.5
@@ -96,6 +101,8 @@ class DaemonConfig:
     #: where there was none for that long.
     wandb_post_interval_s: float = 15.0
     wandb_heartbeat_s: float = 30.0
+    #: What files that W&B servers have not taken yet may hold in run folders, all together.
+    wandb_files_bytes_max: int = 16 * 1024 * MIB
     beats_per_request_max: int = 10_000
     cursors_save_interval_s: float = 1.0
 

@@ -10,11 +10,12 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from kelt.artifacts.logged import ARTIFACTS_NAME
 from kelt.run_folder import MANIFEST_NAME
 from kelt.state_dir import StateDir
 from kelt.version import __version__
 from kelt_daemon.append_stream import upstream_state
-from kelt_daemon.bounds import run_bounds
+from kelt_daemon.bounds import run_bounds, wandb_files_bound
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.dead_letters import DEAD_LETTERS_NAME
 from kelt_daemon.errors import FolderProblemError
@@ -23,6 +24,7 @@ from kelt_daemon.paths import plain
 from kelt_daemon.probe import is_lock_free
 from kelt_daemon.registry import Registry
 from kelt_daemon.run_folders import RunFolder
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_proto.v1 import sidecar_pb2
 
 _FOLDERS_PER_SYNC_MAX = 10_000
@@ -36,15 +38,23 @@ class Control:
         state_dir: the state folder.
         started_at: when the daemon started, Unix seconds.
         config: intervals.
+        room: for files on their way to W&B servers.
     """
 
     def __init__(
-        self, *, registry: Registry, state_dir: StateDir, started_at: float, config: DaemonConfig
+        self,
+        *,
+        registry: Registry,
+        state_dir: StateDir,
+        started_at: float,
+        config: DaemonConfig,
+        room: FileRoom,
     ) -> None:
         self._registry = registry
         self._state_dir = state_dir
         self._started_at = started_at
         self._config = config
+        self._room = room
         #: Set by Stop.
         self.stop_asked = anyio.Event()
 
@@ -64,7 +74,7 @@ class Control:
             upstreams=[upstream_state(link) for link in registry.links.values()],
             runs=runs + parked,
             journal_bytes=sum(f.journal.used_bytes for f in registry.folders.values()),
-            bounds=registry.bounds,
+            bounds=[*registry.bounds, wandb_files_bound(self._room)],
         )
 
     async def sync(self, request: sidecar_pb2.SyncRequest) -> AsyncIterator[sidecar_pb2.SyncReply]:
@@ -210,6 +220,7 @@ class Control:
             skipped=min(folder.upstream_had, committed) if is_known else 0,
             is_synced=is_synced,
             upstream=folder.link.url,
+            is_confirmed=is_known,
         )
 
     def _error(
@@ -227,6 +238,8 @@ class Control:
             )
         if not error and folder.is_over and not is_live:
             error = folder.incomplete
+        if not error and has_waited and folder.artifacts_waiting:
+            error = folder.artifacts_problem
         if not error and has_waited and link.report.state is LinkState.REFUSED:
             is_there = folder.is_committed and not folder.is_unconfirmed
             error = "" if is_there else link.report.reason
@@ -241,6 +254,8 @@ def _is_reached(folder: RunFolder, goals: dict[RunFolder, int], *, is_live: bool
     unless it was closed and is about to be read.
     """
     if folder.is_unconfirmed or folder.incomplete:
+        return False
+    if folder.artifacts_waiting and folder.link.takes_artifacts:
         return False
     if is_live:
         return folder.is_over and folder.life.phase.is_ended and folder.is_committed
@@ -292,6 +307,15 @@ def _refused(folder: RunFolder) -> str:
     )
 
 
+def _artifacts_kept(folder: RunFolder) -> str:
+    if not folder.artifacts_waiting or folder.link.takes_artifacts:
+        return ""
+    return (
+        f"{folder.artifacts_waiting} artifacts stay in {folder.path / ARTIFACTS_NAME}: kelt does "
+        "not send them to W&B servers; `kelt sync --upstream` sends them to a kelt server"
+    )
+
+
 def _run_status(folder: RunFolder, config: DaemonConfig) -> sidecar_pb2.RunStatus:
     manifest, life = folder.manifest, folder.life
     state, reason = life.phase.value, life.reason
@@ -317,7 +341,9 @@ def _run_status(folder: RunFolder, config: DaemonConfig) -> sidecar_pb2.RunStatu
             or folder.journal_problem
             or folder.incomplete
             or folder.delay
+            or folder.artifacts_problem
             or _refused(folder)
+            or _artifacts_kept(folder)
         ),
         lost_rows=folder.all_lost_rows,
         upstream=folder.link.url,

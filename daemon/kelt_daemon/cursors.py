@@ -1,7 +1,8 @@
 """The small files that the daemon keeps in a run folder beside the journal.
 
-`cursors.json` is a hint: what which server has committed, and how far the journal reaches, which
-shows where damage took its end. `trimmed.json`, synced before a journal is trimmed, tells what was
+`cursors.json` is a hint: what which server has committed, how far the journal reaches, which shows
+where damage took its end, and whether the writer is to stop, which one without a stream reads there
+(`kelt.daemon_note`). `trimmed.json`, synced before a journal is trimmed, tells what was
 deleted after it was committed, and the state in which the run ended. `witness.json` holds the
 daemon's own writer id there. `run.json.copy` stands in for a damaged `run.json`. `sync-requested`
 releases an offline run. All but the last carry a checksum: damaged, they are as if not there.
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kelt.artifacts.logged import artifact_folders
 from kelt.checked_json import decode_checked, encode_checked
 from kelt.journal.segments import segment_numbers
 from kelt.run_folder import MANIFEST_NAME, RunFolderError, RunManifest, read_manifest
@@ -45,6 +47,7 @@ class Cursors:
     trimmed: dict[bytes, int] = field(default_factory=dict)
     ended: Life | None = None
     lost_rows: int = 0
+    must_stop: bool = False
 
 
 def read_cursors(folder: Path, *, filesystem: Filesystem = REAL) -> Cursors:
@@ -58,6 +61,7 @@ def read_cursors(folder: Path, *, filesystem: Filesystem = REAL) -> Cursors:
             durable=_numbers(data["durable"]),
             ended=_life(data["ended"]),
             lost_rows=int(data["lost_rows"]),
+            must_stop=data.get("must_stop") is True,
         )
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         data = _read(folder / TRIMMED_NAME, filesystem)
@@ -80,6 +84,7 @@ def write_cursors(folder: Path, cursors: Cursors, *, filesystem: Filesystem = RE
         "durable": _texts(cursors.durable),
         "ended": _life_data(cursors.ended),
         "lost_rows": cursors.lost_rows,
+        "must_stop": cursors.must_stop,
     }
     _replace(folder / CURSORS_NAME, data, filesystem, is_synced=False)
 
@@ -182,8 +187,11 @@ def release(folder: Path) -> None:
 
 
 def spool_signature(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times of a folder's segments: changes while it is being copied here."""
-    found = []
+    """Names, sizes and times of a folder's segments: changes while it is being copied here.
+
+    And with the artifacts that there are.
+    """
+    found = [(artifact.name, 0, 0) for artifact in artifact_folders(folder)]
     for stem in ("journal", "spool"):
         for number in segment_numbers(folder, stem):
             path = folder / f"{stem}-{number:06d}.kelt"

@@ -22,6 +22,7 @@ from kelt_daemon import instance
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.control import Control
+from kelt_daemon.cursor_saving import save_cursors
 from kelt_daemon.door import TokenGate, Tokens, serve_door
 from kelt_daemon.filesystem import RealFilesystem
 from kelt_daemon.host import this_host
@@ -30,9 +31,9 @@ from kelt_daemon.logs import Redactor, configure_logs
 from kelt_daemon.registry import Registry
 from kelt_daemon.retention import Retention
 from kelt_daemon.service import SidecarService, start_server
-from kelt_daemon.shipper import save_cursors
 from kelt_daemon.spools import Discovery
 from kelt_daemon.upstream import Access
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstreams import upstream_for
 
 log = structlog.get_logger()
@@ -108,6 +109,7 @@ class Daemon:
         """From the first look at the folder to the last acknowledgement."""
         config = self._config
         committer = GroupCommitter(config=config)
+        room = FileRoom(limit_bytes=config.wandb_files_bytes_max)
         async with anyio.create_task_group() as tasks:
             registry = Registry(
                 tasks=tasks,
@@ -117,7 +119,11 @@ class Daemon:
                 config=config,
                 filesystem=RealFilesystem(),
                 make_upstream=lambda url: upstream_for(
-                    url, config=config, folders=registry.folders.values, rescan=registry.rescan
+                    url,
+                    config=config,
+                    folders=registry.folders.values,
+                    rescan=registry.rescan,
+                    room=room,
                 ),
             )
             self._take_key(registry, environ)
@@ -132,6 +138,7 @@ class Daemon:
                 state_dir=self._state_dir,
                 started_at=self._started_at,
                 config=config,
+                room=room,
             )
             service = SidecarService(ingest=ingest, control=control)
             discovery = Discovery(

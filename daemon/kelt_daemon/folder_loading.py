@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from kelt.artifacts.logged import waiting as artifacts_waiting
 from kelt.run_folder import RunFolderError, RunManifest
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.cursors import (
@@ -92,6 +93,8 @@ def load_folder(
         lost_rows=max(found.lost_rows, cursors.lost_rows),
         untold_losses_told=found.untold_losses_told,
         told_losses=found.unknown_losses,
+        must_stop=cursors.must_stop,
+        artifacts_waiting=len(artifacts_waiting(path, home)),
     )
     _restore(folder, found)
     return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from kelt_daemon.config import DaemonConfig
+from kelt_daemon.cursor_saving import save_cursors
 from kelt_daemon.errors import UpstreamError
 from kelt_daemon.links import UpstreamLink
 from kelt_daemon.liveness import Phase
@@ -25,6 +26,7 @@ async def beat_for(
             for folder in folders() if stopped else ():
                 if folder.writer_id in stopped and not folder.must_stop:
                     folder.must_stop = True
+                    save_cursors(folder)  # where a writer without a stream finds it
                     folder.changed.notify()
         await link.changed.wait_at_most(config.heartbeat_interval_s)
 

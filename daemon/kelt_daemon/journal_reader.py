@@ -14,7 +14,7 @@ from kelt_daemon.journal_segments import NewEntry, Segment
 from kelt_daemon.records import (
     find_assertions,
     find_unknown_losses,
-    losses_and_exit,
+    notice,
     told_for_a_writer,
 )
 from kelt_proto.v1.record_pb2 import Assertion, Exit
@@ -88,7 +88,7 @@ def _take(found: Recovered, segment: Segment, entry: Entry, *, writer_id: bytes)
     if entry.last_seq <= before:
         return  # rewritten after a failed sync
     found.durable[entry.writer_id] = entry.last_seq
-    lost_rows, said = losses_and_exit(entry.payload, entry.writer_id)
+    lost_rows, said, _ = notice(entry.payload, entry.writer_id)
     found.lost_rows += lost_rows
     if entry.writer_id == writer_id:
         found.exit = said or found.exit

@@ -10,11 +10,11 @@ import structlog
 from kelt.journal.batches import CutBatch
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import MIB, DaemonConfig
+from kelt_daemon.cursor_saving import save_cursors
 from kelt_daemon.host import Host, Probe
 from kelt_daemon.liveness import Facts, Phase, Process, judge
 from kelt_daemon.replayer import Replayer
 from kelt_daemon.run_folders import RunFolder
-from kelt_daemon.shipper import save_cursors
 from kelt_daemon.spool_import import (
     SpoolImport,
     UnknownLoss,
@@ -83,6 +83,7 @@ class Keeper:
         folder.is_over = True
         save_cursors(folder)
         folder.changed.notify()
+        folder.artifact_news.notify()
 
     async def _note_gone(self, probe: Probe) -> None:
         """However long its spool waits for the disk, nobody is told that the dead live."""
@@ -253,7 +254,7 @@ class Keeper:
         if cursor.accepted > before:
             folder.lost_tail = ""  # the spool has mended it
             if is_live:
-                save_cursors(folder)  # by which its writer may make room (`kelt.durable_hint`)
+                save_cursors(folder)  # by which its writer may make room (`kelt.daemon_note`)
         if is_removed:
             self._tell_lost_tail()
             await self._tell_untold_losses()

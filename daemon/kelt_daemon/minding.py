@@ -1,4 +1,4 @@
-"""The tasks that mind a run folder: its keeper, and a shipper to wherever it is sent."""
+"""The tasks that mind a run folder: its keeper, and what carries it to wherever it is sent."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import anyio
 
+from kelt_daemon.artifact_carrier import ArtifactCarrier
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.host import Host
@@ -38,6 +39,7 @@ class Minder:
         self._connect = connect
         self._reading = anyio.CapacityLimiter(config.imports_max)
         self._replays: dict[str, anyio.CapacityLimiter] = {}
+        self._artifact_turns = anyio.CapacityLimiter(config.artifacts_at_a_time_max)
         self._sending: dict[RunFolder, anyio.CancelScope] = {}
 
     async def mind(self, folder: RunFolder) -> None:
@@ -51,6 +53,7 @@ class Minder:
         )
         async with anyio.create_task_group() as group:
             group.start_soon(self._ship, folder)
+            group.start_soon(self._carrier(folder).run)
             await keeper.run()
 
     def sent_elsewhere(self, folder: RunFolder) -> None:
@@ -72,6 +75,15 @@ class Minder:
                 finally:
                     del self._sending[folder]
             is_through = not sending.cancel_called
+
+    def _carrier(self, folder: RunFolder) -> ArtifactCarrier:
+        return ArtifactCarrier(
+            folder=folder,
+            committer=self._committer,
+            host=self._host,
+            config=self._config,
+            turns=self._artifact_turns,
+        )
 
     def _shipper(self, folder: RunFolder) -> Shipper:
         url = folder.link.url

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
 
@@ -64,16 +65,32 @@ def holds_control(frames: bytes) -> bool:
     return False
 
 
-def losses_and_exit(frames: bytes, writer_id: bytes) -> tuple[int, Exit | None]:
-    """How many records the losses in a batch cover, and the goodbye in it."""
-    rows, said = 0, None
-    for frame in find_frames(frames, writer_id, Kind.LOSS, Kind.EXIT):
+class Noticed(NamedTuple):
+    """What a batch holds that the daemon goes by.
+
+    Attributes:
+        lost_rows: how many records the losses in it cover.
+        exit: the goodbye in it.
+        has_artifact: whether an artifact was logged.
+    """
+
+    lost_rows: int
+    exit: Exit | None
+    has_artifact: bool
+
+
+def notice(frames: bytes, writer_id: bytes) -> Noticed:
+    """Looks through a batch."""
+    rows, said, has_artifact = 0, None, False
+    for frame in find_frames(frames, writer_id, Kind.LOSS, Kind.EXIT, Kind.ARTIFACT):
         with contextlib.suppress(DecodeError):
             if frame.kind == Kind.LOSS:
                 rows += Loss.FromString(bytes(frame.payload)).rows
+            elif frame.kind == Kind.ARTIFACT:
+                has_artifact = True
             elif said is None:
                 said = Exit.FromString(bytes(frame.payload))
-    return rows, said
+    return Noticed(rows, said, has_artifact)
 
 
 def find_assertions(frames: bytes, witness_id: bytes) -> Iterator[Assertion]:

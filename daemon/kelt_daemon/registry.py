@@ -15,11 +15,14 @@ import anyio
 import anyio.abc
 import structlog
 
+from kelt.artifacts.staging import STAGING_NAME
+from kelt.artifacts.staging import sweep as sweep_staging
 from kelt.replays import REPLAYS_NAME, home_of, read_destination
 from kelt.run_folder import MANIFEST_NAME
 from kelt_daemon.bounds import host_bounds
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
+from kelt_daemon.cursor_saving import save_cursors
 from kelt_daemon.cursors import release
 from kelt_daemon.errors import DaemonError, FolderProblemError, cause_of, sentence_of
 from kelt_daemon.filesystem import Filesystem
@@ -42,7 +45,6 @@ from kelt_daemon.run_scan import (
     signature_if_done,
     signature_of,
 )
-from kelt_daemon.shipper import save_cursors
 from kelt_daemon.upstream import Access, Upstream
 from kelt_proto.v1.sidecar_pb2 import BoundUse
 
@@ -159,7 +161,8 @@ class Registry:
         while (loading := self._loading.get(resolved)) is not None:
             await loading.wait()
         if (known := self.folders.get(resolved)) is not None:
-            known.is_asked = False
+            # Unless it was only noticed, by who looks for new folders, while it was being loaded.
+            known.is_asked = known.is_asked and not is_asked
             return known
         loading = self._loading[resolved] = anyio.Event()
         try:
@@ -272,6 +275,7 @@ class Registry:
         folder.link = self.link(url)
         folder.is_asked = False
         folder.replace_committed("", {}, is_answer=False)
+        folder.artifact_news.notify()
         self._minder.sent_elsewhere(folder)
         await self.host.in_thread(save_cursors, folder)
         await self.host.in_thread(write_destination, folder.home, url)
@@ -299,6 +303,7 @@ class Registry:
         if not self._is_swept:
             self._is_swept = True
             await self.host.in_thread(sweep, self.runs.with_name(REPLAYS_NAME))
+            await self.host.in_thread(sweep_staging, self.runs.with_name(STAGING_NAME))
         try:
             found, problems = await self.host.in_thread(find_run_folders, self.runs)
             removed = await self.host.in_thread(gone, tuple(self.parked))

@@ -18,7 +18,7 @@ from kelt_daemon.cursors import Cursors
 from kelt_daemon.journal import Journal
 from kelt_daemon.journal_segments import NewEntry
 from kelt_daemon.liveness import Goodbye, Life
-from kelt_daemon.records import encode_assertion, encode_unknown_loss, losses_and_exit
+from kelt_daemon.records import encode_assertion, encode_unknown_loss, notice
 from kelt_daemon.signals import Signal
 from kelt_proto.v1.record_pb2 import Assertion, Exit, Loss
 
@@ -127,6 +127,11 @@ class RunFolder:
     untold_losses_told: int = 0
     #: Set aside because a server does not take them (`dead_letters`).
     refused_records: int = 0
+    #: Logged, and neither upstream nor given up, as far as was looked; and what keeps them.
+    artifacts_waiting: int = 0
+    artifacts_problem: str = ""
+    #: An artifact was logged, or the folder is over.
+    artifact_news: Signal = field(default_factory=Signal)
     writers: dict[bytes, WriterCursor] = field(default_factory=dict)
     pending: list[NewEntry] = field(default_factory=list)
     changed: Signal = field(default_factory=Signal)
@@ -176,6 +181,8 @@ class RunFolder:
     @property
     def is_committed(self) -> bool:
         """Whether the upstream has all that was accepted."""
+        if self.artifacts_waiting and self.link.takes_artifacts:
+            return False
         return all(c.committed >= c.accepted for c in self.writers.values())
 
     @property
@@ -214,8 +221,10 @@ class RunFolder:
         self.unsynced_bytes += len(entry.payload)
         self.unsubmitted_bytes += len(entry.payload)
         self.pending.append(entry)
-        lost_rows, said = losses_and_exit(entry.payload, entry.writer_id)
+        lost_rows, said, has_artifact = notice(entry.payload, entry.writer_id)
         self.lost_rows += lost_rows
+        if has_artifact:
+            self.artifact_news.notify()
         if said is not None and entry.writer_id == self.writer_id:
             self.take_exit(said)
 

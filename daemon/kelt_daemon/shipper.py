@@ -15,10 +15,9 @@ from functools import partial
 import anyio
 import structlog
 
-from kelt.journal.entries import Entry
-from kelt_daemon.batch import Push, PushBounds, gather
+from kelt_daemon.batch import Push, PushBounds
 from kelt_daemon.config import DaemonConfig
-from kelt_daemon.cursors import Cursors, write_cursors
+from kelt_daemon.cursor_saving import CursorSaver
 from kelt_daemon.errors import (
     NotYetError,
     RejectedDataError,
@@ -29,12 +28,12 @@ from kelt_daemon.errors import (
     UpstreamError,
 )
 from kelt_daemon.host import Host
-from kelt_daemon.journal_reader import Position, extents, read_entries, start_position
 from kelt_daemon.links import Call
-from kelt_daemon.missing_records import beyond_journal, filled
+from kelt_daemon.missing_records import filled
 from kelt_daemon.refusals import Refusals
 from kelt_daemon.retry import Backoff
 from kelt_daemon.run_folders import RunFolder
+from kelt_daemon.unsent import Unsent
 
 log = structlog.get_logger()
 
@@ -63,9 +62,7 @@ class Shipper:
         self._config = config
         self._replays = replays
         self._aligned_with = 0
-        self._position = Position()
-        self._sent: dict[bytes, int] = {}
-        self._ahead: list[Entry] = []
+        self._unsent = Unsent(folder=folder, host=host)
         self._in_flight = 0
         self._landed = anyio.Event()
         self._failure: UpstreamError | None = None
@@ -78,7 +75,7 @@ class Shipper:
             bytes_limit=config.push_bytes_max, bytes_min=config.push_bytes_min
         )
         self._refusals = Refusals(folder=folder, host=host, config=config)
-        self._saved_at_s, self._is_unsaved = 0.0, False
+        self._saver = CursorSaver(folder, interval_s=config.cursors_save_interval_s)
         self._pushed_at_s = 0.0
         self._backoff = Backoff(min_s=config.backoff_s_min, max_s=config.backoff_s_max)
 
@@ -93,7 +90,7 @@ class Shipper:
                 if not is_well:
                     await self._rest()
         finally:
-            self._save(is_forced=True)
+            self._saver.changed(anyio.current_time(), is_forced=True)
 
     async def _is_done(self) -> bool:
         """Waits for something to ship; true where nothing will come any more."""
@@ -104,13 +101,12 @@ class Shipper:
                 return False
             if folder.is_over and folder.is_committed and not folder.pending and not is_wanted:
                 return True
-            if not self._is_unsaved:
+            if (save_at_s := self._saver.due_at_s) is None:
                 await folder.changed.wait()
                 continue
-            save_at_s = self._saved_at_s + self._config.cursors_save_interval_s
             await folder.changed.wait_until(save_at_s)
             if anyio.current_time() >= save_at_s:
-                self._save(is_forced=True)
+                self._saver.changed(anyio.current_time(), is_forced=True)
 
     async def _rest(self) -> None:
         failure, folder = self._failure, self._folder
@@ -173,9 +169,9 @@ class Shipper:
             if self._aligned_with != connection or self._folder.is_unconfirmed:
                 await self._align()
                 self._aligned_with = connection
-                self._start_from_cursors()
-            elif not self._is_in_step():
-                self._start_from_cursors()
+                self._unsent.start_from_cursors()
+            elif not self._unsent.is_in_step():
+                self._unsent.start_from_cursors()
             before = self._folder.committed_records
             async with anyio.create_task_group() as group:
                 while (push := await self._next_push()) is not None:
@@ -192,7 +188,7 @@ class Shipper:
         if self._pushes and self._folder.committed_records <= before:
             return False  # answers that lead nowhere are not asked for in a hurry
         self._backoff = self._backoff.succeeded()
-        self._save(is_forced=False)
+        self._saver.changed(anyio.current_time())
         return True
 
     async def _align(self) -> None:
@@ -205,16 +201,6 @@ class Shipper:
         limit = info.push_bytes_max if info else self._config.push_bytes_max
         self._bounds = self._bounds.limited(limit)
 
-    def _is_in_step(self) -> bool:
-        """Whether what was sent is what is committed: then there is nothing to look for again."""
-        writers = self._folder.writers.items()
-        return all(self._sent.get(writer, 0) == cursor.committed for writer, cursor in writers)
-
-    def _start_from_cursors(self) -> None:
-        self._sent = {w: c.committed for w, c in self._folder.writers.items()}
-        self._position = start_position(self._folder.journal.segments, self._sent)
-        self._ahead = []
-
     async def _next_push(self) -> Push | None:
         """The next request, or None where the round ends."""
         folder, config = self._folder, self._config
@@ -225,9 +211,9 @@ class Shipper:
             if anyio.current_time() < (gathers_until_s := self._gathers_until_s()):
                 await folder.changed.wait_until(gathers_until_s)
                 continue
-            if self._has_more() and (push := await self._gathered()).batches:
+            if self._unsent.has_more() and (push := await self._gathered()).batches:
                 return push
-            if self._ahead or self._has_unread():
+            if self._unsent.has_more_to_read:
                 continue
             if not self._in_flight:
                 return None
@@ -246,40 +232,21 @@ class Shipper:
         push = Push()
         try:
             if self._may_send():
-                push = await self._read(link.push_bytes_max(self._bounds.bytes_max))
+                push = await self._unsent.read(
+                    bytes_max=link.push_bytes_max(self._bounds.bytes_max),
+                    records_max=self._bounds.records_max,
+                )
             if push.batches:
                 fill = partial(filled, folder=self._folder, markers=self._refusals.markers)
                 push.batches = await self._host.in_thread(fill, push.batches)
-                self._sent, self._pushed_at_s = push.sent_through, anyio.current_time()
+                self._unsent.pushed(push)
+                self._pushed_at_s = anyio.current_time()
                 self._folder.is_awaited = False
                 push.slot = slot if push.batches else None
         finally:
             if push.slot is not slot:
                 link.slots.release_on_behalf_of(slot)
         return push
-
-    async def _read(self, bytes_max: int) -> Push:
-        folder, bounds = self._folder, self._bounds
-        if not self._ahead:
-            parts = extents(folder.journal.segments)
-            read = partial(read_entries, parts, self._position, bytes_max=bytes_max)
-            self._ahead, self._position = await self._host.in_thread(read)
-        push = gather(
-            self._ahead,
-            self._sent,
-            bytes_max=bytes_max,
-            records_max=bounds.records_max,
-        )
-        del self._ahead[: push.taken]
-        if not push.batches and not self._ahead and not self._has_unread():
-            return beyond_journal(folder, self._sent)
-        return push
-
-    def _has_more(self) -> bool:
-        """Whether anything is durable that was not sent in this round."""
-        writers = self._folder.writers.items()
-        is_behind = any(cursor.durable > self._sent.get(w, 0) for w, cursor in writers)
-        return bool(self._ahead) or self._has_unread() or is_behind
 
     def _may_send(self) -> bool:
         """Whether nothing has gone wrong in this round."""
@@ -288,25 +255,14 @@ class Shipper:
     def _gathers_until_s(self) -> float:
         """Up to when what little a living run has logged since the last push waits for more."""
         folder = self._folder
-        unread_bytes = self._unread_bytes()
-        if not folder.is_live or folder.is_awaited or folder.goodbye is not None or self._ahead:
+        is_urgent = folder.is_awaited or folder.goodbye is not None or self._unsent.has_ahead
+        if not folder.is_live or is_urgent:
             return 0.0
-        if not 0 < unread_bytes < self._bounds.bytes_max:
+        if not 0 < self._unsent.unread_bytes < self._bounds.bytes_max:
             return 0.0
         info = self._link.info
         asked_s = info.push_interval_s if info else None
         return self._pushed_at_s + (self._config.push_interval_s if asked_s is None else asked_s)
-
-    def _has_unread(self) -> bool:
-        return self._unread_bytes() > 0
-
-    def _unread_bytes(self) -> int:
-        at, begin_bytes = self._position, Position().offset_bytes
-        return sum(
-            max(0, part.end_bytes - (at.offset_bytes if part.number == at.number else begin_bytes))
-            for part in extents(self._folder.journal.segments)
-            if part.number >= at.number
-        )
 
     async def _send(self, push: Push, connection: int) -> None:
         """One request. What it raises ends the round; requests behind it come to nothing."""
@@ -342,7 +298,7 @@ class Shipper:
                 self._must_go_back = True
                 self._aligned_with = 0
         folder.changed.notify()
-        self._save(is_forced=False)
+        self._saver.changed(anyio.current_time())
         log.info(
             "batch_committed",
             run=folder.manifest.run_id,
@@ -354,30 +310,3 @@ class Shipper:
             gap=self._must_go_back,
             seconds=round(anyio.current_time() - started_s, 4),
         )
-
-    def _save(self, *, is_forced: bool) -> None:
-        """Keeps the hint, not more often than need be."""
-        now_s = anyio.current_time()
-        folder = self._folder
-        is_due = now_s - self._saved_at_s >= self._config.cursors_save_interval_s
-        is_last = folder.is_over and folder.is_committed
-        self._is_unsaved = not (is_forced or is_due or is_last)
-        if self._is_unsaved:
-            return
-        self._saved_at_s = now_s
-        save_cursors(folder)
-
-
-def save_cursors(folder: RunFolder) -> None:
-    """Writes the hint; that it cannot be written costs a resend, no more."""
-    cursors = Cursors(
-        server_id=folder.cursors.server_id,
-        committed=dict(folder.cursors.committed),
-        durable={writer: cursor.durable for writer, cursor in tuple(folder.writers.items())},
-        ended=folder.life if folder.is_over else None,
-        lost_rows=folder.lost_rows,
-    )
-    try:
-        write_cursors(folder.home, cursors, filesystem=folder.journal.filesystem)
-    except OSError as error:
-        log.warning("cursors_not_saved", folder=str(folder.path), reason=str(error))

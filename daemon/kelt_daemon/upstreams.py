@@ -10,6 +10,7 @@ from kelt_daemon.config import DaemonConfig
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.upstream import Upstream
 from kelt_daemon.upstream.kelt_server import KeltServer
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstream.wandb.ordering import QueuedRun
 
 
@@ -19,6 +20,7 @@ def upstream_for(
     config: DaemonConfig,
     folders: Callable[[], Iterable[RunFolder]],
     rescan: Callable[[], Awaitable[None]],
+    room: FileRoom,
 ) -> Upstream:
     """Speaks to the server at an address.
 
@@ -27,6 +29,7 @@ def upstream_for(
         config: deadlines and limits.
         folders: all run folders, of which those that go there are looked at.
         rescan: adds those that were made since the last look.
+        room: for files on their way to W&B servers.
     """
     if not is_wandb(url):
         return KeltServer(url=url, config=config)
@@ -36,7 +39,7 @@ def upstream_for(
     def queue() -> Iterator[QueuedRun]:
         return (_queued(folder) for folder in tuple(folders()) if folder.link.url == url)
 
-    return WandbServer(url=url, config=config, queue=queue, look=rescan)
+    return WandbServer(url=url, config=config, queue=queue, look=rescan, room=room)
 
 
 def _queued(folder: RunFolder) -> QueuedRun:

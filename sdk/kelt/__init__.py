@@ -23,10 +23,13 @@ from kelt.errors import KeltError, SpoolFullError, UsageError
 from kelt.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from kelt.active_run import Run
     from kelt.api_client import Api
+    from kelt.api_client.artifacts import StoredArtifact
+    from kelt.artifacts import Artifact
     from kelt.given_settings import Settings
     from kelt.metric_definitions import MetricDefinition
     from kelt.run_config import RunConfig
@@ -37,9 +40,14 @@ if TYPE_CHECKING:
     run: Run | None
     config: RunConfig
     summary: RunSummary
+    log_artifact: Callable[..., Artifact]
+    log_model: Callable[..., Artifact]
+    use_artifact: Callable[..., StoredArtifact]
+    use_model: Callable[..., str]
 
 __all__ = [
     "Api",
+    "Artifact",
     "KeltError",
     "Run",
     "Settings",
@@ -51,13 +59,24 @@ __all__ = [
     "finish",
     "init",
     "log",
+    "log_artifact",
+    "log_model",
     "run",
     "summary",
     "sync",
+    "use_artifact",
+    "use_model",
 ]
 
 _NO_RUN = "kelt.{what}: no run is open; call kelt.init() first."
-_LAZY = {"Api": "kelt.api_client", "Run": "kelt.active_run", "Settings": "kelt.given_settings"}
+_LAZY = {
+    "Api": "kelt.api_client",
+    "Artifact": "kelt.artifacts",
+    "Run": "kelt.active_run",
+    "Settings": "kelt.given_settings",
+}
+#: What belongs to the current run.
+_OF_RUN = frozenset(("config", "summary", "log_artifact", "use_artifact", "log_model", "use_model"))
 _starters: list[RunStarter] = []
 
 
@@ -238,7 +257,7 @@ def sync(
 def __getattr__(name: str) -> Any:
     if name == "run":
         return _active.current
-    if name in {"config", "summary"}:
+    if name in _OF_RUN:
         current = _active.current
         if current is None:
             raise UsageError(_NO_RUN.format(what=name))

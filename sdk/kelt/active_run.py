@@ -9,6 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from kelt.artifacts.of_run import ArtifactsOfRun
 from kelt.console import Console
 from kelt.errors import UsageError
 from kelt.exit_hooks import Ending, ending_of
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class Run(BranchingRun, FactsOfRun):
+class Run(BranchingRun, FactsOfRun, ArtifactsOfRun):
     """An open run: log to it, describe it, branch from it, finish it.
 
     Made by `kelt.init`; the constructor is not part of the public interface.

@@ -121,6 +121,11 @@ class Console:
             lines.append(f"to send this run, run: {label.sync_command}")
         elif closing.is_synced:
             lines.append(f"all {closing.records} records are on the server")
+            if closing.artifacts_waiting:
+                lines.append(
+                    f"{closing.artifacts_waiting} artifacts are on this host's disk and not yet on "
+                    "the server; the daemon goes on sending them"
+                )
         else:
             lines.append(
                 f"{closing.waiting} of {closing.records} records are on this host's disk and not "
@@ -150,6 +155,7 @@ class Closing:
     offline: bool
     why: str
     has_daemon: bool
+    artifacts_waiting: int
     courses: Mapping[str, Sequence[float]]
     summary: Mapping[str, Value]
 

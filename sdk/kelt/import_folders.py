@@ -1,8 +1,10 @@
 """Folders in the state folder's `imports`: run folders made of what other trackers wrote.
 
-They are made aside, complete, and moved into their place under a lock. Where one is there already
-and its source has grown, its segments are replaced in their order: each holds what it held, and
-more. None is among the runs: whoever asks the daemon to send one has the daemon put a link there.
+They are made aside, complete, and moved into their place under a lock; a new one that takes more
+than a moment is moved there with its first segment, and grows there, so that it is sent meanwhile.
+Where one is there already and its source has grown, its segments are replaced in their order: each
+holds what it held, and more. So is one whose making was killed, as it says nothing of its source.
+None is among the runs: whoever asks the daemon to send one has the daemon put a link there.
 The daemon takes such a folder for a copy from another machine, which it is: it reads it at once and
 writes nothing into it. A file `whole` tells it that nobody copies into it still.
 """
@@ -17,7 +19,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
+from kelt.checked_json import decode_checked
 from kelt.journal.entries import encode_entry
 from kelt.journal.segments import (
     JournalHeader,
@@ -26,7 +30,7 @@ from kelt.journal.segments import (
     segment_path,
 )
 from kelt.private_files import replace_private
-from kelt.run_folder import WHOLE_NAME
+from kelt.run_folder import WHOLE_NAME, RunManifest
 from kelt.state_dir import StateDir
 from kelt_proto.v1.frames import Kind, crc_seed, encode_frame
 
@@ -41,6 +45,65 @@ def file_name(run_id: str) -> str:
     """A run id as a part of a folder's name: for people; a digest tells them apart."""
     kept = "".join(c if c.isalnum() or c in "._-" else "_" for c in run_id)
     return kept[:_FILE_NAME_CHARS_MAX]
+
+
+class ImportedRun(Protocol):
+    """What a manifest says of a run that another tracker wrote."""
+
+    @property
+    def writer_id(self) -> bytes:
+        """16 bytes, which follow from the source."""
+
+    @property
+    def entity(self) -> str:
+        """Empty: the server's default."""
+
+    @property
+    def project(self) -> str:
+        """Whose run it is."""
+
+    @property
+    def run_id(self) -> str:
+        """Its name there."""
+
+    @property
+    def branch_id(self) -> str:
+        """Of its own rows."""
+
+    @property
+    def started_at(self) -> float:
+        """Unix seconds."""
+
+    @property
+    def host(self) -> str:
+        """Where it was written."""
+
+
+def manifest_of(run: ImportedRun, *, machine_id: str, upstream: str) -> RunManifest:
+    """A run's manifest. The machine is none, so that nobody judges whether its process lives."""
+    return RunManifest(
+        writer_id=run.writer_id.hex(),
+        entity=run.entity,
+        project=run.project,
+        run_id=run.run_id,
+        branch_id=run.branch_id,
+        mode="offline",
+        upstream=upstream,
+        started_at=run.started_at,
+        hostname=run.host,
+        machine_id=machine_id,
+        boot_id="",
+        pid=0,
+        pid_start_ticks=0,
+    )
+
+
+def source_facts(folder: Path, source_name: str) -> dict[str, Any]:
+    """What a folder says of its source; nothing where it is not whole."""
+    try:
+        return decode_checked((folder / source_name).read_bytes())
+    except (OSError, ValueError):
+        return {}
 
 
 @contextlib.contextmanager

@@ -55,9 +55,13 @@ class BranchState:
 
 
 class LocalRecord(NamedTuple):
-    """A record of a run folder, with the branch that it lies on."""
+    """A record of a run folder, with the branch that it lies on.
+
+    The numbers from `first_seq` up to its own hold nothing.
+    """
 
     kind: int
+    first_seq: int
     seq: int
     payload: bytes
     branch_id: str
@@ -74,25 +78,29 @@ def read_records(folder: Path) -> Iterator[LocalRecord]:
     last_seq = 0
     for attempt in range(1, _READ_TRIES + 1):
         is_whole = True
-        for kind, seq, payload in _frames(folder, bytes.fromhex(manifest.writer_id), last_seq):
+        for kind, first_seq, seq, payload in _frames(
+            folder, bytes.fromhex(manifest.writer_id), last_seq
+        ):
             if kind == Kind.SCHEMA:
                 schema = decode_schema(payload)
                 schemas[schema.schema_id] = schema
                 continue
             if seq <= last_seq:
                 continue
-            if seq != last_seq + 1 and attempt < _READ_TRIES:
+            if first_seq > last_seq + 1 and attempt < _READ_TRIES:
                 is_whole = False  # a segment went from spool to journal in between: look again
                 break
             last_seq = seq
             if kind == Kind.REWIND:
                 branch_id = record_pb2.Rewind.FromString(payload).branch_id
-            yield LocalRecord(kind, seq, payload, branch_id, schemas)
+            yield LocalRecord(kind, first_seq, seq, payload, branch_id, schemas)
         if is_whole:
             return
 
 
-def _frames(folder: Path, writer_id: bytes, after_seq: int) -> Iterator[tuple[int, int, bytes]]:
+def _frames(
+    folder: Path, writer_id: bytes, after_seq: int
+) -> Iterator[tuple[int, int, int, bytes]]:
     last_seq = 0
     for entry in read_journal(folder):
         if isinstance(entry, Damage) or entry.writer_id != writer_id:
@@ -101,12 +109,12 @@ def _frames(folder: Path, writer_id: bytes, after_seq: int) -> Iterator[tuple[in
         if entry.last_seq > after_seq:
             try:
                 for frame in iter_frames(memoryview(entry.payload)):
-                    yield frame.kind, frame.seq, bytes(frame.payload)
+                    yield frame.kind, frame.first_seq, frame.seq, bytes(frame.payload)
             except (DamagedFrameError, DamagedRowError):
                 continue
     for item in read_spool(spool_place_of(folder), after_seq=max(last_seq, after_seq)):
         if isinstance(item, Frame):
-            yield item.kind, item.seq, bytes(item.payload)
+            yield item.kind, item.first_seq, item.seq, bytes(item.payload)
 
 
 class LocalHistory:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def replace_private(path: Path, data: bytes, *, is_synced: bool = False) -> None:
+def replace_private(path: Path, data: bytes | bytearray, *, is_synced: bool = False) -> None:
     """Writes a file so that it is there whole or not at all.
 
     Args:

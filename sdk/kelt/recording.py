@@ -105,6 +105,10 @@ class Recording:
         """A change of what people see of the run."""
         self._sink.append_control(Kind.RUN_INFO, records.run_info(change))
 
+    def artifact_logged(self, payload: bytes) -> None:
+        """An artifact lies in the run folder, or is about to."""
+        self._sink.append_control(Kind.ARTIFACT, payload)
+
     def rewind(
         self, branch_id: str, point: PointRef, at: float, inherited: Callable[[], BranchState]
     ) -> None:

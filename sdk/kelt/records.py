@@ -206,6 +206,15 @@ def lost_rows(writer_id: bytes, rows: int, reason: str) -> bytes:
     return record_pb2.Loss(writer_id=writer_id, rows=rows, reason=reason).SerializeToString()
 
 
+def artifact_logged(
+    *, artifact_id: str, name: str, type_name: str, digest: str, step: int
+) -> bytes:
+    """An artifact lies in the run folder."""
+    return record_pb2.ArtifactLogged(
+        id=artifact_id, name=name, type=type_name, digest=digest, step=step
+    ).SerializeToString()
+
+
 def _items(values: Mapping[str, Value], removed: Iterable[str]) -> Sequence[record_pb2.JsonItem]:
     kept = [record_pb2.JsonItem(key=key, json=encode_json(v)) for key, v in values.items()]
     return [*kept, *(record_pb2.JsonItem(key=key, removed=True) for key in removed)]

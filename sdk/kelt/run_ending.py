@@ -41,6 +41,7 @@ def closing_of(
         offline=offline,
         why=end.why,
         has_daemon=end.has_daemon,
+        artifacts_waiting=end.artifacts_waiting,
         courses=session.sample.values() if session.sample is not None else {},
         summary=recording.summary().values(),
     )

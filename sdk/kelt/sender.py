@@ -4,9 +4,9 @@ hands batches over.
 Memory is bounded: while the daemon is there and has no room, one batch waits and no more are cut.
 Where it takes nothing for a while, or is not there, batches are dropped and cut again from the
 spool's files later, from the first record that the daemon does not have, which costs much more.
-What the daemon has synced to disk is deleted from the spool; a writer without a stream learns of it
-from the daemon's note in the run folder. Nothing that goes wrong here reaches the training; it is
-said once.
+What the daemon has synced to disk is deleted from the spool; a writer without a stream learns of
+it, and that it is to stop, from the daemon's note in the run folder. Nothing that goes wrong here
+reaches the training; it is said once.
 
 All runs of a process share one thread (`kelt.background`), except those whose spool is copied to a
 network filesystem, which may take its time.
@@ -23,7 +23,7 @@ from pathlib import Path
 from kelt.background import BackgroundThread, shared_thread
 from kelt.console import Console
 from kelt.daemon_link import DaemonLink, LinkState
-from kelt.durable_hint import DurableHint
+from kelt.daemon_note import DaemonNote, Note
 from kelt.history_sample import HistorySample
 from kelt.journal.batches import BatchCutter, CutBatch
 from kelt.journal.reader import Damage, read_spool
@@ -102,9 +102,9 @@ class Sender:
                 on_news=self._attention.set,
             )
         # An offline run's records stay where `kelt sync` finds them.
-        self._hint: DurableHint | None = None
+        self._daemon_note: DaemonNote | None = None
         if settings.mode == "online":
-            self._hint = DurableHint(folder=folder, writer_id=spool.writer_id)
+            self._daemon_note = DaemonNote(folder=folder, writer_id=spool.writer_id)
         self._offline_state = LinkState()
         self._sent_seq = 0
         self._round_bytes = 0
@@ -226,14 +226,22 @@ class Sender:
             self._spool.beat()
             if self._copy is not None:
                 self._copy.refresh()
-        if self.state.must_stop and self._on_stop is not None and not self._is_finishing:
+        note = self._note(now)
+        must_stop = self.state.must_stop or note.must_stop
+        if must_stop and self._on_stop is not None and not self._is_finishing:
             on_stop, self._on_stop = self._on_stop, None
             on_stop()
         self._put_out(now)
         self._watch.look(now, is_last=self._is_finishing or self._stopping.is_set())
-        self._send_all()
+        self._send_all(note)
         if self._copy is not None:
             self._write_copy(self._copy, now)
+
+    def _note(self, now: float) -> Note:
+        """What the daemon says where no stream does."""
+        if self._daemon_note is None or self.state.is_connected:
+            return Note()
+        return self._daemon_note.read(now)
 
     def _write_copy(self, copy: SpoolCopy, now: float) -> None:
         copy.release(self._spool.segments[0].number)
@@ -247,7 +255,7 @@ class Sender:
         else:
             self._console.forget("copy")
 
-    def _send_all(self) -> None:
+    def _send_all(self, note: Note) -> None:
         link = self._link
         is_connected = link is not None and link.poll()
         if is_connected and not self._was_connected:
@@ -264,9 +272,8 @@ class Sender:
         if is_connected:
             # Never the segment that the sealer stands in, even where the writer has left it.
             self._spool.release(min(self.state.durable_through, self._sealer.sealed_seq - 1))
-        elif self._hint is not None and len(self._spool.segments) > 1:
-            through = self._hint.through(time.monotonic())
-            self._spool.release(min(through, self._sealer.sealed_seq - 1))
+        elif note.durable_through and len(self._spool.segments) > 1:
+            self._spool.release(min(note.durable_through, self._sealer.sealed_seq - 1))
 
     def _holds_back(self) -> bool:
         """Whether cutting waits until what was cut has gone out: a copy's readers never wait."""

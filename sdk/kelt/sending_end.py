@@ -31,6 +31,8 @@ class SendingEnd:
     is_synced: bool
     why: str
     has_daemon: bool
+    #: Of all that were logged, as far as waiting for them was of use.
+    artifacts_waiting: int = 0
 
     @property
     def waiting(self) -> int:

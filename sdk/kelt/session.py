@@ -9,12 +9,13 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from kelt import records
+from kelt.artifacts.logged import wait_for_ends
 from kelt.console import Console
 from kelt.errors import StorageError
 from kelt.exit_hooks import Ending
@@ -45,6 +46,7 @@ from kelt.shared_mode import SharedWriter, let_go
 from kelt.spool_place import make_spool_folder, remove_spool_folder
 from kelt.spool_policy import room_policy
 from kelt.stop_requests import obey_stop
+from kelt.wandb_upstream import is_wandb
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import RowHeader
 
@@ -130,6 +132,8 @@ class Session:
     sample: HistorySample | None
     #: The lock of a shared run's primary on this host; -1 without one.
     hold_fd: int = -1
+    #: The folders of the artifacts that it logged.
+    artifacts: list[Path] = field(default_factory=list)
 
     def close(self) -> None:
         """Ends the rounds, the spool and the lock; the files stay."""
@@ -276,8 +280,12 @@ def send_rest(
         exit_code=ending.exit_code, reason=ending.reason, signal=ending.signal, at=time.time()
     )
     session.spool.append_control(Kind.EXIT, payload)
+    deadline = time.monotonic() + timeout_s
     with progress_bar(console) as on_progress:
         end = session.sender.finish(timeout_s=timeout_s, on_progress=on_progress)
+    if end.is_synced and session.artifacts and not is_wandb(session.manifest.upstream):
+        left_s = deadline - time.monotonic()
+        end = replace(end, artifacts_waiting=wait_for_ends(session.artifacts, timeout_s=left_s))
     session.close()
     return end
 

@@ -146,35 +146,48 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="kelt server",
+        usage="kelt server [OPTIONS]\n       kelt server user|team|key --help",
         allow_abbrev=False,
-        description="Keeps runs in one folder and answers questions about them.",
-        epilog="Users and keys: kelt server user|team|key --help",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Keeps runs in one folder and answers questions about them: to daemons, to\n"
+        "W&B's clients and, with pages, to browsers. Ctrl-C ends it.",
     )
-    parser.add_argument("--version", action="version", version=f"kelt {__version__}")
-    parser.add_argument("--dir", type=Path, help="data folder (KELT_SERVER_DIR)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=_port, default=8470, help="HTTP port; 0: any free")
-    parser.add_argument("--grpc-port", type=_port, help="gRPC port; default: --port + 1")
-    parser.add_argument("--entity", default="local", help="entity of runs that name none")
-    parser.add_argument(
-        "--lease-s", type=float, default=1800.0, help="silence after which a run shows as crashed"
+    add = parser.add_argument
+    add("--version", action="version", version=f"kelt {__version__}")
+    folder = "~/.local/share/kelt-server, or KELT_SERVER_DIR"
+    add("--dir", type=Path, metavar="FOLDER", help=f"where runs are kept [{folder}]")
+    add("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen [%(default)s]")
+    add("--port", type=_port, default=8470, metavar="N", help="of HTTP; 0: any free [%(default)s]")
+    add("--grpc-port", type=_port, metavar="N", help="of gRPC, for daemons [--port + 1]")
+    add("--entity", default="local", metavar="NAME", help="of runs that name none [%(default)s]")
+    add(
+        "--lease-s",
+        type=float,
+        default=1800.0,
+        metavar="SECONDS",
+        help="silence after which a run shows as crashed [%(default)g]",
     )
-    parser.add_argument(
+    add(
         "--api-key-file",
         type=Path,
-        help="file with the key that all must show (KELT_SERVER_API_KEY)",
+        metavar="FILE",
+        help="has the key that all must show [KELT_SERVER_API_KEY]",
     )
-    parser.add_argument(
-        "--tls-cert", type=Path, help="certificate chain (PEM): HTTPS, and gRPC over TLS"
+    add(
+        "--tls-cert",
+        type=Path,
+        metavar="FILE",
+        help="certificate chain (PEM): HTTPS, gRPC over TLS",
     )
-    parser.add_argument("--tls-key", type=Path, help="its private key (PEM)")
-    parser.add_argument(
+    add("--tls-key", type=Path, metavar="FILE", help="its private key (PEM)")
+    add(
         "--files-bytes-max",
         type=int,
         default=ServerConfig.files_bytes_max,
-        help="what files and artifacts of runs may take on the disk, all together",
+        metavar="BYTES",
+        help="what files and artifacts of runs may take on the disk, all together [%(default)d]",
     )
-    parser.add_argument("--ready-file", type=Path, help="written as JSON once the server listens")
+    add("--ready-file", type=Path, metavar="FILE", help="written as JSON once the server listens")
     return parser
 
 

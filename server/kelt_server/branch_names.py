@@ -10,7 +10,9 @@ earlier one.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from kelt_server import facts
 from kelt_server.facts import BranchFact
@@ -24,10 +26,19 @@ def _order(fact: BranchFact) -> tuple[int, float, bytes, int]:
     return _RANKS.get(fact.kind, 0), fact.made_at, fact.writer_id, fact.seq
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What was deleted, and when last: by the immutable ids that it had, and by name."""
+
+    branches: Mapping[str, float] = field(default_factory=dict)
+    names: Mapping[Name, float] = field(default_factory=dict)
+
+
 class Branches:
     """Every branch that is known, by immutable id and by name."""
 
-    def __init__(self, said: Iterable[BranchFact]) -> None:
+    def __init__(self, said: Iterable[BranchFact], deleted: Deleted | None = None) -> None:
+        self.deleted = deleted or Deleted()
         self.by_id: dict[str, BranchFact] = {}
         for fact in said:
             known = self.by_id.get(fact.branch_id)
@@ -58,7 +69,8 @@ class Branches:
         """The immutable id that a branch leaves from: known or not, None where there is none.
 
         By name, it is the branch that held the name then; where none did by its clock, the one
-        that holds it now, for clocks of two hosts differ.
+        that holds it now, for clocks of two hosts differ; but not where a run of the name was
+        deleted since, for that was its parent.
         """
         if branch.parent_branch_id:
             return branch.parent_branch_id
@@ -68,6 +80,8 @@ class Branches:
         before = self.holder_before(name, branch)
         if before is not None or branch.kind in facts.GOING_ON:
             return before
+        if self.deleted.names.get(name, -math.inf) >= branch.made_at:
+            return None
         now = self.holder(name)
         return now if now != branch.branch_id else None
 

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from kelt_server import facts
-from kelt_server.branch_names import Branches
+from kelt_server.branch_names import Branches, Deleted
 from kelt_server.facts import BranchFact, SessionFact
 from kelt_server.metrics.store import Span, Stream
 
@@ -37,12 +38,17 @@ HighestStep = Callable[[Sequence[Span]], int]
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """A branch on the line of descent, and how the line left it. `fact` is None if unknown."""
+    """A branch on the line of descent, and how the line left it.
+
+    `fact` is None if it is unknown: it has not arrived yet, or its run was deleted before its
+    child arrived.
+    """
 
     branch_id: str
     fact: BranchFact | None
     child: BranchFact
     fork_step: int | None
+    is_deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +95,16 @@ class Lineage:
                 break
             seen.add(parent_id)
             fact = self._branches.by_id.get(parent_id)
-            ancestors.append(Ancestor(parent_id, fact, child, child.parent_step))
+            deleted_at = self._branches.deleted.branches.get(parent_id)
+            is_deleted = deleted_at is not None if fact is None else _is_buried(fact)
+            ancestors.append(Ancestor(parent_id, fact, child, child.parent_step, is_deleted))
             if fact is None:
-                problems.append(
-                    f"the run that {child.run_id} was {child.kind} from ({parent_id}) "
-                    "has not arrived yet"
-                )
+                problems.append(_missing_parent(child, parent_id, deleted_at))
                 break
             child = fact
-        problems += _beginning_problems(child, branch, has_parent=bool(ancestors))
+        problems += _beginning_problems(child, self._branches.deleted)
+        if child is branch and not ancestors:
+            problems += _unknown_parent(branch, self._branches.deleted)
         return Line(branch, tuple(ancestors), tuple(problems))
 
     def spans(self, branch_id: str) -> tuple[Span, ...]:
@@ -185,12 +192,52 @@ class Lineage:
         return max(end, self._highest_step(asked)) if asked else end
 
 
-def _beginning_problems(root: BranchFact, branch: BranchFact, *, has_parent: bool) -> list[str]:
-    if root.kind == facts.RESUMED:
-        return [f"the beginning of {root.run_id} ({root.branch_id}) has not arrived yet"]
+def _beginning_problems(root: BranchFact, deleted: Deleted) -> list[str]:
+    """What is odd about how the oldest known branch of a line began."""
     if root.kind == facts.ORPHAN:
         return [f"the record that opened {root.run_id} was lost, so its run is not known"]
-    if root.kind in (facts.FORKED, facts.REWOUND) and not has_parent and root is branch:
-        name = root.parent_run_id or root.parent_branch_id
-        return [f"the run that it was {root.kind} from ({name}) has not arrived yet"]
-    return []
+    if root.kind != facts.RESUMED:
+        return []
+    beginning = f"the beginning of {root.run_id} ({root.branch_id})"
+    deleted_at = deleted.branches.get(root.branch_id)
+    if deleted_at is None:
+        return [f"{beginning} has not arrived yet"]
+    return [f"{beginning} was deleted on {_day(deleted_at)}; only what was logged since is here"]
+
+
+def _unknown_parent(branch: BranchFact, deleted: Deleted) -> list[str]:
+    """Of a branch that left a name of which no run is known."""
+    if branch.kind not in (facts.FORKED, facts.REWOUND):
+        return []
+    left = f"the run that it was {branch.kind} from ({branch.parent_run_id})"
+    name = (branch.parent_entity, branch.parent_project, branch.parent_run_id)
+    deleted_at = deleted.names.get(name)
+    if deleted_at is None:
+        return [f"{left} has not arrived yet"]
+    if deleted_at < branch.made_at:
+        one = f"one of its name was deleted on {_day(deleted_at)}"
+        return [f"{left} has not arrived yet; {one}"]
+    return [f"{left} was deleted on {_day(deleted_at)}: {_inherited(branch)}"]
+
+
+def _is_buried(fact: BranchFact) -> bool:
+    return fact.entity == facts.BURIED_ENTITY
+
+
+def _missing_parent(child: BranchFact, parent_id: str, deleted_at: float | None) -> str:
+    left = f"the run that {child.run_id} was {child.kind} from"
+    if deleted_at is None:
+        return f"{left} ({parent_id}) has not arrived yet"
+    return (
+        f"{left} ({child.parent_run_id or parent_id}) was deleted on {_day(deleted_at)}, before "
+        f"{child.run_id} arrived: {_inherited(child)}"
+    )
+
+
+def _inherited(child: BranchFact) -> str:
+    up_to = "" if child.parent_step is None else f" up to step {child.parent_step}"
+    return f"the rows{up_to} that it inherits went with it, and only its own are here"
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d at %H:%M UTC")

@@ -213,16 +213,16 @@ def writer_problems(views: Sequence[SessionView], line: Line) -> list[str]:
 
 def _ancestor_json(ancestor: Ancestor) -> dict[str, Any]:
     fact, child = ancestor.fact, ancestor.child
-    is_deleted = fact is not None and fact.entity == facts.BURIED_ENTITY
+    is_buried = ancestor.is_deleted and fact is not None
     return {
         "immutable_id": ancestor.branch_id,
-        "entity": fact.entity if fact and not is_deleted else child.parent_entity,
+        "entity": fact.entity if fact and not is_buried else child.parent_entity,
         "project": fact.project if fact else child.parent_project,
         "run_id": fact.run_id if fact else child.parent_run_id,
         "fork_step": ancestor.fork_step,
         "kind": facts.CONTINUED if child.kind in facts.GOING_ON else child.kind,
         "known": fact is not None,
-        "is_deleted": is_deleted,
+        "is_deleted": ancestor.is_deleted,
     }
 
 

@@ -35,6 +35,7 @@ from kelt_server.api.app import build_app
 from kelt_server.api.files import FileApi
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper
+from kelt_server.artifacts.receiving import ArtifactReceiver
 from kelt_server.config import ServerConfig
 from kelt_server.errors import StartError, StoreError
 from kelt_server.files_of_runs import FilesOfRuns
@@ -48,7 +49,7 @@ from kelt_server.reader import RunReader
 from kelt_server.run_actions import RunActions
 from kelt_server.storage_quota import StorageQuota
 from kelt_server.stores import FolderLock, Stores, open_stores
-from kelt_server.wandb_api import Door, SessionTable, UploadFolder, WandbApi
+from kelt_server.wandb_api import AddressSigner, Door, SessionTable, UploadFolder, WandbApi
 
 _START_S = 30.0
 _BACKLOG = 256
@@ -118,6 +119,7 @@ async def _serve(
     )
     reader = _reader(config, stores, clock)
     group, committer = _committers(config, stores, reader, clock, counters)
+    files = _file_stores(config, stores, counters, clock)
     service = UpstreamService(
         committer=committer,
         reader=reader,
@@ -125,12 +127,17 @@ async def _serve(
         server_id=stores.catalog.server_id,
         gate=gate,
         stops=stores.catalog.stops,
+        artifacts=ArtifactReceiver(
+            library=files.library, has_ended=stores.catalog.deletions.has_ended
+        ),
         push_bytes_max=config.push_bytes_max,
         counters=counters,
     )
     grpc_server, grpc_port = _grpc_server(config, service)
-    files = _file_stores(config, stores, counters, clock)
-    actions, wandb_api = _wandb_door(config, stores, reader, committer, files, counters, clock)
+    signer = AddressSigner(config.files_path, clock=clock, caller_of_key=gate.caller_of_key)
+    actions, wandb_api = _wandb_door(
+        config, stores, reader, committer, files, signer, counters, clock
+    )
     with contextlib.suppress(StoreError):  # else with the first commit
         group.settle_deletions()
     actions.recover()
@@ -236,7 +243,6 @@ def _file_stores(
         config.files_path,
         file_bytes_max=config.file_bytes_max,
         quota=quota,
-        times_deleted=stores.catalog.deletions.count,
     )
     return _FileStores(uploads, library, Sweeper(library=library, quota=quota, clock=clock))
 
@@ -247,6 +253,7 @@ def _wandb_door(  # noqa: PLR0917 # parts of the root
     reader: RunReader,
     committer: Committer,
     files: _FileStores,
+    signer: AddressSigner,
     counters: Counters,
     clock: Callable[[], float],
 ) -> tuple[RunActions, WandbApi]:
@@ -278,6 +285,8 @@ def _wandb_door(  # noqa: PLR0917 # parts of the root
         actions=actions,
         reader=reader,
         uploads=files.uploads,
+        signer=signer,
+        times_deleted=deletions.count,
         library=files.library,
         counters=counters,
     )

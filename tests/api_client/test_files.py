@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from kelt.api_client import QueryError
@@ -45,7 +47,7 @@ def test_artifacts_are_listed_and_fetched(wire, run, tmp_path):
     assert run.used_artifacts() == []
     assert (artifact.name, artifact.type, artifact.aliases) == ("data:v3", "dataset", ["latest"])
     assert (artifact.metadata, artifact.size_bytes) == ({"k": 1}, 5)
-    root = artifact.download(tmp_path / "there")
+    root = Path(artifact.download(tmp_path / "there"))
     assert [(path.name, path.read_text()) for path in root.iterdir()] == [("a b.txt", "hello")]
     with pytest.raises(QueryError, match="s3://far"):
         artifact.files()[1].download(tmp_path)

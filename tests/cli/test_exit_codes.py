@@ -24,6 +24,13 @@ def test_the_help_lists_every_exit_code_with_its_meaning(kelt):
         assert f"{code.value:>3}  {meaning}" in text
 
 
+@pytest.mark.parametrize("group", [(), ("runs",), ("daemon",)])
+def test_no_command_is_described_in_part(kelt, group):
+    described = kelt(*group, "--help").stdout.partition("Commands:")[2]
+    assert described
+    assert "..." not in described
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("--version",), ("--help",), ("runs", "--help"), ("runs", "tail", "-h"), ("daemon", "stop")],

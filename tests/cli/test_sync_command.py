@@ -8,14 +8,18 @@ import json
 import os
 import pty
 import shutil
+import signal
 import struct
 import subprocess
 import termios
+from pathlib import Path
 
 import pytest
 from cli.conftest import COMMAND
 
-from harness.stack import Reader, ServerProcess
+import kelt as kelt_api
+from harness.stack import Reader, ServerProcess, eventually
+from harness.wandb_writer import WandbWriter
 from kelt.cli.exit_codes import ExitCode
 
 OFFLINE = """
@@ -51,6 +55,32 @@ def steps(upstream, name):
     return [row["n"] for row in Reader(upstream.url).history(name, project="demo")]
 
 
+def test_ctrl_c_while_a_file_is_read_is_told_and_loses_nothing(kelt, tmp_path):
+    with (tmp_path / "run-r1.wandb").open("wb") as out:
+        writer = WandbWriter(out)
+        writer.begin()
+        writer.end()
+    lock = kelt.state_dir / "imports" / "lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as another `kelt sync` that reads for a while
+        command = [*COMMAND, "sync", "--yes", str(tmp_path)]
+        process = subprocess.Popen(command, env=kelt.environ, stderr=subprocess.PIPE, text=True)
+        eventually(lambda: str(lock) in open_files(process.pid) or None)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert said.startswith("kelt: Interrupted while reading; nothing is lost")
+
+
+def open_files(pid):
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(entry.readlink()))
+    return found
+
+
 def test_without_paths_all_that_wait_are_listed_and_sent_once(synced, upstream):
     for name in ("first", "second"):
         make_offline_run(synced, name)
@@ -80,6 +110,24 @@ def test_without_paths_all_that_wait_are_listed_and_sent_once(synced, upstream):
         assert steps(upstream, name) == list(range(50))
     again = synced("sync")
     assert (again.returncode, again.stdout) == (0, "Nothing waits to be sent.\n")
+
+
+def test_a_fork_whose_parent_was_deleted_before_it_came_is_told_of(synced, upstream):
+    parent = OFFLINE.format(name="parent", rows=3)
+    fork = OFFLINE.replace("mode=", 'fork_from="parent?_step=1", mode=').format(
+        name="child", rows=1
+    )
+    assert synced.python(parent + fork).returncode == 0
+    folders = {f.name.split("-")[-2]: f for f in (synced.state_dir / "runs").iterdir()}
+    assert synced("sync", folders["parent"]).returncode == 0
+    kelt_api.Api(upstream=upstream.url).run("demo/parent").delete()
+
+    result = synced("sync", folders["child"])
+
+    assert result.returncode == 0, result.stderr
+    (line,) = [text for text in result.stdout.splitlines() if "was deleted on" in text]
+    assert line.startswith("demo/child: the run that child was forked from (parent) was")
+    assert "rows up to step 1 that it inherits went with it" in line
 
 
 def test_a_path_sends_that_run_alone_and_json_tells_how_much(synced, upstream):

@@ -1,8 +1,8 @@
 """What a server was told of a run, in a form in which two clients can be compared.
 
 Left out is what differs between any two runs of one client: times, ids of writers, telemetry, the
-machine, how rows are cut into posts; and what kelt's SDK does not gather: files, console, system
-metrics.
+machine, how rows are cut into posts; and what kelt's SDK does not gather: `requirements.txt`, console,
+system metrics.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from harness.wandb_stub import HISTORY, SUMMARY, Request, WandbStub, flattened, plain
 
 _FACTS = ("name", "project", "displayName", "notes", "groupName", "jobType", "tags")
+
+#: When these go among the posts is by chance: W&B's client does both at once.
+_FILES = frozenset(("createRunFiles", "upload"))
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Told:
     config: dict[str, Any]
     metrics: dict[str, Any]
     summary: dict[str, Any]
+    #: Those that were put and told of, by name, as values.
+    files: dict[str, Any]
     end: tuple[Any, Any]
 
 
@@ -40,7 +47,7 @@ def told(stub: WandbStub, run_id: str) -> list[Told]:
     """By session: each ends with the post that says so."""
     sessions: list[list[Request]] = [[]]
     for request in stub.requests:
-        if request.run_id == run_id and request.kind not in {"createRunFiles", "upload"}:
+        if request.run_id == run_id:
             sessions[-1].append(request)
             if request.body.get("complete"):
                 sessions.append([])
@@ -55,7 +62,7 @@ def _session(requests: list[Request]) -> Told:
     first = json.loads(upserts[0]["config"])["_wandb"]["value"]
     ends = [(p.get("complete"), p.get("exitcode")) for p in posts if p.get("complete")]
     return Told(
-        order=tuple(dict.fromkeys(r.kind for r in requests)),
+        order=tuple(dict.fromkeys(r.kind for r in requests if r.kind not in _FILES)),
         facts={name: upserts[0].get(name) or None for name in _FACTS},
         knows_id=bool(upserts[0].get("id")),
         branch_point=first.get("branch_point"),
@@ -68,6 +75,7 @@ def _session(requests: list[Request]) -> Told:
         config=config,
         metrics=_metrics(internal["m"]),
         summary=_summary(posts),
+        files=_files(requests, {name for post in posts for name in post.get("uploaded", ())}),
         end=ends[-1] if ends else (None, None),
     )
 
@@ -85,6 +93,25 @@ def _summary(posts: list[dict[str, Any]]) -> dict[str, Any]:
     found = [p["files"][SUMMARY]["content"][-1] for p in posts if SUMMARY in p.get("files", {})]
     values = flattened(json.loads(found[-1])) if found else {}
     return _comparable({k: v for k, v in values.items() if not k.startswith("_") or k == "_step"})
+
+
+def _files(requests: list[Request], told: set[str]) -> dict[str, Any]:
+    """What differs between machines and clients is left out of them."""
+    put = {r.file: r.content for r in requests if r.kind == "upload"}
+    assert put.keys() == told
+    put.pop("requirements.txt", None)
+    metadata = json.loads(put.pop("wandb-metadata.json"))
+    config = yaml.safe_load(put.pop("config.yaml"))
+    internal = config.pop("_wandb")["value"]
+    summary = flattened(json.loads(put.pop("wandb-summary.json")))
+    return {
+        "config.yaml": (config, internal.get("branch_point"), _metrics(internal["m"])),
+        "wandb-summary.json": _comparable(
+            {k: v for k, v in summary.items() if k[0] != "_" or k == "_step"}
+        ),
+        "wandb-metadata.json": {name: metadata[name] for name in ("host", "python")},
+        **put,
+    }
 
 
 def _metrics(said: list[dict[str, Any]]) -> dict[str, Any]:

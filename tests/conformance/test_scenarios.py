@@ -20,12 +20,16 @@ from conformance.conftest import Client, Kelt
 _HERE = Path(__file__).parent
 SCENARIOS = sorted((_HERE / "scenarios").glob("*.py"))
 PROJECTS = (
-    "axes", "basics", "configuration", "describing", "endings", "forking", "output", "reading",
-    "resuming", "rewinding", "several", "steps", "summaries", "values",
+    "artifacts", "axes", "basics", "configuration", "describing", "endings", "forking", "output",
+    "reading", "resuming", "rewinding", "several", "steps", "summaries", "values",
 )  # fmt: skip
 #: What people see of a run that does not depend on which client, host or moment it was.
 _FACTS = (
     "notes", "group", "job_type", "tags", "state", "rows", "last_step", "kind", "config",
+)  # fmt: skip
+_ARTIFACT = (
+    "name", "version", "type", "aliases", "tags", "digest", "description", "metadata",
+    "size_bytes", "file_count",
 )  # fmt: skip
 #: What wandb's client sends beside rows is not compared, and a third of its time.
 _WITHOUT_FILES = {
@@ -137,6 +141,15 @@ def _description(answers: httpx.Client, run: dict[str, Any]) -> dict[str, Any]:
         "losses": run["losses"],
         "history": _rows(answers, run),
         "console": _console(answers, run),
+        "artifacts": _artifacts(answers, run),
+    }
+
+
+def _artifacts(answers: httpx.Client, run: dict[str, Any]) -> dict[str, list[list[Any]]]:
+    path = f"/runs/{run['entity']}/{run['project']}/{run['run_id']}/artifacts"
+    return {
+        how: sorted([item[fact] for fact in _ARTIFACT] for item in found)
+        for how, found in answers.get(path).json().items()
     }
 
 

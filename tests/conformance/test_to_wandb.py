@@ -170,3 +170,8 @@ def test_each_request_has_the_key_and_each_run_the_default_entity(recorded: Reco
     assert {key[0] for key in recorded.ours.runs} == {ENTITY}
     asked = [r for r in recorded.ours.requests if r.kind != "upload"]
     assert all(r.headers["authorization"].startswith("Basic ") for r in asked)
+
+
+def test_what_is_put_where_files_go_has_no_key(recorded: Recorded) -> None:
+    put = [r for r in recorded.ours.requests if r.kind == "upload"]
+    assert not any("authorization" in r.headers for r in put)

@@ -21,6 +21,8 @@ with wandb.init(id="own") as run:
     found["own"] = run.entity
 with wandb.init(id="team", entity="crew") as run:
     run.log({"x": 2})
+own = api.run("ann/p/own").file("wandb-summary.json").download(os.environ["HOME"], replace=True)
+found["file"] = json.load(own)["x"]
 found["runs"] = [r.path for r in api.runs("p")] + [r.path for r in api.runs("crew/p")]
 for name, act in {
     "read": lambda: api.run("bob/p/run").state,
@@ -54,6 +56,7 @@ def test_a_user_logs_and_reads_where_the_key_opens(client: Client, kelt: Kelt, a
     found = json.loads(next(text for text in out.splitlines() if text.startswith("{")))
     assert (found["user"], found["entity"], found["own"]) == ("ann", "ann", "ann")
     assert found["teams"] == ["ann", "crew"]
+    assert found["file"] == 1  # fetched with the key
     assert found["runs"] == [["ann", "p", "own"], ["crew", "p", "team"]]
     for how in ("read", "list", "write"):
         assert "does not open the entity 'bob'" in found[how]

@@ -106,6 +106,27 @@ def test_an_entry_is_cut_where_enough_records_are_together_and_goes_on_there():
     assert pushed == [[(2, 4)], [(5, 5), (6, 7)], [(8, 9)]]
 
 
+def test_numbers_that_hold_nothing_are_not_parted_from_the_record_behind_them():
+    frames = b"".join(encode_frame(SEED, Kind.ROW, seq, b"row", 2) for seq in (3, 6, 9, 12))
+    entries, sent = [Entry(W, 1, 12, frames)], {}
+    pushed: dict[int, list[tuple[int, int]]] = {1: [], 4: [], 7: []}
+    for records_max, parts in pushed.items():
+        left, sent = entries, {}
+        while left:
+            push = gather(left, sent, bytes_max=10**6, records_max=records_max)
+            (batch,) = push.batches
+            parts.append((batch.first_seq, batch.last_seq))
+            assert kinds_and_seqs(batch.frames) == [
+                (Kind.ROW, seq) for seq in (3, 6, 9, 12) if batch.first_seq <= seq <= batch.last_seq
+            ]
+            left, sent = left[push.taken :], push.sent_through
+    assert pushed == {
+        1: [(1, 3), (4, 6), (7, 9), (10, 12)],
+        4: [(1, 3), (4, 6), (7, 9), (10, 12)],
+        7: [(1, 6), (7, 12)],
+    }
+
+
 def test_what_cannot_be_cut_travels_alone_and_whole():
     marker = Entry(W, 1, 100, encode_frame(SEED, Kind.LOSS, 100, b"lost"))
     push = gather([marker, records(101, 102)], {}, bytes_max=10**6, records_max=2)

@@ -8,6 +8,7 @@ from harness.in_process import daemon_parts, make_folder
 from harness.memory_upstream import MemoryUpstream
 from kelt.state_dir import StateDir
 from kelt_daemon.control import Control
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_proto.v1.sidecar_pb2 import SyncRequest
 
 FOLDERS = 5
@@ -22,7 +23,7 @@ async def replies_to_sync(tmp_path, **config):
             make_folder(path, upstream.url, 9, pid=0, pid_start_ticks=1).close()
         control = Control(
             registry=parts.registry, state_dir=StateDir(tmp_path), started_at=0.0,
-            config=parts.config,
+            config=parts.config, room=FileRoom(limit_bytes=0),
         )  # fmt: skip
         request = SyncRequest(paths=[*map(str, paths), str(tmp_path / "nothing")])
         return [reply async for reply in control.sync(request)]
@@ -54,7 +55,7 @@ async def test_what_is_sent_while_others_are_still_read_does_not_count_as_there_
             make_folder(path, upstream.url, 9, pid=0, pid_start_ticks=1).close()
         control = Control(
             registry=parts.registry, state_dir=StateDir(tmp_path), started_at=0.0,
-            config=parts.config,
+            config=parts.config, room=FileRoom(limit_bytes=0),
         )  # fmt: skip
         told = {}
         async for reply in control.sync(SyncRequest(paths=map(str, paths))):

@@ -27,6 +27,8 @@ def anyio_backend():
 class ScriptedUpstream:
     """Connects as the script says: an error to raise, or None for an answer."""
 
+    artifacts = None
+
     def __init__(self, *script: Exception | None) -> None:
         self.script = list(script)
         self.keys: list[str] = []

@@ -23,6 +23,7 @@ from kelt_daemon.errors import FolderProblemError
 from kelt_daemon.liveness import Phase
 from kelt_daemon.retention import Retention
 from kelt_daemon.run_folders import Offer
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_proto.v1.record_pb2 import Assertion
 from kelt_proto.v1.sidecar_pb2 import SyncRequest
 
@@ -96,6 +97,7 @@ async def test_a_sync_fails_by_a_full_disk_only_if_it_still_is_full(tmp_path, is
             state_dir=StateDir(tmp_path),
             started_at=0.0,
             config=replace(parts.config, sync_report_interval_s=0.01),
+            room=FileRoom(limit_bytes=0),
         )
         reports = []
         with anyio.fail_after(20):

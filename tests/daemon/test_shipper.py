@@ -14,7 +14,7 @@ from harness.memory_upstream import MemoryUpstream
 from kelt.checked_json import decode_checked, encode_checked
 from kelt.journal.files import Disk
 from kelt.journal.spool import InternedSchema, SpoolWriter
-from kelt_daemon import shipper
+from kelt_daemon import cursor_saving
 from kelt_daemon.cursors import read_cursors
 from kelt_daemon.liveness import Phase
 from kelt_daemon.spool_import import read_range
@@ -185,9 +185,9 @@ async def test_how_far_a_living_run_is_committed_is_written_now_and_then_and_onc
     tmp_path, monkeypatch
 ):
     written = []
-    write = shipper.write_cursors
+    write = cursor_saving.write_cursors
     monkeypatch.setattr(
-        shipper, "write_cursors", lambda *a, **k: (written.append(1), write(*a, **k))
+        cursor_saving, "write_cursors", lambda *a, **k: (written.append(1), write(*a, **k))
     )
     bounds = {"cursors_save_interval_s": 1.0, "push_interval_s": 0.0}
     async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs", **bounds) as parts:

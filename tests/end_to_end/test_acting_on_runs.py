@@ -11,8 +11,10 @@ from kelt.api_client import Api
 from kelt_server.access.account_file import AccountFile, new_key
 
 RUNS = """
-    import sys, time, kelt
+    import os, sys, time, kelt
     run = kelt.init("p", id=sys.argv[1], settings={"finish_timeout_s": 3})
+    if sys.argv[2:] == ["forks"]:
+        os.fork()
     for i in range(600):
         run.log({"x": i})
         time.sleep(0.05)
@@ -47,16 +49,21 @@ def has_rows(server, run_id):
     return eventually(lambda: Reader(server.url).run(run_id)["rows"] or None)
 
 
-def test_a_stopped_run_is_interrupted_and_killed(host, server, api):
-    process = host.start(RUNS, "stopped")
-    has_rows(server, "stopped")
+def states(server, run_id):
+    return [session["state"] for session in Reader(server.url).run(run_id)["sessions"]]
+
+
+def test_a_stopped_run_is_interrupted_with_its_forked_children_and_killed(host, server, api):
+    process = host.start(RUNS, "stopped", "forks")
+    assert eventually(lambda: states(server, "stopped") == ["running", "running"] or None)
     host.kelt("runs", "stop", "p/stopped")
     _, err = process.communicate(timeout=30)
     assert process.returncode in (130, -2, 1)
-    assert "KeyboardInterrupt" in err
-    assert "stopped at the server" in err
+    assert err.count("KeyboardInterrupt") == 2
+    assert err.count("stopped at the server") == 1  # children are silent
     run = eventually(lambda: r if (r := api.run("p/stopped")).state == "killed" else None)
     assert run.state_reason == "stopped from the server (SIGINT)"
+    assert eventually(lambda: states(server, "stopped") == ["killed", "killed"] or None)
     _, err = host.kelt("runs", "stop", "p/stopped", code=1)
     assert "nothing of it runs" in err
 

@@ -14,6 +14,10 @@ import pytest
 from harness.stack import ServerProcess, eventually
 from harness.wandb_writer import WandbWriter
 from kelt import Api
+from kelt.settings import load_settings
+from kelt.syncing.early import EarlySending
+from kelt.wandb_files.importing import bring_in
+from kelt.wandb_files.row_building import BuiltRow
 
 pytest.importorskip("wandb")
 
@@ -299,6 +303,52 @@ def test_a_file_that_grows_continues_and_says_in_the_end_how_it_ended(
         assert run["state"] == ("finished" if rows == 500 else "crashed")
         assert len(run["sessions"]) == 1
         assert run["losses"] == []
+
+
+class _AbortedError(Exception):
+    """As if the command had been killed."""
+
+
+def test_a_large_file_is_sent_while_it_is_read_and_from_where_a_killed_command_left_it(
+    tmp_path, host, server, reader
+):
+    path = tmp_path / "run-r1.wandb"
+    with path.open("wb") as out:
+        writer = WandbWriter(out)
+        writer.begin()
+        for step in range(9000):
+            writer.row(step, {"x": step, "text": "t" * 700})
+        writer.end()
+    chosen = load_settings({}, host.environment)
+    early = EarlySending(settings=chosen, upstream="")
+    seen = 0
+
+    def gate(_, record):
+        nonlocal seen
+        seen += isinstance(record, BuiltRow)
+        if seen == 8000:
+            # Nothing more is read until what was read before is at the server.
+            assert eventually(lambda: reader.run("r1")["rows"] >= 2000 or None)
+            assert reader.run("r1")["state"] == "running"
+            assert eventually(lambda: early.had or None) == {str(folders[0].resolve()): 0}
+            raise _AbortedError
+
+    folders = []
+    with pytest.raises(_AbortedError):
+        bring_in(
+            path, state_dir=chosen.state_dir, upstream=server.url, observe=gate,
+            on_begun=lambda folder: (folders.append(folder), early.begin(folder)),
+        )  # fmt: skip
+    assert early.close()
+    assert not early.close()
+    assert len(folders) == 1
+    out, _ = host.kelt("sync", "--yes", path)
+    assert "Synced 1 run: sent" in out
+    assert [step for step, _ in history(server, "r1")] == list(range(9000))
+    run = reader.run("r1")
+    assert (run["state"], run["losses"], len(run["sessions"])) == ("finished", [], 1)
+    out, _ = host.kelt("sync", "--yes", path)
+    assert "sent 0 records" in out
 
 
 def test_a_damaged_file_costs_what_was_damaged_and_the_run_shows_it(

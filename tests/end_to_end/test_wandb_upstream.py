@@ -13,6 +13,7 @@ import pytest
 from harness.quick_daemon import QuickDaemon
 from harness.stack import Host, Reader, ServerProcess, eventually
 from harness.wandb_stub import KEY, WandbStub
+from kelt.api_client import Api
 
 ROWS = 100
 TRAINER = """
@@ -117,6 +118,22 @@ def test_rows_by_wandbs_door_are_those_by_kelts_own_though_daemon_and_server_are
     names = ("i", "x", "low", "s", "l", "best")
     assert [run["summary"][n] for n in names] == [native["summary"][n] for n in names]
     over_wandb.close()
+
+
+def test_a_run_that_is_stopped_at_the_server_is_interrupted(tmp_path, server, reader: Reader):
+    over_wandb = Host(tmp_path / "over-wandb", f"wandb+{server.url}")
+    environ = over_wandb.environment
+    quick = QuickDaemon(over_wandb.state_dir, environ=environ, wandb_post_interval_s=0.1).start()
+    trainer = over_wandb.start(TRAINER.replace("0.01", "0.1"), "p", WANDB_API_KEY=KEY)
+    eventually(lambda: reader.history("r", "p") or None)
+    with Api(server.url) as api:
+        api.run("p/r").stop()
+        _, err = trainer.communicate(timeout=60)
+        assert "stopped at the server" in err
+        assert "KeyboardInterrupt" in err
+        eventually(lambda: True if api.run("p/r").state == "killed" else None)
+    over_wandb.close()
+    quick.stop()
 
 
 def test_branches_by_wandbs_door_are_those_by_kelts_own(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+from fuzz.targets import PASSED
+
 from harness.crash_filesystem import CrashFilesystem
 from harness.crash_histories import MANIFEST_TEXT, RUN, RUNS, TRAINER, loaded
 from kelt.journal.segments import encode_spool_header
@@ -30,7 +32,9 @@ def batch_frames() -> bytes:
         header = RowHeader(1 if seq % 5 else 2, 0, seq, 1.0, 0.5)
         values = (0.5, seq) if seq % 5 else ("a text",)
         row = encode_row(plain if seq % 5 else texts, header, values)
-        parts.append(encode_frame(seed, Kind.ROW, seq, row))
+        if seq % 9 not in PASSED:
+            passed = 0 if seq % 9 else len(PASSED)
+            parts.append(encode_frame(seed, Kind.ROW, seq, row, passed))
     parts.append(encode_frame(seed, Kind.REWIND, 40, record_pb2.Rewind(
         branch_id="c", point=record_pb2.BranchPoint(branch_id="b", step=7),
     ).SerializeToString()))  # fmt: skip

@@ -39,6 +39,7 @@ class Request:
     at: float = field(default_factory=time.monotonic)
     #: Of an upload.
     content: bytes = b""
+    file: str = ""
 
 
 @dataclass
@@ -60,6 +61,8 @@ class Run:
     #: Lines that rewinds cut off.
     cut_off: list[dict[str, Any] | None] = field(default_factory=list)
     completed: int = 0
+    #: Somebody wants it to stop: said in each answer to a post.
+    is_stopped: bool = False
 
     def rows(self) -> list[dict[str, Any] | None]:
         """What was logged, without the columns that begin with an underscore, beside the step."""
@@ -254,7 +257,11 @@ class WandbStub:
         if body.get("complete"):
             run.exit_code = body.get("exitcode", 0)
             run.completed += 1
-        return 200, {"exitcode": None, "limits": {}}
+        return 200, {
+            "exitcode": None,
+            "limits": {},
+            **({"stopped": True} if run.is_stopped else {}),
+        }
 
 
 class _Server(ThreadingHTTPServer):
@@ -297,7 +304,8 @@ class _Handler(BaseHTTPRequestHandler):
             run_id = names[2]
         headers = {k.lower(): v for k, v in self.headers.items()}
         content = self._read() if kind == "upload" else b""
-        request = Request(kind, str(run_id), body, headers, content=content)
+        file = names[3] if kind == "upload" else ""
+        request = Request(kind, str(run_id), body, headers, content=content, file=file)
         stub = self.stub
         with stub._lock:
             stub.requests.append(request)

@@ -221,6 +221,19 @@ def test_interrupts_at_any_moment_lose_and_double_nothing(spool, tmp_path):
     assert steps == sorted(set(steps))
 
 
+def test_an_append_takes_no_lock_that_an_interrupt_could_leave_taken(spool, tmp_path):
+    """Events and conditions are Python code: interrupted inside, they stay locked for ever."""
+    schema = InternedSchema(Schema(0, ("a", "b"), (ColumnKind.FLOAT, ColumnKind.INT)))
+    entered = set()
+    sys.setprofile(lambda frame, _event, _arg: entered.add(frame.f_code.co_filename))
+    try:
+        while len(spool.segments) < 3:
+            log(spool, schema, 0)
+    finally:
+        sys.setprofile(None)
+    assert threading.__file__ not in entered
+
+
 def test_logging_from_a_signal_handler_in_the_middle_of_an_append_keeps_both(spool, tmp_path):
     schema = InternedSchema(Schema(0, ("a", "b"), (ColumnKind.FLOAT, ColumnKind.INT)))
     inner = InternedSchema(Schema(1, ("c",), (ColumnKind.FLOAT,)))

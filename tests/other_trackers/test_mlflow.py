@@ -2,6 +2,8 @@
 
 import gzip
 import math
+import re
+import shutil
 import sqlite3
 import sys
 import tarfile
@@ -11,10 +13,15 @@ import pytest
 
 from harness.foreign_reading import history, sources, taken_over
 from harness.wandb_reading import of_kind
+from kelt.journal.reader import read_journal_segment
+from kelt.journal.segments import segment_numbers, segment_path
 from kelt.other_trackers.finding import find_sources
+from kelt.other_trackers.folders import bring_in
 from kelt.other_trackers.foreign_run import ForeignRunError, Target
 from kelt.other_trackers.mlflow.mlflow_run import plain_value
-from kelt_proto.v1.frames import Kind
+from kelt.state_dir import StateDir
+from kelt_proto.v1.frames import Kind, iter_frames
+from kelt_proto.v1.record_pb2 import FilePiece
 
 MADE_BY = Path(__file__).parent / "made_by"
 ROWS = 20
@@ -29,6 +36,11 @@ def store(request, tmp_path):
     path = tmp_path / "mlflow.db"
     path.write_bytes(gzip.decompress((MADE_BY / "mlflow.db.gz").read_bytes()))
     return path
+
+
+@pytest.fixture
+def state_dir(tmp_path):
+    return StateDir(tmp_path / "state")
 
 
 def run(store, name):
@@ -61,7 +73,9 @@ def test_metrics_become_rows_of_their_steps_and_times(store):
 def test_parameters_tags_and_the_end_are_facts(store):
     found, _ = run(store, "parent")
     facts = found.tally.facts
-    assert facts.config == {"lr": 0.1, "layers": 3, "net": "cnn", "flag": True, "id": "007"}
+    logged = {"lr": 0.1, "layers": 3, "net": "cnn", "flag": True, "id": "007"}
+    own = {"mlflow.user": "somebody", "mlflow.source.name": "train.py"}
+    assert facts.config == logged | own
     assert (facts.info.name, facts.info.notes, facts.info.tags) == (
         "parent",
         "a note",
@@ -72,7 +86,7 @@ def test_parameters_tags_and_the_end_are_facts(store):
         assert run(store, name)[0].tally.facts.exit_code == exit_code
     child = run(store, "child")[0].tally.facts
     parent = sources(store)["parent"][0].run_id
-    assert (child.info.group, child.config) == (parent, {"mlflow.parentRunId": parent})
+    assert (child.info.group, child.config) == (parent, own | {"mlflow.parentRunId": parent})
 
 
 def test_values_that_were_logged_without_a_step_are_counted(store):
@@ -127,8 +141,9 @@ def test_a_damaged_page_of_the_database_costs_the_values_that_it_holds(tmp_path)
         )
     db.close()
     raw = bytearray(path.read_bytes())
-    at = raw.rindex(b"many1.") if b"many1." in raw else raw.rindex(b"many")
-    page = at - at % 4096
+    leaf = 0x0D  # of a table, and not of its index, which has the keys too
+    pages = [at for at in range(0, len(raw), 4096) if raw[at] == leaf]
+    page = [at for at in pages if b"many" in raw[at : at + 4096]][-1]
     raw[page : page + 4096] = b"\xff" * 4096
     path.write_bytes(raw)
     found, records = run(tmp_path, "parent")
@@ -160,3 +175,83 @@ def test_without_pyyaml_the_remedy_is_said(tmp_path, monkeypatch):
     errors = find_sources(tmp_path, Target())
     assert errors
     assert all("pip install 'kelt[importers]'" in str(error) for error in errors)
+
+
+@pytest.fixture
+def with_artifacts(store):
+    """The run `parent` with files where its store names them; returns the folder."""
+    (source,) = sources(store)["parent"]
+    if store.is_dir():
+        artifacts = source.path / "artifacts"
+    else:
+        artifacts = store.parent / "artifacts of it"
+        with sqlite3.connect(store) as db:  # relative to where the server was started
+            db.execute("UPDATE runs SET artifact_uri = './artifacts of it'")
+            db.execute(
+                "INSERT INTO trace_request_metadata VALUES ('mlflow.sourceRun', ?, 'tr-1')",
+                (source.run_id,),
+            )
+        db.close()
+    (artifacts / "deep").mkdir(parents=True, exist_ok=True)
+    (artifacts / "a.txt").write_text("first")
+    (artifacts / "deep" / "weights").write_bytes(bytes(range(256)) * 5000)
+    return artifacts
+
+
+def file_contents(folder):
+    """What the pieces of a folder's journals come to, newest version by name."""
+    found = {}
+    for number in segment_numbers(folder, "journal"):
+        for entry in read_journal_segment(segment_path(folder, "journal", number)):
+            for frame in iter_frames(memoryview(entry.payload)):
+                if frame.kind == Kind.FILE_PIECE:
+                    piece = FilePiece.FromString(bytes(frame.payload))
+                    before = found.get((piece.name, piece.version), b"")
+                    assert len(before) == piece.offset_bytes
+                    found[piece.name, piece.version] = before + piece.content
+    return [(name, content) for (name, _), content in found.items()]
+
+
+def test_artifacts_that_lie_in_the_store_are_files_of_the_run(store, with_artifacts, state_dir):
+    (source,) = sources(store)["parent"]
+    folder, found = bring_in(source, state_dir=state_dir, upstream="")
+    weights = bytes(range(256)) * 5000
+    assert file_contents(folder) == [("a.txt", b"first"), ("deep/weights", weights)]
+    traces = {} if store.is_dir() else {"trace": 1}
+    assert +found.tally.not_carried == {"dataset": 1, "model": 1} | traces
+    assert bring_in(source, state_dir=state_dir, upstream="")[1] is None
+    # Of what changes only the new version is added; what others' files are is nobody's business.
+    (with_artifacts / "a.txt").write_text("second")
+    (with_artifacts / "passwords").symlink_to("/etc/passwd")
+    _, found = bring_in(source, state_dir=state_dir, upstream="")
+    assert found.tally.not_carried["link"] == 1
+    assert file_contents(folder) == [
+        ("a.txt", b"first"), ("deep/weights", weights), ("a.txt", b"second"),
+    ]  # fmt: skip
+
+
+def test_artifacts_outside_the_store_are_not_looked_at(store, tmp_path):
+    (source,) = sources(store)["parent"]
+    if store.is_dir():
+        meta = source.path / "meta.yaml"
+        shutil.rmtree(source.path / "artifacts", ignore_errors=True)
+        meta.write_text(re.sub("artifact_uri: .*", "artifact_uri: file:///etc", meta.read_text()))
+    else:
+        with sqlite3.connect(store) as db:
+            db.execute("UPDATE runs SET artifact_uri = '../../../../../../etc'")
+        db.close()
+    found, _ = run(store, "parent")
+    assert not found.tally.files.files
+    assert "etc were not looked at" in found.tally.note
+
+
+def test_artifacts_that_are_elsewhere_are_named(store):
+    if store.is_dir():
+        for meta in store.glob("*/*/meta.yaml"):
+            text = meta.read_text()
+            meta.write_text(re.sub("artifact_uri: .*", "artifact_uri: s3://bucket/a", text))
+    else:
+        with sqlite3.connect(store) as db:
+            db.execute("UPDATE runs SET artifact_uri = 's3://bucket/a'")
+        db.close()
+    assert "its artifacts at s3://bucket/a were not looked at" in run(store, "child")[0].tally.note

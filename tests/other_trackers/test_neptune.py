@@ -48,7 +48,8 @@ def test_a_run_is_gathered_from_its_parts():
     assert [rows[step]["metrics/acc"] for step in range(10)] == list(range(10))
     assert (rows[2]["said"], rows[5]["said"]) == ("at 2", "at 5")
     assert of_kind(records, Kind.ROW)[3].header.timestamp == 1_735_787_045 + 13
-    assert found.tally.note == "not carried over: 1 file, 1 histogram"
+    assert rows[1]["weights"] == {"_type": "histogram", "values": [2], "bins": [0, 1]}
+    assert found.tally.note == "not carried over: 1 file"
 
 
 def test_attributes_are_config_and_the_runs_own_facts():

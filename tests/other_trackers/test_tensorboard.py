@@ -11,7 +11,9 @@ import pytest
 from harness.foreign_reading import history, sources, taken_over
 from harness.wandb_reading import items_of, of_kind
 from kelt.other_trackers.finding import find_sources
-from kelt.other_trackers.foreign_run import ForeignRunError, Target
+from kelt.other_trackers.foreign_run import ForeignRunError, Tally, Target
+from kelt.other_trackers.tensorboard.event_records import EventTranslator
+from kelt_proto.tensorboard.event_pb2 import Event, Metadata, Summary
 from kelt_proto.v1.frames import Kind
 
 FOLDER = Path(__file__).parent / "made_by" / "tensorboard"
@@ -51,7 +53,10 @@ def test_what_pytorchs_writer_logs_becomes_rows_of_the_same_steps():
     assert [rows[step]["uncounted"] for step in range(3)] == [0.5] * 3
     times = [row.header.timestamp for row in of_kind(records, Kind.ROW) if "loss" in row.values]
     assert times == [1.7e9 + step + 0.5 for step in range(ROWS)]  # of the step's last value
-    assert "1 histogram, 1 image" in found.tally.note
+    assert rows[5]["weights"]["_type"] == "histogram"
+    assert sum(rows[5]["weights"]["values"]) == 10
+    assert (rows[5]["weights"]["bins"][0], rows[5]["weights"]["bins"][-1]) == (0, 9)
+    assert found.tally.note == "not carried over: 1 image"
     assert (found.tally.state, found.tally.lost_rows) == ("finished", 0)
 
 
@@ -66,7 +71,9 @@ def test_what_tensorflow_and_keras_log_is_read_from_their_tensors():
     assert items_of(records, Kind.CONFIG) == {
         "units": "16", "dropout": "0.25", "optimizer": '"sgd"',
     }  # fmt: skip
-    assert "1 histogram, 1 image" in found.tally.note
+    assert sum(rows[1]["kernel"]["values"]) == 10
+    assert (rows[1]["kernel"]["bins"][0], rows[1]["kernel"]["bins"][-1]) == (0, 9)
+    assert found.tally.note == "not carried over: 1 image"
 
 
 def test_hyper_parameters_are_config():
@@ -149,3 +156,26 @@ def test_what_is_no_event_file_is_refused_by_name(tmp_path, raw):
 
 def find(path):
     return find_sources(path, Target())
+
+
+def test_what_plugins_keep_beside_the_events_is_counted_once_a_run(tmp_path):
+    folder = tmp_path / "purged"
+    shutil.copytree(FOLDER / "purged", folder)
+    profile = folder / "plugins" / "profile" / "2026"
+    profile.mkdir(parents=True)
+    for name in ("a.xplane.pb", "b.xplane.pb"):
+        (profile / name).touch()
+    found = [taken_over(source)[0].tally for source in sources(tmp_path)["purged"]]
+    assert [tally.not_carried["file of a plugin"] for tally in found] == [2, 0]
+    assert "not carried over: 2 files of a plugin" in found[0].note
+
+
+def test_descriptions_and_log_messages_are_counted():
+    (source,) = sources(FOLDER)["torch"]
+    tally = Tally()
+    translator = EventTranslator(source.run(0), tally)
+    described = Metadata(summary_description=b"what it is")
+    value = Summary.Value(tag="x", simple_value=1, metadata=described)
+    for event in (Event(summary=Summary(value=[value])), Event(log_message=b"\x12\x02hi")):
+        list(translator.take(event.SerializeToString()))
+    assert tally.note == "not carried over: 1 description of a metric, 1 log message"

@@ -21,6 +21,23 @@ def test_frames_read_back_as_they_were_written(written):
     assert b"".join(bytes(f.memory) for f in read) == buffer
 
 
+@given(st.integers(1, 2**32 - 1), st.binary(max_size=20), st.integers(0, 2**32 - 1))
+def test_numbers_that_hold_nothing_go_with_the_frame_behind_them(passed, payload, other):
+    raw = encode_frame(SEED, Kind.ROW, 2**40, payload, passed)
+    (frame,) = iter_frames(memoryview(raw))
+    assert (frame.first_seq, frame.seq) == (2**40 - passed, 2**40)
+    assert frames.is_intact(frame, SEED)
+    # The checksum covers them.
+    (changed,) = iter_frames(memoryview(raw[:20] + other.to_bytes(4, "little") + raw[24:]))
+    assert frames.is_intact(changed, SEED) == (other == passed)
+
+
+@pytest.mark.parametrize("seq", [0, 1, 3])
+def test_more_numbers_than_there_are_before_a_frame_are_damage(seq):
+    with pytest.raises(DamagedFrameError, match="cannot be passed"):
+        list(iter_frames(memoryview(encode_frame(SEED, Kind.ROW, seq, b"", 3))))
+
+
 def test_frames_end_at_the_first_zero_word():
     buffer = encode_frame(SEED, Kind.EXIT, 7, b"bye") + bytes(64)
     assert [f.seq for f in iter_frames(memoryview(buffer))] == [7]

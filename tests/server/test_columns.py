@@ -120,6 +120,64 @@ def test_columns_hold_what_the_plain_reader_reads(logged: list[Any], after: int)
     assert found == [plain_of(seq, row) for seq, row in plain_rows(content) if seq > after]
 
 
+def spread(stream: Stream, content: bytes, gaps: list[int]) -> tuple[bytes, list[int]]:
+    """The frames of a batch with numbers between them that hold nothing, and their own numbers."""
+    seqs: list[int] = []
+    parts = []
+    for frame in frames.iter_frames(memoryview(content)):
+        passed = 0
+        if frame.seq:
+            passed = gaps[len(seqs) % len(gaps)]
+            seqs.append((seqs[-1] if seqs else 0) + passed + 1)
+        seq = seqs[-1] if frame.seq else 0
+        parts.append(
+            frames.encode_frame(stream.seed, frame.kind, seq, bytes(frame.payload), passed)
+        )
+    return b"".join(parts), seqs
+
+
+@settings(max_examples=100, deadline=None)
+@given(ROWS.filter(bool), st.lists(st.integers(0, 3), min_size=1, max_size=3), st.integers(0, 40))
+def test_numbers_that_hold_nothing_change_no_row(
+    logged: list[Any], gaps: list[int], after: int
+) -> None:
+    stream = Stream(writer_id(1))
+    for step, values, flags, inline in logged * 4:
+        stream.row(step, values, flags=flags, inline=inline)
+    content = stream.batch(1, stream.last_seq).frames
+    sparse, seqs = spread(stream, content, gaps)
+    pieces = decoded(stream, sparse, 1, seqs[-1], after)
+    found = [row for piece in pieces for row in rows_of(piece)]
+    expected = zip(seqs, (row for _, row in plain_rows(content)), strict=True)
+    assert found == [plain_of(seq, row) for seq, row in expected if seq > after]
+
+
+def test_damage_among_numbers_that_hold_nothing_costs_no_row_but_its_own() -> None:
+    stream = steady_stream(20)
+    content, seqs = spread(stream, stream.batch(1, 20).frames, [2])
+    ends = [frame.end_bytes for frame in frames.iter_frames(memoryview(content)) if frame.seq]
+    for damaged_at in range(len(content) - ends[-1] + ends[0], len(content), 7):
+        damaged = bytearray(content)
+        damaged[damaged_at] ^= 0x55
+        pieces = decoded(stream, bytes(damaged), 1, seqs[-1])
+        rows_left = [seq for p in pieces if isinstance(p, RowBlock) for seq in p.seqs.tolist()]
+        hit = next(index for index, end in enumerate(ends) if damaged_at < end)
+        (lost,) = [p for p in pieces if isinstance(p, LostRange)]
+        assert lost.first_seq == seqs[hit] - 2
+        is_skipped = rows_left == [*seqs[:hit], *seqs[hit + 1 :]] and lost.last_seq == seqs[hit]
+        # Where the damage is to what tells where the next frame begins, the rest is lost.
+        assert is_skipped or (rows_left == seqs[:hit] and lost.last_seq == seqs[-1])
+
+
+def test_rows_that_pass_the_same_numbers_become_one_block() -> None:
+    stream = steady_stream(500)
+    content, seqs = spread(stream, stream.batch(1, 500).frames, [2])
+    (block,) = decoded(stream, content, 1, seqs[-1])
+    assert block.seqs.tolist() == seqs
+    (block,) = decoded(stream, content, 1, seqs[-1], after=seqs[9])
+    assert block.seqs.tolist() == seqs[10:]
+
+
 def test_a_run_of_equal_rows_becomes_one_block() -> None:
     stream = steady_stream(500)
     (block,) = decoded(stream, stream.batch(1, 500).frames, 1, 500)

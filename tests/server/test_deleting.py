@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-from server.stand import Stand
+from server.stand import NOW, Stand
 from server.streams import Stream, simple_run, writer_id
 from server.test_output import console, pieces, system, texts
 
@@ -253,7 +253,51 @@ def test_a_host_that_goes_on_with_a_deleted_branch_makes_a_run_of_its_rows_alone
     later.row(3, {"loss": 4.0})
     stand.push(later.batches())
     assert losses(stand, "run") == [4.0]
-    assert any("has not arrived" in problem for problem in stand.run("run")["problems"])
+    (problem,) = stand.run("run")["problems"]
+    assert "the beginning of run (b) was deleted on 1970-01-01" in problem
+
+
+def test_a_fork_that_comes_after_its_parent_was_deleted_has_its_own_rows_and_says_so(
+    open_stand: Open,
+) -> None:
+    by_id = BranchPoint(project="proj", run_id="run", branch_id="b", step=1)
+    by_name = BranchPoint(project="proj", run_id="run", step=1)
+    with open_stand() as stand:
+        stand.push(simple_run().batches())
+        stand.group.delete_run(NAME, by_user="")
+        remove(stand)
+        stand.push(fork(2, "child", "c", by_id).batches())
+        of_child = BranchPoint(project="proj", run_id="child", branch_id="c", step=2)
+        stand.push(fork(3, "grandchild", "g", of_child, rows=1).batches())
+        stand.push(fork(4, "named", "n", by_name).batches())
+        # Another run of the name, which none of them left, nor once it is deleted too.
+        stand.push(simple_run(int(NOW) + 9, branch_id="b5").batches())
+    for _ in range(2):
+        with open_stand() as stand:
+            assert losses(stand, "grandchild") == [20.0, 30.0]
+            for run_id, own in (("child", [20.0, 20.0]), ("named", [40.0, 40.0])):
+                assert losses(stand, run_id) == own
+                (problem,) = stand.run(run_id)["problems"]
+                assert "was deleted on 1970-01-01 at" in problem
+                assert "rows up to step 1 that it inherits went with it" in problem
+            (parent,) = stand.run("child")["lineage"]
+            assert (parent["known"], parent["is_deleted"]) == (False, True)
+            if "run" in ids(stand):
+                assert losses(stand, "run") == [0.5, 1.5, 2.5]
+                stand.group.delete_run(NAME, by_user="")
+
+
+def test_a_fork_of_a_name_that_was_deleted_before_may_still_be_of_one_that_comes(
+    stand: Stand,
+) -> None:
+    stand.push(simple_run().batches())
+    stand.group.delete_run(NAME, by_user="")
+    point = BranchPoint(project="proj", run_id="run", step=1)
+    stand.push(fork(int(NOW) + 9, "child", "c", point).batches())
+    (problem,) = stand.run("child")["problems"]
+    assert "has not arrived yet; one of its name was deleted on" in problem
+    stand.push(simple_run(int(NOW) + 8, branch_id="b5").batches())
+    assert (losses(stand, "child")[:2], stand.run("child")["problems"]) == ([0.5, 1.5], [])
 
 
 def test_no_name_leads_to_what_is_kept_for_heirs(stand: Stand) -> None:

@@ -187,6 +187,7 @@ def test_a_manifest_of_another_s_is_not_built_on(filled: tuple[Web, dict[str, st
         "/api/v1/artifacts/ann/proj/data/files/f/x.txt",
         f"/artifacts/ann/{MD5}",
         f"/artifactsV2/r/ann/proj/data/i/{MD5}/x.txt",
+        "/files/ann/proj/run/a.txt",
         "/ann/proj/runs/run",
     ],
 )
@@ -198,6 +199,29 @@ def test_another_s_are_not_served_by_any_address(
     assert web.get("", path).status_code == 401
     for key in (ANN, ROOT):
         assert web.get(key, path).status_code == 200
+
+
+def test_an_address_ends_with_the_key_and_the_membership_by_which_it_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    create = "mutation M($input: Any) { createRunFiles(input: $input) { files { uploadUrl } } }"
+    with DoorStand.opened(tmp_path) as door:
+        web = Web(door, tmp_path)
+        addresses = {}
+        for entity in ("ann", "crew"):
+            named = {"entityName": entity, "projectName": "proj", "runName": "run"}
+            answer = web.graphql(ANN, create, input={**named, "files": ["a.txt"]}).json()
+            (file,) = answer["data"]["createRunFiles"]["files"]
+            addresses[entity] = file["uploadUrl"]
+
+        def statuses() -> list[int]:
+            return [web.ask("", "PUT", a, content=b"x").status_code for a in addresses.values()]
+
+        assert statuses() == [200, 200]
+        web.file.change(lambda a: a.without_member("crew", "ann"))
+        assert statuses() == [200, 403]
+        web.file.change(lambda a: a.without_key("ann", web.caller(ANN).key_id))
+        assert statuses() == [403, 403]
 
 
 def test_where_no_entity_is_named_everybody_has_their_own(tmp_path: Path) -> None:

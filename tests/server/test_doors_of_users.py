@@ -41,7 +41,7 @@ class Web:
         self.file.change(lambda a: a.with_team("crew", now=1.0).with_member("crew", "ann"))
         gate = Gate(api_key="", accounts=self.file.accounts, default_entity="local")
         about = ServerFacts(server_id="s", grpc_port=1, default_entity="local", damaged_files=())
-        parts = self.parts = FileParts(door, folder)
+        parts = self.parts = FileParts(door, folder, gate=gate)
         self.app = build_app(
             api_routes=[
                 *ReadApi(

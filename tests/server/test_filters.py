@@ -56,11 +56,20 @@ def test_a_filter_says_what_mongodb_would(query: Any, matches: bool) -> None:
 @pytest.mark.parametrize(
     "query",
     ['{"$and": 1}', "[]", '{"colour": 1}', '{"config": 1}', '{"name": {"$regex": "("}}', "nope"]
-    + ['{"$not": ' * 100 + "{}" + "}" * 100],
+    + ['{"$not": ' * 100 + "{}" + "}" * 100]
+    + ['{"name": {"$regex": "(?=a)"}}', json.dumps({"name": {"$in": ["x" * 70_000]}})],
 )
 def test_a_bad_filter_is_refused(query: str) -> None:
     with pytest.raises(BadRequestError):
         parse_filter(query)
+
+
+def test_no_pattern_takes_longer_than_its_text() -> None:
+    for pattern in ("(a+)+$", "(a|a)*b", "(.*)*x", "a" * 1000, "[\ud800b]x"):
+        test = parse_filter(json.dumps({"notes": {"$regex": pattern}}))
+        assert not test({"notes": "a" * 999 + "\ud801!"})
+    assert parse_filter('{"tags": {"$regex": "b$"}}')({"tags": [1, "a", "ab"]})
+    assert not parse_filter('{"tags": {"$regex": ""}}')({"tags": []})
 
 
 def test_runs_without_a_value_come_last_either_way() -> None:

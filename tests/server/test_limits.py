@@ -11,7 +11,7 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import grpc
@@ -25,6 +25,7 @@ from server.streams import Stream, simple_run, writer_id
 from harness.stack import Reader, ServerProcess, eventually
 from kelt_proto.v1 import record_pb2, upstream_pb2, upstream_pb2_grpc
 from kelt_proto.v1.rows import FLAG_RELATIVE_STEP
+from kelt_server.artifacts.receiving import ArtifactReceiver
 from kelt_server.errors import StoreError
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import GroupCommitter
@@ -122,7 +123,8 @@ async def serving(stand: Stand, **bounds: int):
     )
     service = UpstreamService(
         committer=committer, reader=stand.reader, clock=lambda: NOW, server_id="s",
-        gate=gate_of(), stops=stand.stores.catalog.stops, push_bytes_max=MIB, counters=stand.counters,
+        gate=gate_of(), stops=stand.stores.catalog.stops, push_bytes_max=MIB,
+        artifacts=cast("ArtifactReceiver", None), counters=stand.counters,  # nothing asks for them
     )  # fmt: skip
     server = grpc.aio.server()
     upstream_pb2_grpc.add_UpstreamServicer_to_server(service, server)

@@ -328,6 +328,16 @@ def test_pages_escape_what_users_wrote(client: Client, stand: Stand) -> None:
     assert "&lt;script&gt;" in client.get("/local/proj/runs/run").text
 
 
+def test_a_page_says_what_it_does_not_know_exactly(client: Client, stand: Stand) -> None:
+    stand.push(simple_run(row_count=400).batches())
+    page = client.get("/local/proj/runs/run").text
+    assert "≈ " in page.partition("</figure>")[0]  # a mean of the last few
+    assert "No run of this project is here." in client.get("/local/none").text
+    missing = client.get("/local/proj/runs/none")
+    assert (missing.status_code, missing.headers["content-type"][:9]) == (404, "text/html")
+    assert "there is no run &#x27;none&#x27;" in missing.text
+
+
 def test_columns_leave_of_each_run_what_was_asked_for(client: Client, stand: Stand) -> None:
     stream = simple_run(row_count=2)
     stream.config(1.0, lr=0.5, model={"depth": 3, "a.b": float("nan")})

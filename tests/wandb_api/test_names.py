@@ -106,16 +106,16 @@ def test_the_documentation_tells_what_becomes_of_each_public_name(wandb):
 
 
 def test_what_is_missing_can_be_imported_annotated_subclassed_and_asked_about():
-    artifact = names.find("wandb", "Artifact")
-    assert not isinstance(3, artifact)
-    assert artifact is missing("wandb.Artifact")
-    assert (artifact | None) is not None
+    lacking = names.find("wandb", "ArtifactTTL")
+    assert not isinstance(3, lacking)
+    assert lacking is missing("wandb.ArtifactTTL")
+    assert (lacking | None) is not None
 
-    class Own(artifact):
+    class Own(lacking):
         pass
 
-    for kind in (artifact, Own, artifact.inner):
-        with pytest.raises(NotInKeltError, match=r"kelt: wandb\.Artifact.* is not part of kelt"):
+    for kind in (lacking, Own, lacking.inner):
+        with pytest.raises(NotInKeltError, match=r"kelt: wandb\.ArtifactTTL.* is not part of kelt"):
             kind("name", type="model")
 
 
@@ -133,11 +133,10 @@ def test_a_name_that_wandb_lacks_too_is_an_attribute_error():
 
 def test_whoever_is_lenient_gets_something_that_does_nothing(monkeypatch, capsys):
     monkeypatch.setenv("KELT_WANDB_LENIENT", "1")
-    artifact = names.find("wandb", "Artifact")("model", type="model")
-    with artifact.new_file("weights") as file:
-        file.write(b"x")
-    artifact.metadata["a"] = 1
+    sweep = names.find("wandb", "sweep")({"method": "grid"}, project="p")
+    with sweep.trial("one") as trial:
+        trial.state["a"] = 1
     run = starting.init(project="p", mode="disabled")
-    assert not run.log_artifact(artifact, aliases=["best"]).wait()
+    assert not run.link_artifact(sweep, aliases=["best"]).wait()
     run.finish()
-    assert capsys.readouterr().err.count("wandb.Artifact is not part of kelt and did nothing") == 1
+    assert capsys.readouterr().err.count("wandb.sweep is not part of kelt and did nothing") == 1

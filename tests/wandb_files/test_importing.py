@@ -8,8 +8,9 @@ import pytest
 
 from harness.spools import read_rows
 from harness.wandb_writer import WandbWriter
+from kelt.journal import spool_files
 from kelt.journal.reader import Damage, read_journal_segment, read_spool
-from kelt.run_folder import read_manifest
+from kelt.run_folder import WHOLE_NAME, read_manifest
 from kelt.state_dir import StateDir
 from kelt.wandb_files import importing
 from kelt.wandb_files.importing import bring_in
@@ -68,6 +69,46 @@ def steps(folder):
         {"x": step, "t": "y" * 500} for step in range(len(rows))
     ]
     return len(rows)
+
+
+def test_a_folder_that_takes_longer_is_there_with_its_first_segment(
+    file, state_dir, elsewhere, monkeypatch
+):
+    monkeypatch.setattr(spool_files, "_SEGMENT_BYTES", 20_000)
+    grown = []
+
+    def look(folder):
+        assert read_manifest(folder).upstream == UPSTREAM
+        grown.append((steps(folder), (folder / WHOLE_NAME).exists()))
+
+    folder, content = bring_in(file.path, state_dir=state_dir, upstream=UPSTREAM, on_begun=look)
+    assert content.rows == 300
+    assert grown == [(34, False)]
+    assert contents(folder) == contents(brought(file, elsewhere))
+    assert (folder / WHOLE_NAME).exists()
+
+
+def test_a_folder_whose_making_was_killed_is_made_anew(file, state_dir, elsewhere, monkeypatch):
+    monkeypatch.setattr(spool_files, "_SEGMENT_BYTES", 20_000)
+    begun = []
+
+    def kill(*_):
+        if begun:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bring_in(
+            file.path, state_dir=state_dir, upstream=UPSTREAM, observe=kill, on_begun=begun.append
+        )
+    assert steps(folder_in(state_dir)) == 34
+    again = brought(file, state_dir)
+    assert begun == [again]
+    assert contents(again) == contents(brought(file, elsewhere))
+
+
+def folder_in(state_dir):
+    (folder,) = (state_dir.root / "imports").glob("wandb-*")
+    return folder
 
 
 def said_by_witness(folder):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.wandb_reading import items_of, of_kind, rows_of, translated
 from kelt.wandb_files.log_blocks import BLOCK_BYTES, FILE_HEADER, LogReader
 from kelt.wandb_files.log_writing import LogWriter
-from kelt.wandb_files.writing import WrittenRun, file_records
+from kelt.wandb_files.writing import WrittenLine, WrittenParts, WrittenRun, file_records
 from kelt_proto.v1.frames import Kind
 
 SIZES = st.one_of(st.integers(1, 300), st.integers(BLOCK_BYTES - 40, 3 * BLOCK_BYTES))
@@ -44,9 +44,9 @@ def row(step, values):
     return {"_step": step, "_timestamp": 1_700_000_001.5 + step, "_runtime": 1.0 + step} | values
 
 
-def read_back(tmp_path, said, rows=()):
+def read_back(tmp_path, said, rows=(), **parts):
     path = tmp_path / "run-r1.wandb"
-    path.write_bytes(written(file_records(said, rows)))
+    path.write_bytes(written(file_records(said, WrittenParts(rows=rows, **parts))))
     return translated(path)
 
 
@@ -117,6 +117,37 @@ def test_what_is_known_of_the_run_comes_back(tmp_path):
 )
 def test_a_run_ends_as_it_did(tmp_path, exit_code, state):
     assert read_back(tmp_path, run(exit_code=exit_code))[0].state == state
+
+
+def test_lines_of_the_console_and_samples_of_the_machine_come_back(tmp_path):
+    lines = [
+        WrittenLine(text="\x1b[31mred\x1b[0m", is_error=True, at=1_700_000_001.5),
+        WrittenLine(text="", is_error=False, at=0.0),
+        WrittenLine(text="plain", is_error=False, at=1_700_000_003.0),
+    ]
+    samples = [{"_timestamp": 1_700_000_002.5, "_runtime": 2.25, "system.gpu.0": 0.5, "own": 1}]
+    _, found = read_back(tmp_path, run(), console=lines, samples=samples, files=["a.txt"])
+    back = [line for message in of_kind(found, Kind.CONSOLE) for line in message.lines]
+    assert [(line.number, line.text, line.at) for line in back] == [
+        (number, line.text, line.at) for number, line in enumerate(lines)
+    ]
+    assert [line.stream for line in back] == [1, 0, 0]
+    ((sample,),) = [message.samples for message in of_kind(found, Kind.SYSTEM)]
+    assert (sample.at, sample.runtime) == (1_700_000_002.5, 2.25)
+    values = {item.key: item.json for item in sample.values}
+    assert values == {"system.gpu.0": "0.5", "system.own": "1"}
+
+
+def test_a_fork_may_name_its_parent(tmp_path):
+    _, found = read_back(tmp_path, run(parent=("base", 7)), [row(8, {"x": 1})])
+    (opened,) = of_kind(found, Kind.RUN_OPENED)
+    assert (opened.forked.run_id, opened.forked.step) == ("base", 7)
+    assert items_of(found, Kind.CONFIG) == {}
+
+
+def test_files_of_other_versions_of_a_run_are_other_writers(tmp_path):
+    ids = [read_back(tmp_path, run(version=v))[0].run.writer_id for v in ("1", "2", "1")]
+    assert ids[0] == ids[2] != ids[1]
 
 
 def test_texts_that_are_not_unicode_are_kept_as_far_as_the_format_can(tmp_path):

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from kelt_daemon.batch import Outgoing
-from kelt_proto.v1.upstream_pb2 import DescribeRunReply, DescribeRunRequest
+from kelt_proto.v1.upstream_pb2 import (
+    DescribeRunReply,
+    DescribeRunRequest,
+    LogArtifactReply,
+    LogArtifactRequest,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +53,29 @@ class PushedCursor:
     gap: bool
 
 
+class ArtifactUpstream(Protocol):
+    """The part of an upstream that takes artifacts; calls are as those of `Upstream`."""
+
+    async def log_artifact(self, request: LogArtifactRequest) -> LogArtifactReply:
+        """Which contents are to be put, or which version it became."""
+
+    async def put_artifact_file(self, entity: str, md5: str, path: Path) -> None:
+        """Puts a content.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+
+
 class Upstream(Protocol):
     """A connection to one server.
 
     Every call has a deadline and raises `UpstreamError`s only. A call is answered after commit.
     """
+
+    @property
+    def artifacts(self) -> ArtifactUpstream | None:
+        """Takes artifacts; None where that is not done."""
 
     async def connect(self, access: Access) -> ServerInfo:
         """Makes the connection anew."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import zlib
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,22 +24,27 @@ from kelt.tls import root_certificates
 from kelt.version import __version__
 from kelt_daemon.batch import Outgoing
 from kelt_daemon.config import DaemonConfig
-from kelt_daemon.errors import UnreachableError
+from kelt_daemon.errors import UnreachableError, UpstreamError
 from kelt_daemon.upstream import Access, PushedCursor, ServerInfo
 from kelt_daemon.upstream.discovery import discover
 from kelt_daemon.upstream.grpc_errors import map_error
 from kelt_proto.v1.protocol import OURS
 from kelt_proto.v1.record_pb2 import Batch
 from kelt_proto.v1.upstream_pb2 import (
+    ArtifactPiece,
     CursorsRequest,
     DescribeRunReply,
     DescribeRunRequest,
     HeartbeatRequest,
+    LogArtifactReply,
+    LogArtifactRequest,
     PushRequest,
     UpstreamHelloRequest,
     WriterBeat,
 )
 from kelt_proto.v1.upstream_pb2_grpc import UpstreamStub
+
+_PIECE_BYTES = 1024 * 1024
 
 
 class KeltServer:
@@ -141,6 +147,41 @@ class KeltServer:
             self._connected().DescribeRun, request, deadline_s
         )
         return reply
+
+    @property
+    def artifacts(self) -> KeltServer:
+        """As in `Upstream`."""
+        return self
+
+    async def log_artifact(self, request: LogArtifactRequest) -> LogArtifactReply:
+        """As in `ArtifactUpstream`."""
+        reply: LogArtifactReply = await self._call(
+            self._connected().LogArtifact, request, self._config.artifact_deadline_s
+        )
+        return reply
+
+    async def put_artifact_file(self, entity: str, md5: str, path: Path) -> None:
+        """As in `ArtifactUpstream`."""
+        size_bytes = (await anyio.to_thread.run_sync(path.stat)).st_size
+        deadline_s = self._config.artifact_deadline_s
+        deadline_s += size_bytes / self._config.artifact_bytes_per_s_min
+        failures: list[OSError] = []
+
+        async def pieces() -> AsyncIterator[ArtifactPiece]:
+            try:
+                async with await anyio.open_file(path, "rb") as file:
+                    yield ArtifactPiece(entity=entity, md5=md5)
+                    while content := await file.read(_PIECE_BYTES):
+                        yield ArtifactPiece(content=content)
+            except OSError as error:  # the server then refuses what it has of it
+                failures.append(error)
+
+        try:
+            await self._call(self._connected().PutArtifactFile, pieces(), deadline_s)
+        except UpstreamError:
+            if failures:
+                raise failures[0] from None
+            raise
 
     async def wait_lost(self) -> None:
         """As in `Upstream`."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"kelt_proto/tensorboard/event.proto\x12\x10kelt.tensorboard\"\x90\x02\n\x05\x45vent\x12\x11\n\twall_time\x18\x01 \x01(\x01\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x16\n\x0c\x66ile_version\x18\x03 \x01(\tH\x00\x12\x13\n\tgraph_def\x18\x04 \x01(\x0cH\x00\x12,\n\x07summary\x18\x05 \x01(\x0b\x32\x19.kelt.tensorboard.SummaryH\x00\x12\x15\n\x0blog_message\x18\x06 \x01(\x0cH\x00\x12\x33\n\x0bsession_log\x18\x07 \x01(\x0b\x32\x1c.kelt.tensorboard.SessionLogH\x00\x12\x1d\n\x13tagged_run_metadata\x18\x08 \x01(\x0cH\x00\x12\x18\n\x0emeta_graph_def\x18\t \x01(\x0cH\x00\x42\x06\n\x04what\"\x1c\n\nSessionLog\x12\x0e\n\x06status\x18\x01 \x01(\x05\"\xa6\x02\n\x07Summary\x12.\n\x05value\x18\x01 \x03(\x0b\x32\x1f.kelt.tensorboard.Summary.Value\x1a\xea\x01\n\x05Value\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x16\n\x0csimple_value\x18\x02 \x01(\x02H\x00\x12&\n\x1cobsolete_old_style_histogram\x18\x03 \x01(\x0cH\x00\x12\x0f\n\x05image\x18\x04 \x01(\x0cH\x00\x12\x0f\n\x05histo\x18\x05 \x01(\x0cH\x00\x12\x0f\n\x05\x61udio\x18\x06 \x01(\x0cH\x00\x12*\n\x06tensor\x18\x08 \x01(\x0b\x32\x18.kelt.tensorboard.TensorH\x00\x12,\n\x08metadata\x18\t \x01(\x0b\x32\x1a.kelt.tensorboard.MetadataB\x07\n\x05value\"z\n\x08Metadata\x12:\n\x0bplugin_data\x18\x01 \x01(\x0b\x32%.kelt.tensorboard.Metadata.PluginData\x1a\x32\n\nPluginData\x12\x13\n\x0bplugin_name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\x82\x02\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12&\n\x05shape\x18\x02 \x01(\x0b\x32\x17.kelt.tensorboard.Shape\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\ndouble_val\x18\x06 \x03(\x01\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04\"F\n\x05Shape\x12(\n\x03\x64im\x18\x02 \x03(\x0b\x32\x1b.kelt.tensorboard.Shape.Dim\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\x81\x01\n\x0bHparamsData\x12:\n\x12session_start_info\x18\x03 \x01(\x0b\x32\x1e.kelt.tensorboard.SessionStart\x12\x36\n\x10session_end_info\x18\x04 \x01(\x0b\x32\x1c.kelt.tensorboard.SessionEnd\"\xaa\x01\n\x0cSessionStart\x12<\n\x07hparams\x18\x01 \x03(\x0b\x32+.kelt.tensorboard.SessionStart.HparamsEntry\x12\x12\n\ngroup_name\x18\x04 \x01(\t\x1aH\n\x0cHparamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.kelt.tensorboard.Hparam:\x02\x38\x01\"l\n\x06Hparam\x12\x14\n\nnull_value\x18\x01 \x01(\x05H\x00\x12\x16\n\x0cnumber_value\x18\x02 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x03 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x04 \x01(\x08H\x00\x42\x06\n\x04kind\"\x1c\n\nSessionEnd\x12\x0e\n\x06status\x18\x01 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"kelt_proto/tensorboard/event.proto\x12\x10kelt.tensorboard\"\x90\x02\n\x05\x45vent\x12\x11\n\twall_time\x18\x01 \x01(\x01\x12\x0c\n\x04step\x18\x02 \x01(\x03\x12\x16\n\x0c\x66ile_version\x18\x03 \x01(\tH\x00\x12\x13\n\tgraph_def\x18\x04 \x01(\x0cH\x00\x12,\n\x07summary\x18\x05 \x01(\x0b\x32\x19.kelt.tensorboard.SummaryH\x00\x12\x15\n\x0blog_message\x18\x06 \x01(\x0cH\x00\x12\x33\n\x0bsession_log\x18\x07 \x01(\x0b\x32\x1c.kelt.tensorboard.SessionLogH\x00\x12\x1d\n\x13tagged_run_metadata\x18\x08 \x01(\x0cH\x00\x12\x18\n\x0emeta_graph_def\x18\t \x01(\x0cH\x00\x42\x06\n\x04what\"\x1c\n\nSessionLog\x12\x0e\n\x06status\x18\x01 \x01(\x05\"\xc3\x02\n\x07Summary\x12.\n\x05value\x18\x01 \x03(\x0b\x32\x1f.kelt.tensorboard.Summary.Value\x1a\x87\x02\n\x05Value\x12\x0b\n\x03tag\x18\x01 \x01(\t\x12\x16\n\x0csimple_value\x18\x02 \x01(\x02H\x00\x12&\n\x1cobsolete_old_style_histogram\x18\x03 \x01(\x0cH\x00\x12\x0f\n\x05image\x18\x04 \x01(\x0cH\x00\x12,\n\x05histo\x18\x05 \x01(\x0b\x32\x1b.kelt.tensorboard.HistogramH\x00\x12\x0f\n\x05\x61udio\x18\x06 \x01(\x0cH\x00\x12*\n\x06tensor\x18\x08 \x01(\x0b\x32\x18.kelt.tensorboard.TensorH\x00\x12,\n\x08metadata\x18\t \x01(\x0b\x32\x1a.kelt.tensorboard.MetadataB\x07\n\x05value\"K\n\tHistogram\x12\x0b\n\x03min\x18\x01 \x01(\x01\x12\x0b\n\x03max\x18\x02 \x01(\x01\x12\x14\n\x0c\x62ucket_limit\x18\x06 \x03(\x01\x12\x0e\n\x06\x62ucket\x18\x07 \x03(\x01\"\x97\x01\n\x08Metadata\x12:\n\x0bplugin_data\x18\x01 \x01(\x0b\x32%.kelt.tensorboard.Metadata.PluginData\x12\x1b\n\x13summary_description\x18\x03 \x01(\x0c\x1a\x32\n\nPluginData\x12\x13\n\x0bplugin_name\x18\x01 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"\x82\x02\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12&\n\x05shape\x18\x02 \x01(\x0b\x32\x17.kelt.tensorboard.Shape\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x11\n\tfloat_val\x18\x05 \x03(\x02\x12\x12\n\ndouble_val\x18\x06 \x03(\x01\x12\x0f\n\x07int_val\x18\x07 \x03(\x05\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x11\n\tint64_val\x18\n \x03(\x03\x12\x10\n\x08\x62ool_val\x18\x0b \x03(\x08\x12\x10\n\x08half_val\x18\r \x03(\x05\x12\x12\n\nuint32_val\x18\x10 \x03(\r\x12\x12\n\nuint64_val\x18\x11 \x03(\x04\"F\n\x05Shape\x12(\n\x03\x64im\x18\x02 \x03(\x0b\x32\x1b.kelt.tensorboard.Shape.Dim\x1a\x13\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\"\x81\x01\n\x0bHparamsData\x12:\n\x12session_start_info\x18\x03 \x01(\x0b\x32\x1e.kelt.tensorboard.SessionStart\x12\x36\n\x10session_end_info\x18\x04 \x01(\x0b\x32\x1c.kelt.tensorboard.SessionEnd\"\xaa\x01\n\x0cSessionStart\x12<\n\x07hparams\x18\x01 \x03(\x0b\x32+.kelt.tensorboard.SessionStart.HparamsEntry\x12\x12\n\ngroup_name\x18\x04 \x01(\t\x1aH\n\x0cHparamsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.kelt.tensorboard.Hparam:\x02\x38\x01\"l\n\x06Hparam\x12\x14\n\nnull_value\x18\x01 \x01(\x05H\x00\x12\x16\n\x0cnumber_value\x18\x02 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x03 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x04 \x01(\x08H\x00\x42\x06\n\x04kind\"\x1c\n\nSessionEnd\x12\x0e\n\x06status\x18\x01 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,27 +38,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONLOG']._serialized_start=331
   _globals['_SESSIONLOG']._serialized_end=359
   _globals['_SUMMARY']._serialized_start=362
-  _globals['_SUMMARY']._serialized_end=656
+  _globals['_SUMMARY']._serialized_end=685
   _globals['_SUMMARY_VALUE']._serialized_start=422
-  _globals['_SUMMARY_VALUE']._serialized_end=656
-  _globals['_METADATA']._serialized_start=658
-  _globals['_METADATA']._serialized_end=780
-  _globals['_METADATA_PLUGINDATA']._serialized_start=730
-  _globals['_METADATA_PLUGINDATA']._serialized_end=780
-  _globals['_TENSOR']._serialized_start=783
-  _globals['_TENSOR']._serialized_end=1041
-  _globals['_SHAPE']._serialized_start=1043
-  _globals['_SHAPE']._serialized_end=1113
-  _globals['_SHAPE_DIM']._serialized_start=1094
-  _globals['_SHAPE_DIM']._serialized_end=1113
-  _globals['_HPARAMSDATA']._serialized_start=1116
-  _globals['_HPARAMSDATA']._serialized_end=1245
-  _globals['_SESSIONSTART']._serialized_start=1248
-  _globals['_SESSIONSTART']._serialized_end=1418
-  _globals['_SESSIONSTART_HPARAMSENTRY']._serialized_start=1346
-  _globals['_SESSIONSTART_HPARAMSENTRY']._serialized_end=1418
-  _globals['_HPARAM']._serialized_start=1420
-  _globals['_HPARAM']._serialized_end=1528
-  _globals['_SESSIONEND']._serialized_start=1530
-  _globals['_SESSIONEND']._serialized_end=1558
+  _globals['_SUMMARY_VALUE']._serialized_end=685
+  _globals['_HISTOGRAM']._serialized_start=687
+  _globals['_HISTOGRAM']._serialized_end=762
+  _globals['_METADATA']._serialized_start=765
+  _globals['_METADATA']._serialized_end=916
+  _globals['_METADATA_PLUGINDATA']._serialized_start=866
+  _globals['_METADATA_PLUGINDATA']._serialized_end=916
+  _globals['_TENSOR']._serialized_start=919
+  _globals['_TENSOR']._serialized_end=1177
+  _globals['_SHAPE']._serialized_start=1179
+  _globals['_SHAPE']._serialized_end=1249
+  _globals['_SHAPE_DIM']._serialized_start=1230
+  _globals['_SHAPE_DIM']._serialized_end=1249
+  _globals['_HPARAMSDATA']._serialized_start=1252
+  _globals['_HPARAMSDATA']._serialized_end=1381
+  _globals['_SESSIONSTART']._serialized_start=1384
+  _globals['_SESSIONSTART']._serialized_end=1554
+  _globals['_SESSIONSTART_HPARAMSENTRY']._serialized_start=1482
+  _globals['_SESSIONSTART_HPARAMSENTRY']._serialized_end=1554
+  _globals['_HPARAM']._serialized_start=1556
+  _globals['_HPARAM']._serialized_end=1664
+  _globals['_SESSIONEND']._serialized_start=1666
+  _globals['_SESSIONEND']._serialized_end=1694
 # @@protoc_insertion_point(module_scope)

@@ -5,15 +5,19 @@ zero bytes up to the next multiple of eight:
 
     word 0   payload length (u32) | kind (u8) | flags (u8) | mark (u16, `FRAME_MARK`)
     word 1   sequence number (u64; 0 for a schema, which is not part of the sequence)
-    word 2   CRC-32 (u32) | zero (u32)
+    word 2   CRC-32 (u32) | how many numbers right before this one hold nothing (u32)
 
 Word 0 is written last, as one aligned 8-byte store. A zero word 0 therefore means "nothing
 was written here yet", and a process killed in the middle of a write leaves no torn frame.
 
-The CRC covers word 0 with its flags cleared, word 1 and the payload, and starts from
-`crc_seed(writer_id)`, so that a frame of another writer is not taken for one of ours. It is
-filled in by the sender thread, off the path of `log()`, which then sets `FLAG_SEALED`; a frame
-without that flag was written by a process that died before sealing it and is taken as it lies.
+The CRC covers word 0 with its flags cleared, word 1, the count in word 2 where that is not 0, and
+the payload. It starts from `crc_seed(writer_id)`, so that a frame of another writer is not taken
+for one of ours. It is filled in by the sender thread, off the path of `log()`, which then sets
+`FLAG_SEALED`; a frame without that flag was written by a process that died before sealing it and
+is taken as it lies.
+
+Numbers that hold nothing belong to the frame behind them, and are never parted from it. Where
+records of another format keep their numbers, most may have nothing to say (`kelt.wandb_files`).
 
 A *batch* is a run of consecutive frames of one writer, preceded by the schema frames that its
 rows use, so that each batch can be read alone.
@@ -37,6 +41,7 @@ WRITER_ID_BYTES = 16
 _HEADER = struct.Struct("<IBBHQII")
 _WORD0 = struct.Struct("<IBBH")
 _CRC_PREFIX = struct.Struct("<IBBHQ")
+_PASSED = struct.Struct("<I")
 
 
 class Kind(IntEnum):
@@ -56,6 +61,7 @@ class Kind(IntEnum):
     CONSOLE = 12
     SYSTEM = 13
     FILE_PIECE = 14
+    ARTIFACT = 15
 
 
 class DamagedFrameError(ValueError):
@@ -73,12 +79,16 @@ class DamagedFrameError(ValueError):
 
 
 class Frame(NamedTuple):
-    """One record as it lies on disk. `memory` (all of it) and `payload` view the buffer read."""
+    """One record as it lies on disk. `memory` (all of it) and `payload` view the buffer read.
+
+    `passed` numbers before `seq` hold nothing.
+    """
 
     kind: int
     flags: int
     seq: int
     crc32: int
+    passed: int
     payload: memoryview
     memory: memoryview
     offset_bytes: int
@@ -88,6 +98,11 @@ class Frame(NamedTuple):
     def is_sealed(self) -> bool:
         """Whether the sender has filled in the checksum."""
         return bool(self.flags & FLAG_SEALED)
+
+    @property
+    def first_seq(self) -> int:
+        """The first of its numbers."""
+        return self.seq - self.passed
 
 
 def padded(length_bytes: int) -> int:
@@ -110,17 +125,25 @@ def crc_seed(writer_id: bytes) -> int:
     return zlib.crc32(writer_id)
 
 
-def frame_crc32(seed: int, kind: int, seq: int, payload: bytes | memoryview) -> int:
+def frame_crc32(
+    seed: int, kind: int, seq: int, payload: bytes | memoryview, passed: int = 0
+) -> int:
     """The checksum of a frame (see the module's description)."""
     prefix = _CRC_PREFIX.pack(len(payload), kind, 0, FRAME_MARK, seq)
+    if passed:
+        prefix += _PASSED.pack(passed)
     return zlib.crc32(payload, zlib.crc32(prefix, seed))
 
 
-def encode_frame(seed: int, kind: int, seq: int, payload: bytes) -> bytes:
+def encode_frame(seed: int, kind: int, seq: int, payload: bytes, passed: int = 0) -> bytes:
     """A sealed frame, as the daemon writes for its own records."""
-    crc32 = frame_crc32(seed, kind, seq, payload)
-    header = _HEADER.pack(len(payload), kind, FLAG_SEALED, FRAME_MARK, seq, crc32, 0)
-    return header + payload + bytes(padded(len(payload)) - len(payload))
+    length = len(payload)
+    prefix = _CRC_PREFIX.pack(length, kind, 0, FRAME_MARK, seq)
+    if passed:
+        prefix += _PASSED.pack(passed)
+    crc32 = zlib.crc32(payload, zlib.crc32(prefix, seed))  # `frame_crc32`, for every row
+    header = _HEADER.pack(length, kind, FLAG_SEALED, FRAME_MARK, seq, crc32, passed)
+    return header + payload + bytes(-length & 7)
 
 
 def read_frame(buffer: memoryview, offset_bytes: int) -> Frame | None:
@@ -137,11 +160,13 @@ def read_frame(buffer: memoryview, offset_bytes: int) -> Frame | None:
         if any(buffer[offset_bytes:limit]):
             raise DamagedFrameError("a header cut short", offset_bytes=offset_bytes)
         return None
-    length, kind, flags, mark, seq, crc32, zero = _HEADER.unpack_from(buffer, offset_bytes)
+    length, kind, flags, mark, seq, crc32, passed = _HEADER.unpack_from(buffer, offset_bytes)
     if not (length or kind or flags or mark):
         return None
-    if mark != FRAME_MARK or zero or not kind or flags & ~FLAG_SEALED:
+    if mark != FRAME_MARK or not kind or flags & ~FLAG_SEALED:
         raise DamagedFrameError("no frame mark", offset_bytes=offset_bytes)
+    if passed and (passed >= seq or not flags):
+        raise DamagedFrameError("numbers that cannot be passed", offset_bytes=offset_bytes)
     if length > PAYLOAD_BYTES_MAX:
         raise DamagedFrameError(f"a payload of {length} bytes", offset_bytes=offset_bytes)
     start = offset_bytes + FRAME_HEADER_BYTES
@@ -149,14 +174,14 @@ def read_frame(buffer: memoryview, offset_bytes: int) -> Frame | None:
     if end > limit:
         raise DamagedFrameError("a payload cut short", offset_bytes=offset_bytes)
     payload, memory = buffer[start : start + length], buffer[offset_bytes:end]
-    return Frame(kind, flags, seq, crc32, payload, memory, offset_bytes, end)
+    return Frame(kind, flags, seq, crc32, passed, payload, memory, offset_bytes, end)
 
 
 def is_intact(frame: Frame, seed: int) -> bool:
     """Whether the checksum matches; a frame that never got one is taken as it lies."""
     if not frame.is_sealed and not frame.crc32:
         return True
-    return frame.crc32 == frame_crc32(seed, frame.kind, frame.seq, frame.payload)
+    return frame.crc32 == frame_crc32(seed, frame.kind, frame.seq, frame.payload, frame.passed)
 
 
 def iter_frames(buffer: memoryview, offset_bytes: int = 0) -> Iterator[Frame]:

@@ -292,3 +292,17 @@ class FilePiece(_message.Message):
     content: bytes
     at: float
     def __init__(self, writer_id: _Optional[bytes] = ..., name: _Optional[str] = ..., version: _Optional[bytes] = ..., size_bytes: _Optional[int] = ..., offset_bytes: _Optional[int] = ..., content: _Optional[bytes] = ..., at: _Optional[float] = ...) -> None: ...
+
+class ArtifactLogged(_message.Message):
+    __slots__ = ("id", "name", "type", "digest", "step")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    name: str
+    type: str
+    digest: str
+    step: int
+    def __init__(self, id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ..., digest: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...

@@ -152,7 +152,7 @@ class SyncReply(_message.Message):
     def __init__(self, folders: _Optional[_Iterable[_Union[FolderProgress, _Mapping]]] = ..., done: bool = ..., upstream_state: _Optional[_Union[UpstreamState, _Mapping]] = ...) -> None: ...
 
 class FolderProgress(_message.Message):
-    __slots__ = ("path", "entity", "project", "run_id", "records", "committed", "error", "bytes", "lost_rows", "is_over", "skipped", "is_synced", "upstream")
+    __slots__ = ("path", "entity", "project", "run_id", "records", "committed", "error", "bytes", "lost_rows", "is_over", "skipped", "is_synced", "upstream", "is_confirmed")
     PATH_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +166,7 @@ class FolderProgress(_message.Message):
     SKIPPED_FIELD_NUMBER: _ClassVar[int]
     IS_SYNCED_FIELD_NUMBER: _ClassVar[int]
     UPSTREAM_FIELD_NUMBER: _ClassVar[int]
+    IS_CONFIRMED_FIELD_NUMBER: _ClassVar[int]
     path: str
     entity: str
     project: str
@@ -179,7 +180,8 @@ class FolderProgress(_message.Message):
     skipped: int
     is_synced: bool
     upstream: str
-    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., records: _Optional[int] = ..., committed: _Optional[int] = ..., error: _Optional[str] = ..., bytes: _Optional[int] = ..., lost_rows: _Optional[int] = ..., is_over: bool = ..., skipped: _Optional[int] = ..., is_synced: bool = ..., upstream: _Optional[str] = ...) -> None: ...
+    is_confirmed: bool
+    def __init__(self, path: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., records: _Optional[int] = ..., committed: _Optional[int] = ..., error: _Optional[str] = ..., bytes: _Optional[int] = ..., lost_rows: _Optional[int] = ..., is_over: bool = ..., skipped: _Optional[int] = ..., is_synced: bool = ..., upstream: _Optional[str] = ..., is_confirmed: bool = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()

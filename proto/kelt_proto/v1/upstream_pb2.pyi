@@ -100,7 +100,7 @@ class DescribeRunRequest(_message.Message):
     def __init__(self, entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
 
 class DescribeRunReply(_message.Message):
-    __slots__ = ("exists", "entity", "project", "run_id", "branch_id", "last_step", "info", "config_json", "summary_json", "state", "runtime", "definitions", "live_writers")
+    __slots__ = ("exists", "entity", "project", "run_id", "branch_id", "last_step", "info", "config_json", "summary_json", "state", "runtime", "definitions", "live_writers", "problems")
     EXISTS_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +114,7 @@ class DescribeRunReply(_message.Message):
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
     LIVE_WRITERS_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     exists: bool
     entity: str
     project: str
@@ -127,7 +128,8 @@ class DescribeRunReply(_message.Message):
     runtime: float
     definitions: _containers.RepeatedCompositeFieldContainer[_record_pb2.MetricDefinition]
     live_writers: _containers.RepeatedCompositeFieldContainer[LiveWriter]
-    def __init__(self, exists: bool = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., last_step: _Optional[int] = ..., info: _Optional[_Union[_record_pb2.RunInfo, _Mapping]] = ..., config_json: _Optional[str] = ..., summary_json: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[float] = ..., definitions: _Optional[_Iterable[_Union[_record_pb2.MetricDefinition, _Mapping]]] = ..., live_writers: _Optional[_Iterable[_Union[LiveWriter, _Mapping]]] = ...) -> None: ...
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, exists: bool = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., last_step: _Optional[int] = ..., info: _Optional[_Union[_record_pb2.RunInfo, _Mapping]] = ..., config_json: _Optional[str] = ..., summary_json: _Optional[str] = ..., state: _Optional[str] = ..., runtime: _Optional[float] = ..., definitions: _Optional[_Iterable[_Union[_record_pb2.MetricDefinition, _Mapping]]] = ..., live_writers: _Optional[_Iterable[_Union[LiveWriter, _Mapping]]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class LiveWriter(_message.Message):
     __slots__ = ("writer_id", "label", "hostname", "is_primary")
@@ -140,3 +142,55 @@ class LiveWriter(_message.Message):
     hostname: str
     is_primary: bool
     def __init__(self, writer_id: _Optional[bytes] = ..., label: _Optional[str] = ..., hostname: _Optional[str] = ..., is_primary: bool = ...) -> None: ...
+
+class LogArtifactRequest(_message.Message):
+    __slots__ = ("id", "entity", "project", "run_id", "name", "type", "description", "metadata_json", "aliases", "tags", "step", "manifest_md5", "writer_id")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    ENTITY_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    METADATA_JSON_FIELD_NUMBER: _ClassVar[int]
+    ALIASES_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_MD5_FIELD_NUMBER: _ClassVar[int]
+    WRITER_ID_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    entity: str
+    project: str
+    run_id: str
+    name: str
+    type: str
+    description: str
+    metadata_json: str
+    aliases: _containers.RepeatedScalarFieldContainer[str]
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    step: int
+    manifest_md5: str
+    writer_id: bytes
+    def __init__(self, id: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ..., description: _Optional[str] = ..., metadata_json: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., step: _Optional[int] = ..., manifest_md5: _Optional[str] = ..., writer_id: _Optional[bytes] = ...) -> None: ...
+
+class LogArtifactReply(_message.Message):
+    __slots__ = ("missing", "version")
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    missing: _containers.RepeatedScalarFieldContainer[str]
+    version: str
+    def __init__(self, missing: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ...) -> None: ...
+
+class ArtifactPiece(_message.Message):
+    __slots__ = ("entity", "md5", "content")
+    ENTITY_FIELD_NUMBER: _ClassVar[int]
+    MD5_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    entity: str
+    md5: str
+    content: bytes
+    def __init__(self, entity: _Optional[str] = ..., md5: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class PutArtifactFileReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -59,6 +59,16 @@ class UpstreamStub(object):
                 request_serializer=kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunRequest.SerializeToString,
                 response_deserializer=kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunReply.FromString,
                 _registered_method=True)
+        self.LogArtifact = channel.unary_unary(
+                '/kelt.v1.Upstream/LogArtifact',
+                request_serializer=kelt__proto_dot_v1_dot_upstream__pb2.LogArtifactRequest.SerializeToString,
+                response_deserializer=kelt__proto_dot_v1_dot_upstream__pb2.LogArtifactReply.FromString,
+                _registered_method=True)
+        self.PutArtifactFile = channel.stream_unary(
+                '/kelt.v1.Upstream/PutArtifactFile',
+                request_serializer=kelt__proto_dot_v1_dot_upstream__pb2.ArtifactPiece.SerializeToString,
+                response_deserializer=kelt__proto_dot_v1_dot_upstream__pb2.PutArtifactFileReply.FromString,
+                _registered_method=True)
 
 
 class UpstreamServicer(object):
@@ -96,6 +106,21 @@ class UpstreamServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LogArtifact(self, request, context):
+        """An artifact: which of its files are to be put, or, once all are there, which version it became.
+        Idempotent by `id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PutArtifactFile(self, request_iterator, context):
+        """A file of an artifact, its pieces in order. Replied to once it is on disk, whole.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UpstreamServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -123,6 +148,16 @@ def add_UpstreamServicer_to_server(servicer, server):
                     servicer.DescribeRun,
                     request_deserializer=kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunRequest.FromString,
                     response_serializer=kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunReply.SerializeToString,
+            ),
+            'LogArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogArtifact,
+                    request_deserializer=kelt__proto_dot_v1_dot_upstream__pb2.LogArtifactRequest.FromString,
+                    response_serializer=kelt__proto_dot_v1_dot_upstream__pb2.LogArtifactReply.SerializeToString,
+            ),
+            'PutArtifactFile': grpc.stream_unary_rpc_method_handler(
+                    servicer.PutArtifactFile,
+                    request_deserializer=kelt__proto_dot_v1_dot_upstream__pb2.ArtifactPiece.FromString,
+                    response_serializer=kelt__proto_dot_v1_dot_upstream__pb2.PutArtifactFileReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -260,6 +295,60 @@ class Upstream(object):
             '/kelt.v1.Upstream/DescribeRun',
             kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunRequest.SerializeToString,
             kelt__proto_dot_v1_dot_upstream__pb2.DescribeRunReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kelt.v1.Upstream/LogArtifact',
+            kelt__proto_dot_v1_dot_upstream__pb2.LogArtifactRequest.SerializeToString,
+            kelt__proto_dot_v1_dot_upstream__pb2.LogArtifactReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PutArtifactFile(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/kelt.v1.Upstream/PutArtifactFile',
+            kelt__proto_dot_v1_dot_upstream__pb2.ArtifactPiece.SerializeToString,
+            kelt__proto_dot_v1_dot_upstream__pb2.PutArtifactFileReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,20 @@ class UpstreamStub:
         kelt_proto.v1.upstream_pb2.DescribeRunReply,
     ]
 
+    LogArtifact: grpc.UnaryUnaryMultiCallable[
+        kelt_proto.v1.upstream_pb2.LogArtifactRequest,
+        kelt_proto.v1.upstream_pb2.LogArtifactReply,
+    ]
+    """An artifact: which of its files are to be put, or, once all are there, which version it became.
+    Idempotent by `id`.
+    """
+
+    PutArtifactFile: grpc.StreamUnaryMultiCallable[
+        kelt_proto.v1.upstream_pb2.ArtifactPiece,
+        kelt_proto.v1.upstream_pb2.PutArtifactFileReply,
+    ]
+    """A file of an artifact, its pieces in order. Replied to once it is on disk, whole."""
+
 class UpstreamAsyncStub:
     Hello: grpc.aio.UnaryUnaryMultiCallable[
         kelt_proto.v1.upstream_pb2.UpstreamHelloRequest,
@@ -73,6 +87,20 @@ class UpstreamAsyncStub:
         kelt_proto.v1.upstream_pb2.DescribeRunRequest,
         kelt_proto.v1.upstream_pb2.DescribeRunReply,
     ]
+
+    LogArtifact: grpc.aio.UnaryUnaryMultiCallable[
+        kelt_proto.v1.upstream_pb2.LogArtifactRequest,
+        kelt_proto.v1.upstream_pb2.LogArtifactReply,
+    ]
+    """An artifact: which of its files are to be put, or, once all are there, which version it became.
+    Idempotent by `id`.
+    """
+
+    PutArtifactFile: grpc.aio.StreamUnaryMultiCallable[
+        kelt_proto.v1.upstream_pb2.ArtifactPiece,
+        kelt_proto.v1.upstream_pb2.PutArtifactFileReply,
+    ]
+    """A file of an artifact, its pieces in order. Replied to once it is on disk, whole."""
 
 class UpstreamServicer(metaclass=abc.ABCMeta):
     @abc.abstractmethod
@@ -111,5 +139,23 @@ class UpstreamServicer(metaclass=abc.ABCMeta):
         request: kelt_proto.v1.upstream_pb2.DescribeRunRequest,
         context: _ServicerContext,
     ) -> typing.Union[kelt_proto.v1.upstream_pb2.DescribeRunReply, collections.abc.Awaitable[kelt_proto.v1.upstream_pb2.DescribeRunReply]]: ...
+
+    @abc.abstractmethod
+    def LogArtifact(
+        self,
+        request: kelt_proto.v1.upstream_pb2.LogArtifactRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[kelt_proto.v1.upstream_pb2.LogArtifactReply, collections.abc.Awaitable[kelt_proto.v1.upstream_pb2.LogArtifactReply]]:
+        """An artifact: which of its files are to be put, or, once all are there, which version it became.
+        Idempotent by `id`.
+        """
+
+    @abc.abstractmethod
+    def PutArtifactFile(
+        self,
+        request_iterator: _MaybeAsyncIterator[kelt_proto.v1.upstream_pb2.ArtifactPiece],
+        context: _ServicerContext,
+    ) -> typing.Union[kelt_proto.v1.upstream_pb2.PutArtifactFileReply, collections.abc.Awaitable[kelt_proto.v1.upstream_pb2.PutArtifactFileReply]]:
+        """A file of an artifact, its pieces in order. Replied to once it is on disk, whole."""
 
 def add_UpstreamServicer_to_server(servicer: UpstreamServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

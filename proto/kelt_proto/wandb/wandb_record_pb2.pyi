@@ -79,7 +79,7 @@ class Timestamp(_message.Message):
     def __init__(self, seconds: _Optional[int] = ..., nanos: _Optional[int] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("run_id", "entity", "project", "config", "summary", "run_group", "job_type", "display_name", "notes", "tags", "sweep_id", "host", "starting_step", "start_time", "resumed", "branch_point", "resume")
+    __slots__ = ("run_id", "entity", "project", "config", "summary", "run_group", "job_type", "display_name", "notes", "tags", "sweep_id", "host", "starting_step", "start_time", "resumed", "branch_point", "resume", "kelt_version")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +97,7 @@ class Run(_message.Message):
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     BRANCH_POINT_FIELD_NUMBER: _ClassVar[int]
     RESUME_FIELD_NUMBER: _ClassVar[int]
+    KELT_VERSION_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     entity: str
     project: str
@@ -114,7 +115,8 @@ class Run(_message.Message):
     resumed: bool
     branch_point: BranchPoint
     resume: bool
-    def __init__(self, run_id: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., run_group: _Optional[str] = ..., job_type: _Optional[str] = ..., display_name: _Optional[str] = ..., notes: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., sweep_id: _Optional[str] = ..., host: _Optional[str] = ..., starting_step: _Optional[int] = ..., start_time: _Optional[_Union[Timestamp, _Mapping]] = ..., resumed: bool = ..., branch_point: _Optional[_Union[BranchPoint, _Mapping]] = ..., resume: bool = ...) -> None: ...
+    kelt_version: str
+    def __init__(self, run_id: _Optional[str] = ..., entity: _Optional[str] = ..., project: _Optional[str] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., summary: _Optional[_Union[Summary, _Mapping]] = ..., run_group: _Optional[str] = ..., job_type: _Optional[str] = ..., display_name: _Optional[str] = ..., notes: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., sweep_id: _Optional[str] = ..., host: _Optional[str] = ..., starting_step: _Optional[int] = ..., start_time: _Optional[_Union[Timestamp, _Mapping]] = ..., resumed: bool = ..., branch_point: _Optional[_Union[BranchPoint, _Mapping]] = ..., resume: bool = ..., kelt_version: _Optional[str] = ...) -> None: ...
 
 class BranchPoint(_message.Message):
     __slots__ = ("run", "value", "metric")
@@ -255,6 +257,22 @@ class Output(_message.Message):
     timestamp: Timestamp
     line: str
     def __init__(self, output_type: _Optional[int] = ..., timestamp: _Optional[_Union[Timestamp, _Mapping]] = ..., line: _Optional[str] = ...) -> None: ...
+
+class Files(_message.Message):
+    __slots__ = ("files",)
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    files: _containers.RepeatedCompositeFieldContainer[FilesItem]
+    def __init__(self, files: _Optional[_Iterable[_Union[FilesItem, _Mapping]]] = ...) -> None: ...
+
+class FilesItem(_message.Message):
+    __slots__ = ("path", "policy", "type")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    policy: int
+    type: int
+    def __init__(self, path: _Optional[str] = ..., policy: _Optional[int] = ..., type: _Optional[int] = ...) -> None: ...
 
 class Stats(_message.Message):
     __slots__ = ("timestamp", "item")

@@ -14,6 +14,7 @@ What HTTP and httpx raise becomes our errors in `connection` and nowhere else.
 """
 
 from kelt.api_client.api import Api
+from kelt.api_client.artifacts import StoredArtifact
 from kelt.api_client.errors import (
     ForbiddenError,
     KeyRefusedError,
@@ -22,7 +23,7 @@ from kelt.api_client.errors import (
     ServerFaultError,
     UnreachableError,
 )
-from kelt.api_client.files import Artifact, File
+from kelt.api_client.files import File
 from kelt.api_client.output import ConsoleLogLine
 from kelt.api_client.records import Ancestor, Bucket, Loss, Project, Writer
 from kelt.api_client.run import Run
@@ -31,7 +32,6 @@ from kelt.api_client.runs import Runs
 __all__ = [
     "Ancestor",
     "Api",
-    "Artifact",
     "Bucket",
     "ConsoleLogLine",
     "File",
@@ -44,6 +44,7 @@ __all__ = [
     "Run",
     "Runs",
     "ServerFaultError",
+    "StoredArtifact",
     "UnreachableError",
     "Writer",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from kelt.api_client.artifacts import StoredArtifact, find_artifact
 from kelt.api_client.connection import Connection
 from kelt.api_client.filters import encode_filters, iso_time
 from kelt.api_client.paths import parse_project_path, parse_run_path
@@ -14,7 +15,7 @@ from kelt.api_client.records import Project
 from kelt.api_client.run import Run
 from kelt.api_client.runs import Runs
 from kelt.errors import RunNotFoundError, UsageError
-from kelt.settings import load_settings
+from kelt.settings import Settings, load_settings
 from kelt.wandb_upstream import is_wandb
 
 if TYPE_CHECKING:
@@ -42,13 +43,7 @@ class Api:
                 f"kelt.Api reads from kelt servers, and {settings.upstream} is a W&B server; read "
                 f"there with wandb.Api(), or name a kelt server."
             )
-        self._connection = Connection(
-            upstream=settings.upstream,
-            api_key=settings.api_key,
-            timeout_s=timeout_s,
-            ca_file=settings.ca_file,
-            proxy=settings.proxy,
-        )
+        self._connection = connect(settings, timeout_s=timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -138,3 +133,29 @@ class Api:
             raise RunNotFoundError(
                 f"The upstream {self.upstream} knows no run {str(parsed)!r}. {remedy}"
             ) from error
+
+    def artifact(self, name: str, type: str | None = None) -> StoredArtifact:  # noqa: A002 # wandb's
+        """A version of an artifact.
+
+        Args:
+            name: `[entity/]project/name[:alias]`; an alias is one that was given, `latest` (which
+                it is without one), or a version such as `v3`.
+            type: refuses one of another type.
+
+        Raises:
+            QueryError: the name is none.
+            RunNotFoundError: the server has none.
+            UsageError: it is of another type.
+        """
+        return find_artifact(self._connection, name, type_name=type)
+
+
+def connect(settings: Settings, *, timeout_s: float) -> Connection:
+    """To the server that settings name."""
+    return Connection(
+        upstream=settings.upstream,
+        api_key=settings.api_key,
+        timeout_s=timeout_s,
+        ca_file=settings.ca_file,
+        proxy=settings.proxy,
+    )

@@ -96,6 +96,13 @@ class Connection:
         """
         return self._decoded(self._ask("GET", f"{self.upstream}{_BASE}{route}", arguments or []))
 
+    def body(self, route: str, arguments: Arguments) -> bytes:
+        """The reply of a route as it came; errors as of `get`."""
+        response = self._ask("GET", f"{self.upstream}{_BASE}{route}", arguments)
+        if response.status_code != httpx.codes.OK:
+            raise self._refusal(response)
+        return response.content
+
     def delete(self, route: str) -> Any:
         """The decoded reply to a deletion; errors as of `get`."""
         return self._decoded(self._ask("DELETE", f"{self.upstream}{_BASE}{route}", []))

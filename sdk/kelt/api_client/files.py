@@ -1,13 +1,12 @@
-"""Files and artifacts of runs, to be listed and fetched."""
+"""Files of runs and artifacts, to be listed and fetched."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from kelt.api_client.connection import Connection
@@ -86,81 +85,6 @@ class File:
                 partial.unlink(missing_ok=True)
 
 
-class Artifact:
-    """A version of an artifact.
-
-    Args:
-        connection: to the server.
-        data: an ARTIFACT of the read API.
-    """
-
-    def __init__(self, *, connection: Connection, data: Mapping[str, Any]) -> None:
-        self._connection = connection
-        self._data = data
-
-    def __repr__(self) -> str:
-        return f"<Artifact {self.entity}/{self.project}/{self.name}>"
-
-    @property
-    def entity(self) -> str:
-        """Whose project it is in."""
-        return str(self._data["entity"])
-
-    @property
-    def project(self) -> str:
-        """The project."""
-        return str(self._data["project"])
-
-    @property
-    def name(self) -> str:
-        """Collection and version: `data:v3`."""
-        return f"{self._data['name']}:{self._data['version']}"
-
-    @property
-    def type(self) -> str:
-        """What kind of thing it is, as was said when it was logged."""
-        return str(self._data["type"])
-
-    @property
-    def aliases(self) -> list[str]:
-        """Other names of the version."""
-        return list(self._data["aliases"])
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What was said of it."""
-        return dict(self._data["metadata"])
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all its files."""
-        return int(self._data["size_bytes"])
-
-    @property
-    def raw(self) -> Mapping[str, Any]:
-        """All that the server said of it."""
-        return self._data
-
-    def files(self) -> list[File]:
-        """Its files, by path."""
-        name = f"{self._data['name']}:{self._data['version']}"
-        route = _route("artifacts", self.entity, self.project, name)
-        return list(read_files(self._connection, route, f"{route}/files"))
-
-    def download(self, root: str | Path = ".") -> Path:
-        """Fetches all that the server keeps of it into a folder, and returns the folder.
-
-        What lies there under the same names is replaced.
-
-        Raises:
-            StorageError: a file cannot be written.
-        """
-        for file in self.files():
-            if file.ref is None:
-                file.download(root, replace=True)
-        return Path(root)
-
-
 def read_files(connection: Connection, route: str, base: str) -> Iterator[File]:
     """All pages of a list of files."""
     offset, is_more = 0, True
@@ -173,5 +97,6 @@ def read_files(connection: Connection, route: str, base: str) -> Iterator[File]:
         is_more = len(page) == _PAGE
 
 
-def _route(*parts: str) -> str:
+def route_of(*parts: str) -> str:
+    """The route of things by their names."""
     return "/" + "/".join(quote(part, safe="") for part in parts)

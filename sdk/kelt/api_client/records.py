@@ -19,7 +19,8 @@ class Ancestor:
         fork_step: the last step that is inherited from it; None where that is all of it.
         kind: how it was left: forked, rewound or continued.
         is_known: whether its records have arrived.
-        is_deleted: whether its run was deleted; its rows up to the fork step are kept.
+        is_deleted: whether its run was deleted. Its rows up to the fork step are kept if it is
+            known, and gone if that was before what descends from it arrived.
     """
 
     immutable_id: str

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from kelt.api_client import output
+from kelt.api_client.artifacts import StoredArtifact
 from kelt.api_client.connection import Connection
-from kelt.api_client.files import Artifact, File, read_files
+from kelt.api_client.files import File, read_files
 from kelt.api_client.filters import iso_time
 from kelt.api_client.frames import frame_of
 from kelt.api_client.history import HistoryQuery, chosen_keys, read_joined_rows, read_rows
@@ -220,6 +221,16 @@ class Run:
         """The server's reply, as it came."""
         return self._data
 
+    @property
+    def connection(self) -> Connection:
+        """To the server, for what reads more of it than is here."""
+        return self._connection
+
+    @property
+    def route(self) -> str:
+        """Of this branch in the read API."""
+        return self._route(self.immutable_id)
+
     def stop(self) -> None:
         """Asks the run's processes to stop, as Ctrl-C would; `state` tells when they have.
 
@@ -369,17 +380,17 @@ class Run:
         route = f"{self._route(self.immutable_id)}/files"
         return list(read_files(self._connection, route, route))
 
-    def logged_artifacts(self) -> list[Artifact]:
+    def logged_artifacts(self) -> list[StoredArtifact]:
         """The artifacts that the run logged."""
         return self._artifacts("logged")
 
-    def used_artifacts(self) -> list[Artifact]:
+    def used_artifacts(self) -> list[StoredArtifact]:
         """The artifacts that the run used."""
         return self._artifacts("used")
 
-    def _artifacts(self, how: str) -> list[Artifact]:
+    def _artifacts(self, how: str) -> list[StoredArtifact]:
         found = self._connection.get(f"{self._route(self.immutable_id)}/artifacts")[how]
-        return [Artifact(connection=self._connection, data=data) for data in found]
+        return [StoredArtifact(connection=self._connection, data=data) for data in found]
 
     def _rows(self, query: HistoryQuery) -> Iterator[dict[str, Any]]:
         is_joined = self.labels and query.label is None and query.stream == "default"

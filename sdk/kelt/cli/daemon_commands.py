@@ -31,7 +31,12 @@ app = typer.Typer(
 )
 
 
-@app.command("run", context_settings=_PASSED_ON, add_help_option=False)
+@app.command(
+    "run",
+    short_help="Run the daemon in the foreground.",
+    context_settings=_PASSED_ON,
+    add_help_option=False,
+)
 def run_daemon(context: typer.Context) -> None:
     """Run the daemon in the foreground, as under a supervisor; Ctrl-C drains and ends it."""
     from kelt.launcher import find_daemon  # noqa: PLC0415 # only here
@@ -94,7 +99,7 @@ def stop_daemon(
     say("The daemon has ended.")
 
 
-@app.command("status")
+@app.command("status", short_help="Whether the daemon runs, and what it holds.")
 def daemon_status(*, as_json: AsJson = False) -> None:
     """Whether the daemon runs (exit code 3 if not), since when, and how much it holds."""
     state_dir = settings().state_dir

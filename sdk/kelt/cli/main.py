@@ -55,10 +55,16 @@ app = typer.Typer(
 )
 app.add_typer(runs_commands.app, name="runs")
 app.add_typer(daemon_commands.app, name="daemon")
-app.command("run", context_settings=_OF_ANOTHER)(run_command.run)
+app.command(
+    "run",
+    context_settings=_OF_ANOTHER,
+    options_metavar="[OPTIONS] SCRIPT | -m MODULE | PROGRAM [ARGUMENTS]...",
+)(run_command.run)
 app.command("status")(status_command.status)
 app.command("sync")(sync_command.sync)
-app.command("export")(export_command.export)
+app.command("export", short_help="Write runs into files: Parquet, CSV, JSON, W&B's.")(
+    export_command.export
+)
 app.command("doctor")(doctor_command.doctor)
 
 

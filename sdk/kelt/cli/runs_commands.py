@@ -40,7 +40,8 @@ def list_runs(
     ] = None,
     *,
     state: Annotated[
-        list[str] | None, typer.Option("--state", help="Only runs in this state (repeatable).")
+        list[str] | None,
+        typer.Option("--state", metavar="STATE", help="Only runs in this state (repeatable)."),
     ] = None,
     filters: Annotated[
         str | None,
@@ -103,7 +104,7 @@ def _print_list(runs: list[Run], *, total: int, project: str | None) -> None:
         note(f"{len(runs)} of {total} runs; --limit shows more.")
 
 
-@app.command("show")
+@app.command("show", short_help="One run: state, lineage, config, summary.")
 def show_run(run: RunArgument, *, upstream: UpstreamOption = None, as_json: AsJson = False) -> None:
     """One run: state, lineage, config, summary and the course of its metrics."""
     with _api(upstream) as api:
@@ -158,7 +159,7 @@ def _print_run(run: Run) -> None:
         )
 
 
-@app.command("tail")
+@app.command("tail", short_help="The newest rows, then new ones as they arrive.")
 def tail_run(
     run: RunArgument,
     *,
@@ -172,7 +173,8 @@ def tail_run(
         bool, typer.Option(help="Wait for more rows while the run is running.")
     ] = True,
     keys: Annotated[
-        list[str] | None, typer.Option("--key", help="Only these metrics (repeatable).")
+        list[str] | None,
+        typer.Option("--key", metavar="METRIC", help="Only these metrics (repeatable)."),
     ] = None,
     interval_s: Annotated[
         float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="How often to look.")
@@ -211,7 +213,10 @@ def show_logs(
         bool, typer.Option("--follow", "-f", help="Wait for more while the run is running.")
     ] = False,
     label: Annotated[
-        str, typer.Option(help="Only this writer's, of a shared run.", show_default=False)
+        str,
+        typer.Option(
+            metavar="LABEL", help="Only this writer's, of a shared run.", show_default=False
+        ),
     ] = "",
     interval_s: Annotated[
         float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="How often to look.")
@@ -258,7 +263,7 @@ def stop_runs(
             say(f"asked {'/'.join(run.path)} to stop")
 
 
-@app.command("rm")
+@app.command("rm", short_help="Delete runs on the server.")
 def remove_runs(
     runs: Annotated[
         list[str],

@@ -100,7 +100,11 @@ def _parent_name(parent: Ancestor, run: Run) -> str:
     name = _branch(parent.run_id or "?", "deleted" if parent.is_deleted else parent.immutable_id)
     if parent.project != run.project and parent.project:
         name = f"{parent.project}/{name}"
-    return name if parent.is_known else f"{name}, which has not arrived yet"
+    if parent.is_known:
+        return name
+    return (
+        f"{name}, {'before this one arrived' if parent.is_deleted else 'which has not arrived yet'}"
+    )
 
 
 def facts(run: Run, *, now: float) -> list[tuple[str, str]]:

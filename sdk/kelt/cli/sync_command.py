@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ import typer
 from kelt.cli.daemon_commands import settings
 from kelt.cli.exit_codes import CliError, ExitCode
 from kelt.cli.options import AsJson
+from kelt.cli.sync_problems import problems_of
 from kelt.cli.sync_view import (
     result_dict,
     run_dict,
@@ -106,16 +107,19 @@ def sync(  # the options
     from kelt.syncing.named_paths import checked_target  # noqa: PLC0415 # as above
 
     chosen = _settings(upstream)
-    plan = plan_sync(
-        [_folder(path) for path in paths] if paths else None,
-        settings=chosen,
-        upstream=chosen.upstream.rstrip("/") if upstream else "",
-        live=live,
-        include_synced=include_synced,
-        wait_s=wait_s,
-        keeps=not dry_run,
-        target=checked_target("--", project, entity),
-    )
+    asks = not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty()
+    with _reading(is_quiet=as_json):
+        plan = plan_sync(
+            [_folder(path) for path in paths] if paths else None,
+            settings=chosen,
+            upstream=chosen.upstream.rstrip("/") if upstream else "",
+            live=live,
+            include_synced=include_synced,
+            wait_s=wait_s,
+            keeps=not dry_run,
+            sends_early=not (dry_run or asks),
+            target=checked_target("--", project, entity),
+        )
     if not plan.runs and not plan.missing:
         if as_json:
             say_json(result_dict(plan.dry_result()))
@@ -125,16 +129,34 @@ def sync(  # the options
     if not as_json:
         _list(plan, chosen)
     if dry_run:
-        _end(plan.dry_result(), as_json=as_json)
+        _end(plan.dry_result(), {}, as_json=as_json)
         return
-    if not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty():
+    if asks:
         typer.confirm("Send them?", default=True, abort=True)
     told = _Told()
     with _shown(told, is_quiet=as_json) as show:
         result = run_sync(plan, settings=chosen, on_progress=show)
+    problems = {} if result.is_interrupted else problems_of(result.runs, chosen)
     for run in () if as_json else result.runs:
         told.tell(run)
-    _end(result, as_json=as_json)
+        for problem in problems.get(run.path, ()):
+            say(plain(f"{run.name}: {problem}"))
+    _end(result, problems, as_json=as_json)
+
+
+@contextlib.contextmanager
+def _reading(*, is_quiet: bool) -> Iterator[None]:
+    """Large files take a while: a terminal is told so."""
+    said = "Reading what is to be sent …"
+    is_shown = not is_quiet and sys.stdout.isatty()
+    try:
+        with console(sys.stdout).status(said) if is_shown else contextlib.nullcontext():
+            yield
+    except KeyboardInterrupt as error:
+        raise CliError(
+            "Interrupted while reading; nothing is lost by it. Run `kelt sync` again to go on.",
+            code=ExitCode.INTERRUPTED,
+        ) from error
 
 
 def _settings(upstream: str | None) -> Settings:
@@ -224,10 +246,10 @@ def _bars() -> Iterator[OnProgress]:
         yield show
 
 
-def _end(result: SyncResult, *, as_json: bool) -> None:
+def _end(result: SyncResult, problems: Mapping[Path, Sequence[str]], *, as_json: bool) -> None:
     if as_json:
         for run in result.runs:
-            say_json(run_dict(run))
+            say_json({**run_dict(run), "problems": list(problems.get(run.path, ()))})
         say_json(result_dict(result))
     else:
         for line in totals(result):

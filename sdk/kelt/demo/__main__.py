@@ -29,13 +29,14 @@ def main() -> int:
         return _refuse(f"{arguments.dir} is not empty. Name a new folder.")
     from kelt.demo.processes import DemoError  # noqa: PLC0415 # after the check for what it needs
     from kelt.demo.story import tell  # noqa: PLC0415 # as above
+    from kelt.server_process import ServerStartError  # noqa: PLC0415 # as above
 
     folder = arguments.dir or Path(tempfile.mkdtemp(prefix="kelt-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=False)
     try:
         code = tell(folder.absolute(), console, keep=arguments.keep)
-    except DemoError as error:
+    except (DemoError, ServerStartError) as error:
         console.print(
             f"[red]kelt demo:[/red] {error}\nEverything is kept in {folder}", soft_wrap=True
         )

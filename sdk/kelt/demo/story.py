@@ -12,8 +12,9 @@ from rich.console import Console
 
 import kelt
 from kelt.demo.comparison import Expectation, read_plain_file, row_differences, up_to
-from kelt.demo.processes import DemoError, Server, Workshop
+from kelt.demo.processes import DemoError, Workshop
 from kelt.demo.report import result_table
+from kelt.server_process import ServerProcess
 
 BASELINE_LAST_STEP = 300
 FORK_STEP = 150
@@ -30,7 +31,7 @@ def tell(folder: Path, console: Console, *, keep: bool) -> int:
     Returns:
         0 where the server holds exactly what was logged, else 1.
     """
-    server = Server(folder / "server")
+    server = ServerProcess(folder / "server")
     server.folder.mkdir(parents=True)
     server.start()
     workshop = Workshop(folder, server.url)
@@ -59,7 +60,7 @@ def tell(folder: Path, console: Console, *, keep: bool) -> int:
             server.stop()
 
 
-def _train(server: Server, workshop: Workshop, console: Console) -> list[Expectation]:
+def _train(server: ServerProcess, workshop: Workshop, console: Console) -> list[Expectation]:
     def run_to_end(title: str, name: str, run_id: str, last_step: int, **options: object) -> int:
         console.print(f"[bold]{title}[/bold]")
         process = workshop.start_trainer(name, run_id, last_step, **options)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+#: As `scan_history` gives it.
+Row = Mapping[str, Any]
 #: What every row has, first, under the names of `scan_history`.
 ROW_COLUMNS = ("_step", "_timestamp", "_runtime")
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
@@ -70,23 +72,26 @@ class ColumnTypes:
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
 
-    def take(self, row: Mapping[str, Any]) -> None:
+    def take(self, row: Row) -> None:
         """A row, as `scan_history` gives it."""
         for name, value in row.items():
             if (seen := self._seen.get(name)) is None:
                 seen = self._seen[name] = _Seen()
             seen.take(value)
 
-    def settled(self, wanted: Iterable[str] | None = None) -> dict[str, ColumnType]:
+    def settled(
+        self, wanted: Iterable[str] | None = None, *, row_columns: Iterable[str] = ROW_COLUMNS
+    ) -> dict[str, ColumnType]:
         """Each column and its type: those of the row first, then the metrics by name.
 
         Args:
             wanted: these metrics in this order, whether or not they were logged.
+            row_columns: what every row has.
         """
         metrics = sorted(self._seen.keys() - set(ROW_COLUMNS)) if wanted is None else wanted
         columns = {
-            "_step": ColumnType.INT, "_timestamp": ColumnType.FLOAT, "_runtime": ColumnType.FLOAT,
-        }  # fmt: skip
+            name: ColumnType.INT if name == "_step" else ColumnType.FLOAT for name in row_columns
+        }
         return columns | {
             name: self._seen[name].type if name in self._seen else ColumnType.TEXT
             for name in metrics

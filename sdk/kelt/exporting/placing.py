@@ -11,7 +11,9 @@ from pathlib import Path
 
 from kelt.errors import KeltError
 
-_PREFIX = ".kelt-export-"
+#: Of what is not whole yet.
+PREFIX = ".kelt-export-"
+_NAME_CHARS_MAX = 100
 
 
 class ExportError(KeltError):
@@ -32,7 +34,7 @@ def placed(target: Path, *, replaces: bool) -> Iterator[Path]:
     _check_free(target, replaces=replaces)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=target.parent))
+        staged = Path(tempfile.mkdtemp(prefix=PREFIX, dir=target.parent))
     except OSError as error:
         raise _unwritable(target, error) from error
     try:
@@ -49,9 +51,17 @@ def placed(target: Path, *, replaces: bool) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
+def file_name(text: str) -> str:
+    """A run's or a project's name as a part of a file's."""
+    kept = "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
+    return kept[:_NAME_CHARS_MAX]
+
+
 def _check_free(target: Path, *, replaces: bool) -> None:
     if not replaces and os.path.lexists(target):
-        raise ExportError(f"{target} is there already; --force replaces it.")
+        raise ExportError(
+            f"{target} is there already; --force replaces it, --skip-existing passes it over."
+        )
 
 
 def _unwritable(target: Path, error: OSError) -> ExportError:

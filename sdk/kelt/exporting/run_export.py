@@ -1,29 +1,50 @@
-"""One run from the server into one file or folder."""
+"""One run into one folder or file."""
 
 from __future__ import annotations
 
+import json
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kelt.api_client.history import PAGE_ROWS_MAX
 from kelt.api_client.json_values import encode_json
-from kelt.exporting.columns import ROW_COLUMNS
 from kelt.exporting.formats import ExportFormat
-from kelt.exporting.placing import placed
-from kelt.exporting.tables import read_jsonl, write_csv, write_jsonl, write_parquet
+from kelt.exporting.placing import ExportError, file_name, placed
+from kelt.exporting.server_run import ServerRun
+from kelt.exporting.table_files import TableWriter, write_console, write_files
 
 if TYPE_CHECKING:
     from kelt.api_client import Run
-    from kelt.wandb_files.writing import WrittenRun
 
-#: So many values a page, as far as the number of keys tells: it is held in memory.
-_PAGE_VALUES_MAX = 200_000
-_NAME_CHARS_MAX = 100
-#: What is not told in a table's metadata: how the run came to the server.
+#: Not `run.json`, which makes a run folder of kelt's own.
+FACTS_NAME = "run-facts.json"
+#: What changes from look to look, and says how the run came to the server.
 _NOT_TOLD = ("sessions", "heartbeat_at", "offline_since", "held_by")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What of a run is written, and how.
+
+    Attributes:
+        keys: only these metrics, and the rows that have any of them; None for all.
+        has_files: the files that were saved for it.
+        has_console: the lines of its console.
+        has_system: its system samples.
+        is_branch_kept: a fork names its parent where W&B's format can, and leaves its rows out.
+        replaces: what is there already is replaced.
+    """
+
+    chosen: ExportFormat
+    keys: Sequence[str] | None = None
+    has_files: bool = False
+    has_console: bool = False
+    has_system: bool = False
+    is_branch_kept: bool = False
+    replaces: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,133 +52,123 @@ class Exported:
     """What came of a run.
 
     Attributes:
-        path: the file, or W&B's run folder.
+        path: the folder or file.
         rows: in it.
+        remarks: what is not in it, a sentence each.
     """
 
     path: Path
     rows: int
+    remarks: tuple[str, ...] = ()
 
 
 def default_name(run: Run, chosen: ExportFormat) -> str:
-    """The name of the file or folder that a run becomes, by default."""
+    """The name of the folder that a run becomes, by default."""
     name = run.immutable_id if run.is_archived else run.id
     if chosen is ExportFormat.WANDB:
-        stamp = time.strftime("%Y%m%d_%H%M%S", time.gmtime(_started_at(run)))
-        return f"offline-run-{stamp}-{_file_name(name)}"
-    return f"{_file_name(run.project)}-{_file_name(name)}.{chosen.value}"
+        began = time.gmtime(float(run.raw["created_at"] or 0.0))
+        return f"offline-run-{time.strftime('%Y%m%d_%H%M%S', began)}-{file_name(name)}"
+    return f"{file_name(run.project)}-{file_name(name)}"
 
 
-def _file_name(text: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "._-" else "_" for c in text)
-    return kept[:_NAME_CHARS_MAX]
+def is_exported(run: Run, target: Path) -> bool:
+    """Whether a target is there already, which it is only once it is whole.
+
+    Raises:
+        ExportError: it is there, and is another run's.
+    """
+    if not os.path.lexists(target):
+        return False
+    if target.is_dir():
+        try:
+            found = json.loads((target / FACTS_NAME).read_bytes())["immutable_id"]
+        except (OSError, ValueError, KeyError, TypeError):
+            found = None
+        if found != run.immutable_id:
+            raise ExportError(f"{target} is there already, and is no export of this run.")
+    return True
 
 
-def export_run(
-    run: Run,
-    *,
-    chosen: ExportFormat,
-    target: Path,
-    replaces: bool = False,
-    keys: Sequence[str] | None = None,
-) -> Exported:
-    """Writes a run, as far as the server has it now.
+def export_run(source: ServerRun, target: Path, options: ExportOptions) -> Exported:
+    """Writes a run, as far as it has come.
 
     Args:
-        run: of `kelt.Api`.
-        chosen: the format.
-        target: the file or folder to make.
-        replaces: whether it may be there already.
-        keys: only these metrics, and all rows that have any of them; by default all.
+        source: the run.
+        target: the folder to make, or, of a table's format, a file for the rows alone: its name
+            ends as the format does.
+        options: what of it, and how.
 
     Raises:
         ExportError: the target is there already or cannot be written, or a library is missing.
-        UpstreamError: the server cannot be read.
+        KeltError: the run cannot be read.
     """
-    rows = read_rows(run, keys)
-    with placed(target, replaces=replaces) as made:
-        if chosen is ExportFormat.WANDB:
-            count = _write_wandb(run, made, rows)
+    facts = _facts(source)
+    with placed(target, replaces=options.replaces) as made:
+        if options.chosen is ExportFormat.WANDB:
+            rows, remarks = _write_wandb(source, made, options)
         else:
-            count = _write_table(run, made, rows, chosen, keys)
-    return Exported(path=target, rows=count)
+            rows, remarks = _write_tables(source, made, options, facts), []
+        if made.is_dir():
+            (made / FACTS_NAME).write_text(json.dumps(json.loads(facts), indent=1) + "\n")
+    return Exported(path=target, rows=rows, remarks=(*remarks, *_left_out(source, facts)))
 
 
-def read_rows(run: Run, keys: Sequence[str] | None) -> Iterator[dict[str, Any]]:
-    """The rows of a run, those of them that have any of some keys, with these alone."""
-    page_rows = min(PAGE_ROWS_MAX, max(1, _PAGE_VALUES_MAX // max(1, len(run.keys()))))
-    rows = run.scan_history(page_size=page_rows)
-    if keys is None:
-        return rows
-    wanted = set(keys)
-    kept = wanted.union(ROW_COLUMNS)
-    return (
-        {name: value for name, value in row.items() if name in kept}
-        for row in rows
-        if not wanted.isdisjoint(row)
+def _write_wandb(source: ServerRun, made: Path, options: ExportOptions) -> tuple[int, list[str]]:
+    from kelt.exporting.wandb_folder import write_folder  # noqa: PLC0415 # loads protobuf
+
+    remarks, parent = [], None
+    if options.is_branch_kept:
+        parent = source.branch_point()
+        if parent is None and any(found.kind == "forked" for found in source.run.lineage):
+            remarks.append(
+                "It is written whole: the run that it was forked from is not there under its "
+                "name any more, or does not have these rows now."
+            )
+    rows = write_folder(
+        made,
+        source,
+        keys=options.keys,
+        parent=parent,
+        has_files=options.has_files,
+        has_console=options.has_console,
+        has_system=options.has_system,
     )
+    return rows, remarks
 
 
-def _write_table(
-    run: Run,
-    made: Path,
-    rows: Iterator[dict[str, Any]],
-    chosen: ExportFormat,
-    keys: Sequence[str] | None,
-) -> int:
-    if chosen is ExportFormat.JSONL:
-        return write_jsonl(made, rows)[0]
-    lines = made.with_name("rows")
-    count, types = write_jsonl(lines, rows)
-    columns = types.settled(keys)
-    if chosen is ExportFormat.CSV:
-        write_csv(made, read_jsonl(lines), columns)
-    else:
-        about = {key: value for key, value in run.raw.items() if key not in _NOT_TOLD}
-        write_parquet(made, read_jsonl(lines), columns, encode_json(about))
-    return count
+def _write_tables(source: ServerRun, made: Path, options: ExportOptions, facts: str) -> int:
+    scratch = made.parent / ".scratch"
+    scratch.mkdir()
+    writer = TableWriter(chosen=options.chosen, scratch=scratch, about=facts)
+    ending = f".{options.chosen.value}"
+    if made.suffix == ending:
+        return writer.history(made, source, options.keys)
+    made.mkdir()
+    rows = writer.history(made / f"history{ending}", source, options.keys)
+    if options.has_system:
+        writer.samples(made / f"system{ending}", source)
+    if options.has_console:
+        write_console(made / "console.jsonl", source)
+    if options.has_files:
+        write_files(made / "files", source)
+    return rows
 
 
-def _write_wandb(run: Run, made: Path, rows: Iterator[dict[str, Any]]) -> int:
-    from kelt.wandb_files.log_writing import LogWriter  # noqa: PLC0415 # loads protobuf
-    from kelt.wandb_files.writing import file_records  # noqa: PLC0415 # as above
-
-    count = 0
-
-    def counted() -> Iterator[Mapping[str, Any]]:
-        nonlocal count
-        for count, row in enumerate(rows, start=1):  # noqa: B007 # the last number is wanted
-            yield row
-
-    (made / "files").mkdir(parents=True)
-    said = _said(run)
-    with (made / f"run-{_file_name(said.run_id)}.wandb").open("xb") as out:
-        writer = LogWriter(out)
-        for record in file_records(said, counted()):
-            writer.add(record)
-    return count
+def _facts(source: ServerRun) -> str:
+    """What is known of a run beside what it logged, as JSON."""
+    found: dict[str, Any] = {k: v for k, v in source.run.raw.items() if k not in _NOT_TOLD}
+    return encode_json(found | {"artifacts": source.artifacts()})
 
 
-def _said(run: Run) -> WrittenRun:
-    from kelt.wandb_files.writing import WrittenRun  # noqa: PLC0415 # loads protobuf
-
-    return WrittenRun(
-        run_id=run.immutable_id if run.is_archived else run.id,
-        project=run.project,
-        name=run.name,
-        notes=run.notes,
-        group=run.group,
-        job_type=run.job_type,
-        tags=tuple(run.tags),
-        host=run.host,
-        started_at=_started_at(run),
-        runtime_s=run.runtime_s or 0.0,
-        config=run.config,
-        summary=run.summary,
-        definitions=tuple(run.raw["definitions"]),
-        exit_code={"finished": 0, "failed": 1}.get(run.state),
-    )
-
-
-def _started_at(run: Run) -> float:
-    return float(run.raw["created_at"] or 0.0)
+def _left_out(source: ServerRun, facts: str) -> list[str]:
+    logged = json.loads(facts)["artifacts"]["logged"]
+    remarks = []
+    if logged:
+        some = ", ".join(logged[:3]) + (", …" if len(logged) > 3 else "")  # noqa: PLR2004 # a few
+        remarks.append(f"The content of the artifacts that it logged is not exported: {some}.")
+    if source.run.state == "running":
+        remarks.append("It is still running: what it logs from now on is not in there.")
+    remarks += [f"{problem[:1].upper()}{problem[1:]}." for problem in source.run.problems]
+    if source.run.lost_rows:
+        remarks.append(f"Of its rows {source.run.lost_rows:,} had been lost before.")
+    return remarks

@@ -64,11 +64,11 @@ class BatchCutter:
             (schema_id,) = _SCHEMA_ID.unpack_from(item.payload)
             self.add_schema(bytes(item.memory), schema_id)
         elif item.seq > after_seq:
-            return self.add(item.kind, item.seq, bytes(item.memory))
+            return self.add(item.kind, item.seq, bytes(item.memory), passed=item.passed)
         return None
 
-    def add(self, kind: int, seq: int, frame: bytes) -> CutBatch | None:
-        """Adds a numbered frame, padding included.
+    def add(self, kind: int, seq: int, frame: bytes, *, passed: int = 0) -> CutBatch | None:
+        """Adds a numbered frame, padding included; `passed` numbers before it hold nothing.
 
         Returns:
             The batch before it, where the frame did not fit in or did not follow.
@@ -82,7 +82,7 @@ class BatchCutter:
         size = len(frame) + len(schema)
         full = None
         if self._frames and (
-            seq != self._last_seq + 1 or self._bytes + size > self.batch_bytes_max
+            seq - passed != self._last_seq + 1 or self._bytes + size > self.batch_bytes_max
         ):
             full = self.flush()
             schema = self._schemas.get(schema_id, b"")
@@ -90,7 +90,7 @@ class BatchCutter:
         if schema:
             self._used[schema_id] = schema
         if not self._frames:
-            self._first_seq = seq
+            self._first_seq = seq - passed
         self._frames.append(frame)
         self._bytes += size
         self._last_seq = seq
@@ -122,7 +122,7 @@ def cut_live_spool(folder: Path, *, after_seq: int = 0) -> Iterator[CutBatch]:
     cutter = BatchCutter()
     last_seq = after_seq
     for item in read_spool(folder, after_seq=after_seq):
-        if isinstance(item, Damage) or not item.is_sealed or item.seq > last_seq + 1:
+        if isinstance(item, Damage) or not item.is_sealed or item.first_seq > last_seq + 1:
             break
         if (batch := cutter.take(item, after_seq=last_seq)) is not None:
             yield batch

@@ -60,6 +60,13 @@ class Attention(Protocol):
         """Asks it to look; called by `log()`, so it must be quick."""
 
 
+class _Unheard:
+    """Of a spool that has no background thread yet."""
+
+    def set(self) -> None:
+        """Nobody looks."""
+
+
 class SpoolRoom:
     """The room of one spool; `SpoolWriter` says how records come into it.
 
@@ -95,7 +102,7 @@ class SpoolRoom:
         #: Rows whose append had to wait for room.
         self.waits = 0
         #: Set whenever there is something for the background thread to do at once.
-        self.wants_attention: Attention = threading.Event()
+        self.wants_attention: Attention = _Unheard()
         self.segments: list[SpoolSegment] = []
         self._store = SegmentStore(folder=folder, writer_id=writer_id, quota_bytes=quota_bytes)
         self._policy = policy

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import mmap
 import os
+import queue
 import struct
 import threading
 import time
@@ -122,7 +123,8 @@ class SegmentStore:
         self._writer_id = writer_id
         self._numbers = itertools.count(1)  # taken atomically
         self._counting = threading.RLock()  # held for additions alone
-        self._has_news = threading.Event()
+        # No Event: an interrupt inside one leaves its lock taken, and the next row waits for ever.
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     @property
     def quota_left_bytes(self) -> int:
@@ -156,7 +158,7 @@ class SegmentStore:
         mapped[:SPOOL_HEADER_BYTES] = encode_spool_header(self._writer_id, number)
         self._count(bytes_max)
         self.refusal = ""
-        self._has_news.set()
+        self._tell()
         return SpoolSegment(number=number, path=path, mapped=mapped)
 
     def discard(self, segment: SpoolSegment) -> None:
@@ -169,13 +171,20 @@ class SegmentStore:
         segment.path.unlink(missing_ok=True)
         self._count(-segment.bytes_max)
         self.refusal = ""
-        self._has_news.set()
+        self._tell()
 
     def wait_for_room(self, timeout_s: float) -> None:
         """Waits until there may be room, and a short time at most."""
-        self._has_news.clear()
-        self._has_news.wait(min(timeout_s, _LOOK_AGAIN_S))
+        with contextlib.suppress(queue.Empty):
+            while True:  # what was told before
+                self._news.get_nowait()
+        with contextlib.suppress(queue.Empty):
+            self._news.get(timeout=min(timeout_s, _LOOK_AGAIN_S))
         self.refusal = ""  # whoever waits may as well ask the disk
+
+    def _tell(self) -> None:
+        if self._news.empty():
+            self._news.put(None)
 
     def _count(self, change_bytes: int) -> None:
         with self._counting:

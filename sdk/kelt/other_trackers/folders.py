@@ -15,20 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from kelt import records
-from kelt.checked_json import decode_checked, encode_checked
+from kelt.checked_json import encode_checked
 from kelt.errors import StorageError
+from kelt.import_files import write_files
 from kelt.import_folders import (
     IMPORTS_NAME,
+    REPLACED_NUMBER,
     OtherWriter,
     file_name,
+    manifest_of,
     replace_contents,
+    source_facts,
     staging,
     write_journal,
 )
+from kelt.journal.segments import segment_numbers
 from kelt.journal.spool_files import SpoolFiles
 from kelt.other_trackers.foreign_run import Facts, ForeignRun, ForeignRunError, Source, Tally
 from kelt.private_files import replace_private
-from kelt.run_folder import MANIFEST_NAME, RunManifest, folder_name
+from kelt.run_folder import MANIFEST_NAME, folder_name
 from kelt.state_dir import StateDir
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.translation import Control
@@ -78,7 +83,7 @@ def known_run(source: Source, state_dir: StateDir) -> ForeignRun:
         run = source.run(edition)
         if edition:  # the newest holds the name
             run = replace(run, started_at=run.started_at + edition * _EDITION_S)
-        if not _source_facts(folder_of(run, state_dir)).get("is_superseded"):
+        if not source_facts(folder_of(run, state_dir), _SOURCE_NAME).get("is_superseded"):
             return run
     raise ForeignRunError(
         f"{source.path} was changed in its middle again and again since it was first taken over; "
@@ -110,7 +115,7 @@ def bring_in(
             while True:
                 run = known_run(source, state_dir)
                 folder = folder_of(run, state_dir)
-                known = _source_facts(folder)
+                known = source_facts(folder, _SOURCE_NAME)
                 version = {"path": str(source.path).encode(errors="surrogateescape").hex()}
                 version |= {key: str(value) for key, value in source.version().items()}
                 if (folder / MANIFEST_NAME).exists() and version.items() <= known.items():
@@ -119,6 +124,7 @@ def bring_in(
                 if found is not None and found.records < known.get("records", 0):
                     return folder, found  # an older copy takes nothing back
                 if found is not None:
+                    _write_files(found, staged, folder, known)
                     _put(found, staged, folder, known | version, upstream)
                     return folder, found
                 # Its beginning is not what it was: from now on it is another edition.
@@ -285,44 +291,33 @@ def _witness_records(tracker: str, run: ForeignRun, tally: Tally) -> list[tuple[
     return found
 
 
+def _write_files(found: Found, staged: Path, folder: Path, known: dict[str, Any]) -> None:
+    """Versions of files that are new, behind the segments that the folder has."""
+    numbers = segment_numbers(folder, "journal")
+    versions = write_files(
+        staged,
+        found.run.writer_id,
+        found.tally.files,
+        known.get("versions", {}),
+        first_number=max([REPLACED_NUMBER, *numbers]) + 1,
+    )
+    _write_source(staged, source_facts(staged, _SOURCE_NAME) | {"versions": versions})
+
+
 def _put(found: Found, staged: Path, folder: Path, version: dict[str, Any], upstream: str) -> None:
-    said = version | _source_facts(staged)
+    said = version | source_facts(staged, _SOURCE_NAME)
     if found.tally.is_going_on:
         said["path"] = ""  # it may change without another size or time
     _write_source(staged, said)
     if (folder / MANIFEST_NAME).exists():
         replace_contents(staged, folder, _SOURCE_NAME)
         return
-    replace_private(staged / MANIFEST_NAME, encode_checked(asdict(_manifest(found.run, upstream))))
+    manifest = manifest_of(found.run, machine_id=_MACHINE, upstream=upstream)
+    replace_private(staged / MANIFEST_NAME, encode_checked(asdict(manifest)))
     shutil.rmtree(folder, ignore_errors=True)
     staged.rename(folder)
     staged.mkdir(mode=0o700)
 
 
-def _source_facts(folder: Path) -> dict[str, Any]:
-    try:
-        return decode_checked((folder / _SOURCE_NAME).read_bytes())
-    except (OSError, ValueError):
-        return {}
-
-
 def _write_source(folder: Path, said: dict[str, Any]) -> None:
     replace_private(folder / _SOURCE_NAME, encode_checked(said))
-
-
-def _manifest(run: ForeignRun, upstream: str) -> RunManifest:
-    return RunManifest(
-        writer_id=run.writer_id.hex(),
-        entity=run.entity,
-        project=run.project,
-        run_id=run.run_id,
-        branch_id=run.branch_id,
-        mode="offline",
-        upstream=upstream,
-        started_at=run.started_at,
-        hostname=run.host,
-        machine_id=_MACHINE,
-        boot_id="",
-        pid=0,
-        pid_start_ticks=0,
-    )

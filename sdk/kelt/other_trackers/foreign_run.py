@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kelt.errors import KeltError
+from kelt.import_files import FoundFiles
 from kelt.names import shared_branch_id
 from kelt.records import RunFacts
 from kelt.setting_values import FORBIDDEN_IN_NAMES, NAME_CHARS_MAX
@@ -19,6 +21,8 @@ from kelt.wandb_files.translation import Control
 from kelt_proto.v1.record_pb2 import BranchPoint
 
 _WRITER_ID_BYTES = 16
+#: What stands before the words that say more of it.
+_NOUN = re.compile(r"^.*?(?= of | that |$)")
 
 
 class ForeignRunError(KeltError, ValueError):
@@ -95,6 +99,7 @@ class Tally:
         is_going_on: somebody still writes the source.
         is_failed: the source says that the run failed.
         facts: None where the rows' writer says all.
+        files: that belong to it.
     """
 
     rows: int = 0
@@ -107,6 +112,7 @@ class Tally:
     is_going_on: bool = False
     is_failed: bool = False
     facts: Facts | None = None
+    files: FoundFiles = field(default_factory=FoundFiles)
 
     @property
     def state(self) -> str:
@@ -121,7 +127,7 @@ class Tally:
     def note(self) -> str:
         """Sentences for people."""
         counts = [
-            f"{number:,} {kind}{'' if number == 1 else 's'}"
+            f"{number:,} {kind if number == 1 else _plural(kind)}"
             for kind, number in sorted(self.not_carried.items())
             if number
         ]
@@ -173,6 +179,11 @@ class Source(Protocol):
             ForeignRunError: as `run`.
             OSError: as `run`.
         """
+
+
+def _plural(kind: str) -> str:
+    """`values of …` for `value of …`."""
+    return _NOUN.sub(r"\g<0>s", kind, count=1)
 
 
 def writer_id(tracker: str, identity: list[str], target: Target, edition: int) -> bytes:

@@ -7,6 +7,7 @@ store only grows.
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -31,13 +32,13 @@ class Point(NamedTuple):
 
     Attributes:
         at: Unix seconds.
-        value: a float or a text.
+        value: a float, a text, or JSON as bytes of what is neither.
     """
 
     at: float
     step: int
     name: str
-    value: float | str
+    value: float | str | bytes
 
 
 def sorted_rows(
@@ -98,11 +99,17 @@ def _joined(db: sqlite3.Connection, packer: RowPacker, tally: Tally) -> Iterator
             values = {}
             count += 1
         at, step = found_at, found_step
-        values[name] = math.nan if raw is None else raw
+        values[name] = _value(raw)
     if values:
         yield packer.pack(count if is_counted else step, at, values)
     tally.rows += count + bool(values)
     tally.ended_at = max(tally.ended_at, at)
+
+
+def _value(raw: float | str | bytes | None) -> Any:
+    if isinstance(raw, bytes):
+        return json.loads(raw)
+    return math.nan if raw is None else raw
 
 
 def _fit(points: Iterable[Point], tally: Tally, settled_before: float) -> Iterator[Point]:

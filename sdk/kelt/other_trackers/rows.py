@@ -55,7 +55,7 @@ class RowPacker:
         header = RowHeader(schema.schema_id, flags, step, timestamp, runtime)
         payload = encode_row(schema, header, row)
         is_inline = schema.schema_id == INLINE_SCHEMA_ID
-        return BuiltRow(payload, None if is_inline else schema, step, timestamp, values)
+        return BuiltRow(payload, None if is_inline else schema, step, timestamp, names, row)
 
     def _schema(self, names: tuple[str, ...], kinds: tuple[int, ...]) -> Schema:
         if (known := self._schemas.get((names, kinds))) is not None:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kelt.errors import DaemonUnavailableError, KeltError
 from kelt.other_trackers.foreign_run import Target
 from kelt.settings import Settings
 from kelt.state_dir import StateDir
 from kelt.syncing import following, foreign_runs, wandb_runs
+from kelt.syncing.early import EarlySending
 from kelt.syncing.named_paths import nothing_in
 from kelt.syncing.outcome import SyncedRun, SyncResult
+from kelt.syncing.reports import folder_report, replies, upstream_report
 from kelt.syncing.row_counts import RowCounts
 from kelt.syncing.survey import RunOnDisk, find_run_folders, survey, survey_all
 from kelt.syncing.watch import SyncWatch
@@ -25,11 +25,9 @@ from kelt.wandb_files.finding import find_wandb_files
 
 if TYPE_CHECKING:
     from kelt.sidecar_client import SidecarClient
-    from kelt_proto.v1.sidecar_pb2 import FolderProgress, SyncReply
 
 #: How long to wait for an upstream that cannot be reached.
 UPSTREAM_WAIT_S = 15.0
-_TICK_S = 0.25
 #: So many daemons may die in the middle of one sync.
 _DAEMONS_MAX = 5
 
@@ -45,6 +43,7 @@ class SyncPlan:
         upstream: where to, whatever the folders name; empty: as they say.
         live: follow runs that are still being written, until they end.
         wait_s: how long an upstream may stay out of reach without any progress.
+        early: has asked for some of them already.
     """
 
     runs: tuple[RunOnDisk, ...]
@@ -53,6 +52,7 @@ class SyncPlan:
     upstream: str = ""
     live: bool = False
     wait_s: float = UPSTREAM_WAIT_S
+    early: EarlySending | None = None
 
     def dry_result(self) -> SyncResult:
         """What would be sent, by the files alone."""
@@ -90,6 +90,7 @@ def plan_sync(
     include_synced: bool | None = None,
     wait_s: float = UPSTREAM_WAIT_S,
     keeps: bool = False,
+    sends_early: bool = False,
     target: Target | None = None,
 ) -> SyncPlan:
     """Looks at what lies there. Writes nothing but what `keeps` allows.
@@ -103,37 +104,23 @@ def plan_sync(
             those that are named.
         wait_s: see `SyncPlan`.
         keeps: whether run folders may be made of W&B's files already (`survey_wandb`).
+        sends_early: whether what is made is sent meanwhile: nobody will be asked.
         target: where runs of other trackers go that do not say so themselves.
     """
+    early = EarlySending(settings=settings, upstream=upstream) if keeps and sends_early else None
     missing: list[Path] = []
-    files: dict[Path, None] = {}
-    foreign: list[RunOnDisk] = []
     if paths is None:
         found = survey_all(settings.state_dir, upstream=upstream)
     else:
-        folders: dict[Path, None] = {}
-        for path in paths:
-            inside, wandb_files = find_run_folders(path), find_wandb_files(path)
-            folders |= dict.fromkeys(inside)
-            files |= dict.fromkeys(wandb_files)
-            others = foreign_runs.survey_foreign_runs(
-                path, target=target or Target(), state_dir=settings.state_dir,
-                upstream=upstream or settings.upstream.rstrip("/"), keeps=keeps,
+        try:
+            found = _survey_paths(
+                paths, missing, settings=settings, upstream=upstream, keeps=keeps, early=early,
+                target=target or Target(),
             )  # fmt: skip
-            foreign += others
-            if not (inside or wandb_files or others):
-                missing.append(path)
-        found = [survey(path, state_dir=settings.state_dir, upstream=upstream) for path in folders]
-        found += [
-            wandb_runs.survey_wandb(
-                path,
-                state_dir=settings.state_dir,
-                upstream=upstream or settings.upstream.rstrip("/"),
-                keeps=keeps,
-            )
-            for path in files
-        ]
-        found += foreign
+        except BaseException:
+            if early is not None:
+                early.close()
+            raise
     takes_all = paths is not None if include_synced is None else include_synced
     # Another upstream than the one that is known to have them may have none of them.
     runs = [
@@ -146,8 +133,48 @@ def plan_sync(
         or upstream not in {"", run.upstream}
     ]
     return SyncPlan(
-        runs=tuple(runs), missing=tuple(missing), upstream=upstream, live=live, wait_s=wait_s
-    )
+        runs=tuple(runs), missing=tuple(missing), upstream=upstream, live=live, wait_s=wait_s,
+        early=early,
+    )  # fmt: skip
+
+
+def _survey_paths(
+    paths: Sequence[Path],
+    missing: list[Path],
+    *,
+    settings: Settings,
+    upstream: str,
+    keeps: bool,
+    early: EarlySending | None,
+    target: Target,
+) -> list[RunOnDisk]:
+    """What lies under some paths; those under which nothing lies are added to `missing`."""
+    state_dir, named_or_own = settings.state_dir, upstream or settings.upstream.rstrip("/")
+    folders: dict[Path, None] = {}
+    files: dict[Path, None] = {}
+    foreign: list[RunOnDisk] = []
+    for path in paths:
+        inside, wandb_files = find_run_folders(path), find_wandb_files(path)
+        folders |= dict.fromkeys(inside)
+        files |= dict.fromkeys(wandb_files)
+        others = foreign_runs.survey_foreign_runs(
+            path, target=target, state_dir=state_dir, upstream=named_or_own, keeps=keeps
+        )
+        foreign += others
+        if not (inside or wandb_files or others):
+            missing.append(path)
+    found = [survey(path, state_dir=state_dir, upstream=upstream) for path in folders]
+    found += [
+        wandb_runs.survey_wandb(
+            path,
+            state_dir=state_dir,
+            upstream=named_or_own,
+            keeps=keeps,
+            on_begun=None if early is None else early.begin,
+        )
+        for path in files
+    ]
+    return [*found, *foreign]
 
 
 def run_sync(
@@ -177,13 +204,14 @@ def _look_again(run: RunOnDisk, *, state_dir: StateDir, upstream: str) -> RunOnD
 
 def _send(plan: SyncPlan, *, settings: Settings, on_progress: OnProgress | None) -> SyncResult:
     plan = _with_folders(plan, settings)
+    had: Mapping[str, int] = {} if plan.early is None else plan.early.close()
     if not plan.runs:
         lost = _left_out(plan)
         return SyncResult(runs=tuple(lost), error=_failed_sentence(lost))
     from kelt.launcher import ensure_daemon  # noqa: PLC0415 # starts processes
     from kelt.sidecar_client import SidecarClient  # noqa: PLC0415 # loads gRPC
 
-    watch = SyncWatch(wait_s=plan.wait_s, now=time.monotonic())
+    watch = SyncWatch(wait_s=plan.wait_s, now=time.monotonic(), had=had)
     counted = RowCounts(plan.runs)
     is_interrupted = False
     broken: KeltError | None = None
@@ -224,11 +252,11 @@ def _send(plan: SyncPlan, *, settings: Settings, on_progress: OnProgress | None)
 
 def _follow(client: SidecarClient, plan: SyncPlan, watch: SyncWatch) -> Iterator[None]:
     """Takes the daemon's reports until all is sent, or waiting is of no more use."""
-    for reply in _replies(client, plan):
+    for reply in replies(client, plan.runs, upstream=plan.upstream, live=plan.live):
         if reply is not None:
             watch.take(
-                folders=[_folder(folder) for folder in reply.folders],
-                upstream=_upstream(reply),
+                folders=[folder_report(folder) for folder in reply.folders],
+                upstream=upstream_report(reply),
                 is_done=reply.done,
                 now=time.monotonic(),
             )
@@ -236,60 +264,6 @@ def _follow(client: SidecarClient, plan: SyncPlan, watch: SyncWatch) -> Iterator
         # What is followed may pause for as long as it likes.
         if not plan.live and watch.is_over(now=time.monotonic()):
             return
-
-
-def _replies(client: SidecarClient, plan: SyncPlan) -> Iterator[SyncReply | None]:
-    """The daemon's reports, and None now and then while there is none."""
-    arrived: queue.Queue[SyncReply | Exception | None] = queue.Queue(maxsize=8)
-    paths = [run.path for run in plan.runs]
-
-    def read() -> None:
-        try:
-            for reply in client.sync(
-                paths=paths, retry_now=True, upstream=plan.upstream, live=plan.live
-            ):
-                arrived.put(reply)
-            arrived.put(None)
-        except Exception as error:  # noqa: BLE001 # raised again by who reads the queue
-            arrived.put(error)
-
-    # gRPC's blocking stream knows no deadline for the next message.
-    threading.Thread(target=read, name="kelt-sync", daemon=True).start()
-    while True:
-        try:
-            item = arrived.get(timeout=_TICK_S)
-        except queue.Empty:
-            yield None
-            continue
-        if item is None:
-            return
-        if isinstance(item, Exception):
-            raise item
-        yield item
-
-
-def _folder(folder: FolderProgress) -> dict[str, Any]:
-    return {
-        "path": folder.path,
-        "entity": folder.entity,
-        "project": folder.project,
-        "run_id": folder.run_id,
-        "upstream": folder.upstream,
-        "records": folder.records,
-        "committed": folder.committed,
-        "skipped": folder.skipped,
-        "lost_rows": folder.lost_rows,
-        "is_synced": folder.is_synced,
-        "error": folder.error,
-    }
-
-
-def _upstream(reply: SyncReply) -> dict[str, Any]:
-    from kelt_proto.v1.sidecar_pb2 import UpstreamState  # noqa: PLC0415 # loads protobuf
-
-    state = reply.upstream_state
-    name = UpstreamState.State.Name(state.state).lower()
-    return {"url": state.url, "state": name, "reason": state.reason}
 
 
 def _runs_of(plan: SyncPlan, watch: SyncWatch) -> list[SyncedRun]:

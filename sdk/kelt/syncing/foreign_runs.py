@@ -13,6 +13,7 @@ from kelt.other_trackers.foreign_run import ForeignRun, ForeignRunError, Source,
 from kelt.run_folder import RunFolderError
 from kelt.settings import Settings
 from kelt.state_dir import StateDir
+from kelt.syncing.imported_runs import survey_imported
 from kelt.syncing.survey import Counts, RunOnDisk, Steps, sent_so_far
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.translation import Control
@@ -107,25 +108,18 @@ class _Counting:
 
 
 def _run(source: Source, found: Found, count: _Counting) -> RunOnDisk:
-    run, tally = found.run, found.tally
+    tally = found.tally
     committed = min(count.committed, found.records)
     records = found.records - committed
-    return RunOnDisk(
-        path=source.path,
-        entity=run.entity,
-        project=run.project,
-        run_id=run.run_id,
+    lost_rows = tally.lost_rows if records else 0
+    return survey_imported(
+        source.path,
+        found.run,
         upstream=count.upstream,
-        mode="offline",
-        hostname=run.host,
-        started_at=run.started_at,
-        state=tally.state,
-        waiting=Counts(
-            records=records, rows=count.rows, lost_rows=tally.lost_rows if records else 0
-        ),
         committed=committed,
+        waiting=Counts(records=records, rows=count.rows, lost_rows=lost_rows),
+        state=tally.state,
         size_bytes=source.version()["size_bytes"],
-        is_waiting=bool(records),
         foreign_path=source.path,
         source=source,
         note=tally.note,

@@ -41,6 +41,7 @@ def sync_paths(
         folders,
         settings=chosen,
         keeps=not dry_run,
+        sends_early=not dry_run,
         upstream=chosen.upstream.rstrip("/") if upstream else "",
         live=live,
         include_synced=include_synced,

@@ -19,7 +19,7 @@ class SyncedRun:
         rows: rows of the history among what was sent.
         lost_rows: rows that were lost on the way and are shown so on the run.
         error: why it could not be sent, with the remedy; empty where nothing stands against it.
-        note: what of a W&B file was not carried over.
+        note: what else there is to say: what of a W&B file was not carried over, artifacts.
     """
 
     path: Path

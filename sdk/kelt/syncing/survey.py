@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kelt.artifacts.logged import waiting as waiting_artifacts
 from kelt.checked_json import decode_checked
 from kelt.errors import KeltError
 from kelt.journal.segments import segment_numbers, segment_path
@@ -29,6 +30,7 @@ from kelt.run_folder import (
 )
 from kelt.spool_place import spool_place_of
 from kelt.state_dir import StateDir
+from kelt.wandb_upstream import is_wandb
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import Exit, Loss
 from kelt_proto.v1.rows import FLAG_RELATIVE_STEP, decode_row_header
@@ -152,6 +154,8 @@ def survey(path: Path, *, state_dir: StateDir, upstream: str = "") -> RunOnDisk:
     state = _state(path, manifest, goodbye, hint, is_copy=home != path)
     is_held = manifest.mode == "offline" and home == path
     is_held = is_held and not (path / "sync-requested").exists()
+    artifacts = len(waiting_artifacts(path, home))
+    is_sent = not is_wandb(upstream or destination)
     return RunOnDisk(
         path=path,
         entity=str(manifest.entity),
@@ -165,9 +169,20 @@ def survey(path: Path, *, state_dir: StateDir, upstream: str = "") -> RunOnDisk:
         waiting=waiting,
         committed=committed,
         size_bytes=_size_bytes(path),
-        is_waiting=bool(waiting.records) or is_held or not hint or _has_words(hint),
+        is_waiting=bool(waiting.records or (artifacts and is_sent))
+        or is_held
+        or not hint
+        or _has_words(hint),
         is_held=is_held,
+        note=_artifacts_note(artifacts, is_sent=is_sent),
     )
+
+
+def _artifacts_note(artifacts: int, *, is_sent: bool) -> str:
+    if not artifacts:
+        return ""
+    named = "1 artifact" if artifacts == 1 else f"{artifacts} artifacts"
+    return f"with {named}" if is_sent else f"{named} not sent: a W&B server is not sent artifacts"
 
 
 def sent_so_far(path: Path, *, state_dir: StateDir, upstream: str) -> tuple[str, int]:
@@ -204,7 +219,7 @@ def _read(path: Path, after_seq: int, through_seq: int = _SEQ_END) -> tuple[Coun
     rows = lost = 0
     last_seq = before = 0
     goodbye = None
-    for kind, seq, payload, branch_id, _ in read_records(path):
+    for kind, first_seq, seq, payload, branch_id, _ in read_records(path):
         if seq > through_seq:
             break
         before, last_seq = last_seq, seq
@@ -218,8 +233,8 @@ def _read(path: Path, after_seq: int, through_seq: int = _SEQ_END) -> tuple[Coun
             continue
         if kind == Kind.LOSS:
             lost += Loss.FromString(payload).rows
-        elif seq - 1 != before:
-            lost += seq - 1 - max(before, after_seq)
+        elif first_seq - 1 > before:
+            lost += first_seq - 1 - max(before, after_seq)
     records = max(0, last_seq - after_seq)
     return Counts(records=records, rows=rows, lost_rows=lost), goodbye
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from kelt.errors import KeltError
 from kelt.run_folder import RunFolderError
 from kelt.settings import Settings
 from kelt.state_dir import StateDir
+from kelt.syncing.imported_runs import survey_imported
 from kelt.syncing.survey import Counts, RunOnDisk, sent_so_far
 from kelt.wandb_files.importing import bring_in, folder_of
-from kelt.wandb_files.reading import WandbContent, read_wandb_file
+from kelt.wandb_files.reading import read_wandb_file
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
 from kelt.wandb_files.translation import Control
@@ -24,7 +26,14 @@ def survey_again(run: RunOnDisk, *, state_dir: StateDir, upstream: str) -> RunOn
     return survey_wandb(run.wandb_file, state_dir=state_dir, upstream=upstream, keeps=True)
 
 
-def survey_wandb(path: Path, *, state_dir: StateDir, upstream: str, keeps: bool) -> RunOnDisk:
+def survey_wandb(
+    path: Path,
+    *,
+    state_dir: StateDir,
+    upstream: str,
+    keeps: bool,
+    on_begun: Callable[[Path], None] | None = None,
+) -> RunOnDisk:
     """What a `.wandb` file holds and what of it waits.
 
     Args:
@@ -33,6 +42,7 @@ def survey_wandb(path: Path, *, state_dir: StateDir, upstream: str, keeps: bool)
         upstream: where it is to go.
         keeps: whether the run folder is made of what is read, so that a long file is read once; it
             is not yet among the runs. Else nothing is written.
+        on_begun: as for `bring_in`.
     """
     sent: list[tuple[str, int]] = []
     seen = rows = 0
@@ -47,14 +57,28 @@ def survey_wandb(path: Path, *, state_dir: StateDir, upstream: str, keeps: bool)
     try:
         content = None
         if keeps:
-            _, content = bring_in(path, state_dir=state_dir, upstream=upstream, observe=count)
+            _, content = bring_in(
+                path, state_dir=state_dir, upstream=upstream, observe=count, on_begun=on_begun
+            )
         if content is None:
             content = read_wandb_file(path, count)
     except KeltError as error:
         return RunOnDisk(path=path, problem=str(error), wandb_file=path)
     target, committed = sent[0]
     committed = min(committed, content.records)
-    return _run(path, content, committed=committed, rows=rows, upstream=target)
+    records = content.records - committed
+    lost_rows = content.lost_rows if records else 0
+    return survey_imported(
+        path,
+        content.run,
+        upstream=target,
+        committed=committed,
+        waiting=Counts(records=records, rows=rows, lost_rows=lost_rows),
+        state=content.state,
+        size_bytes=content.size_bytes,
+        wandb_file=path,
+        note=content.not_carried,
+    )
 
 
 def _sent(run: WandbRun, state_dir: StateDir, upstream: str) -> tuple[str, int]:
@@ -62,30 +86,6 @@ def _sent(run: WandbRun, state_dir: StateDir, upstream: str) -> tuple[str, int]:
         return sent_so_far(folder_of(run, state_dir), state_dir=state_dir, upstream=upstream)
     except RunFolderError:
         return upstream, 0
-
-
-def _run(
-    path: Path, content: WandbContent, *, committed: int, rows: int, upstream: str
-) -> RunOnDisk:
-    run = content.run
-    records = content.records - committed
-    return RunOnDisk(
-        path=path,
-        entity=run.entity,
-        project=run.project,
-        run_id=run.run_id,
-        upstream=upstream,
-        mode="offline",
-        hostname=run.host,
-        started_at=run.started_at,
-        state=content.state,
-        waiting=Counts(records=records, rows=rows, lost_rows=content.lost_rows if records else 0),
-        committed=committed,
-        size_bytes=content.size_bytes,
-        is_waiting=bool(records),
-        wandb_file=path,
-        note=content.not_carried,
-    )
 
 
 def brought_in(run: RunOnDisk, *, settings: Settings, upstream: str) -> RunOnDisk:

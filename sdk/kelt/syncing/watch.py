@@ -31,11 +31,12 @@ class SyncWatch:
     Args:
         wait_s: how long an upstream may stay out of reach without any progress.
         now: the time, in seconds of any clock that does not go back.
+        had: what the upstream had before, of folders for which it was asked earlier.
     """
 
-    def __init__(self, *, wait_s: float, now: float) -> None:
+    def __init__(self, *, wait_s: float, now: float, had: Mapping[str, int] | None = None) -> None:
         self._folders: dict[str, dict[str, Any]] = {}
-        self._skipped: dict[str, int] = {}
+        self._skipped: dict[str, int] = dict(had or {})
         self._wait_s = wait_s
         self._is_done = False
         self._upstream: Mapping[str, Any] = {"state": "", "reason": "", "url": ""}

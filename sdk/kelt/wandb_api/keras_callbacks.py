@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from kelt.integration.keras import batches_between_rows, learning_rate
+from kelt.wandb_api.artifacts import Artifact
 from kelt.wandb_api.errors import Error
 from kelt.wandb_api.missing import missing
 from kelt.wandb_api.starting import current_run, define_metric, log
@@ -91,17 +93,34 @@ class WandbCallback(keras.callbacks.Callback):  # type: ignore[misc] # as above
 
 
 class WandbModelCheckpoint(keras.callbacks.ModelCheckpoint):  # type: ignore[misc] # as above
-    """Keras's own: the files stay where they are written, and are no artifacts."""
+    """Keras's own, whose files become versions of the artifact `run_<id>_model`, as wandb's do."""
 
     def __init__(self, filepath: Any, *args: Any, **named: Any) -> None:
         for option in ("initial_value_threshold", "options"):
             if named.get(option, 0) is None:
                 del named[option]
         super().__init__(filepath, *args, **named)
-        _require_run("WandbModelCheckpoint")._left_out("a checkpoint's file (as an artifact)")  # noqa: SLF001 # this package's own
+        _require_run("WandbModelCheckpoint")
+
+    def _save_model(self, epoch: int, batch: int | None, logs: Any) -> None:
+        """Logs what Keras has written; with `save_best_only` that may be nothing."""
+        path = Path(self._get_file_path(epoch, batch, logs))
+        before = _changed_at(path)
+        super()._save_model(epoch, batch, logs)
+        run = current_run()
+        if run is None or _changed_at(path) == before:
+            return
+        artifact = Artifact(f"run_{run.id}_model", "model")
+        (artifact.add_dir if path.is_dir() else artifact.add_file)(path)
+        place = f"epoch_{epoch}" if batch is None else f"epoch_{epoch}_batch_{batch}"
+        run.log_artifact(artifact, aliases=[place])
 
 
 WandbEvalCallback = missing("wandb.integration.keras.WandbEvalCallback")
+
+
+def _changed_at(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _require_run(name: str) -> Any:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 LENIENT = "KELT_WANDB_LENIENT"
 
 _INSTEAD = {
-    "Artifact": "save the file yourself and log its path, or log artifacts with wandb itself.",
+    "add": "write the table or the picture into a file, and add that.",
+    "link_artifact": "give the version an alias.",
+    "link_model": "give the version an alias.",
     "agent": "start the trials yourself and give each its config.",
     "sweep": "start the trials yourself and give each its config.",
     "login": "give the server's key as KELT_API_KEY.",
 }
-for _name in ("log_artifact", "use_artifact", "log_model", "use_model", "link_model"):
-    _INSTEAD[_name] = _INSTEAD["Artifact"]
 
 
 class NotInKeltError(KeltError, NotImplementedError):
@@ -36,7 +36,7 @@ class NotInKeltError(KeltError, NotImplementedError):
 
 
 def not_in_kelt(name: str) -> NotInKeltError:
-    """The error for a name such as `wandb.Artifact`."""
+    """The error for a name such as `wandb.sweep`."""
     instead = _INSTEAD.get(name.rpartition(".")[2], "leave the call out.")
     return NotInKeltError(
         f"kelt: {name} is not part of kelt; {instead} `kelt run --lenient` goes on without it; "

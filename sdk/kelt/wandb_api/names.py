@@ -42,6 +42,7 @@ _ERRORS = (
 ANSWERS: dict[str, dict[str, str]] = {
     "wandb": {
         "starting": _FUNCTIONS,
+        "artifacts": "Artifact",
         "reading": "Api",
         "media": _MEDIA,
         "charts": "plot_table visualize",
@@ -70,11 +71,13 @@ ANSWERS: dict[str, dict[str, str]] = {
         " plot_table visualize CustomChart Visualize"
     },
     "wandb.sdk": {
+        "artifacts": "Artifact",
         "starting": "init setup login require finish teardown",
         "describing": "Config Summary",
         "settings": "Settings",
         "small_parts": "AlertLevel helper",
     },
+    "wandb.sdk.artifacts.artifact": {"artifacts": "Artifact"},
     "wandb.sdk.data_types": {},
     "wandb.sdk.lib": {"wandb_run": "RunDisabled SummaryDisabled"},
     "wandb.sdk.lib.config_util": {"errors": "ConfigError"},
@@ -101,7 +104,7 @@ _LIVE = {"run": "current_run", "config": "current_config", "summary": "current_s
 #: What the package itself has and kelt lacks.
 LACKING = frozenset(
     _words(
-        "Artifact ArtifactTTL agent attach controller restore sweep trigger profiler "
+        "ArtifactTTL agent attach controller restore sweep trigger profiler "
         "sagemaker_auth api wandb_lib wandb_sdk wandb_torch"
     )
 )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from kelt.api_client import Api as KeltApi
+from kelt.api_client.artifacts import StoredArtifact
 from kelt.api_client.run import Run
 from kelt.errors import RunNotFoundError
+from kelt.settings import DEFAULT_PROJECT
 from kelt.wandb_api.errors import CommError
 from kelt.wandb_api.missing import missing_method
+from kelt.wandb_api.settings import of_environment
 
 
 class Api(KeltApi):
@@ -35,7 +40,20 @@ class Api(KeltApi):
         except RunNotFoundError as error:
             raise CommError(str(error)) from None
 
-    artifact = missing_method("wandb.Api.artifact")
+    def artifact(self, name: str, type: str | None = None) -> StoredArtifact:  # noqa: A002 # as wandb
+        """A version of an artifact, by [[entity/]project/]name:alias.
+
+        Raises:
+            CommError: there is none, or the server cannot be reached.
+        """
+        if "/" not in name:
+            chosen = of_environment(os.environ)
+            name = f"{chosen.get('project', DEFAULT_PROJECT)}/{name}"
+        try:
+            return super().artifact(name, type)
+        except RunNotFoundError as error:
+            raise CommError(str(error)) from None
+
     artifacts = missing_method("wandb.Api.artifacts")
     artifact_type = missing_method("wandb.Api.artifact_type")
     sweep = missing_method("wandb.Api.sweep")

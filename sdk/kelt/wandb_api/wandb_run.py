@@ -2,7 +2,7 @@
 
 Left out with one warning is what adds something beside the rows (pictures, `watch`, `save`,
 `alert` …): a training goes on without it, and nothing that it has on disk is lost. Refused is what
-a script relies on afterwards: artifacts and models.
+a script relies on afterwards.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kelt.active import active
 from kelt.active_run import Run as KeltRun
+from kelt.artifacts import Artifact
 from kelt.errors import UsageError
 from kelt.metric_definitions import MetricDefinition
 from kelt.wandb_api.carrying import carried_row
@@ -24,6 +25,8 @@ from kelt.wandb_api.settings import Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from kelt.api_client.artifacts import StoredArtifact
 
 _PASSED_ON = frozenset(
     (
@@ -139,6 +142,39 @@ class Run:
         if goal is not None:
             goal = {"min": "minimize", "max": "maximize"}.get(goal[:3].lower(), goal)
         return self.kelt.define_metric(name, step_metric, step_sync, hidden, kind, goal)
+
+    # -- artifacts -------------------------------------------------------------------------------
+
+    def log_artifact(
+        self,
+        artifact_or_path: Artifact | str | Path,
+        name: str | None = None,
+        type: str | None = None,  # noqa: A002 # wandb's name
+        aliases: Sequence[str] | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> Artifact:
+        """Logs an artifact, or what lies at a path as one."""
+        return self.kelt.log_artifact(artifact_or_path, name, type, aliases, tags)
+
+    def use_artifact(
+        self,
+        artifact_or_name: Artifact | StoredArtifact | str,
+        type: str | None = None,  # noqa: A002 # wandb's name
+        aliases: Sequence[str] | None = None,
+        use_as: str | None = None,
+    ) -> StoredArtifact:
+        """A version that the server has."""
+        return self.kelt.use_artifact(artifact_or_name, type, aliases, use_as)
+
+    def log_model(
+        self, path: str | Path, name: str | None = None, aliases: Sequence[str] | None = None
+    ) -> None:
+        """Logs a file or a folder as an artifact of the type "model"."""
+        self.kelt.log_model(path, name, aliases)
+
+    def use_model(self, name: str) -> str:
+        """Downloads a model; returns its folder, or its only file."""
+        return self.kelt.use_model(name)
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -267,13 +303,9 @@ class Run:
 
     # -- what is refused -------------------------------------------------------------------------
 
-    log_artifact = missing_method("wandb.Run.log_artifact")
-    use_artifact = missing_method("wandb.Run.use_artifact")
     upsert_artifact = missing_method("wandb.Run.upsert_artifact")
     finish_artifact = missing_method("wandb.Run.finish_artifact")
     link_artifact = missing_method("wandb.Run.link_artifact")
-    log_model = missing_method("wandb.Run.log_model")
-    use_model = missing_method("wandb.Run.use_model")
     link_model = missing_method("wandb.Run.link_model")
     restore = missing_method("wandb.Run.restore")
 

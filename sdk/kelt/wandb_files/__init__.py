@@ -21,8 +21,9 @@ What comes of it (`translation`)
     takes none twice. The writer's id is a digest of the file's first `run` record, the branch's id
     one of that. That record gives two, RunOpened and Config; what was before it gives none; every
     later one takes the number that follows from W&B's own count (`numbering`). A record of a kind
-    that kelt does not carry becomes an empty Config record, which says nothing and keeps its
-    number; one that kelt cannot hold is a LOSS record in its place.
+    that kelt does not carry becomes an empty Config record, of which the spool keeps the number
+    alone, with the record behind it (`kelt_proto.v1.frames`): newer versions write two before each
+    row. One that kelt cannot hold is a LOSS record in its place.
 
 Recovery
     A torn tail is not translated, and nothing depends on it: once the file has grown, all of it is
@@ -45,7 +46,7 @@ Runs
 
     What was written to the console becomes the lines that stand there in the end
     (`console_output`); system samples are taken as they are. The files beside the `.wandb` file are
-    carried by writers of their own (`run_files`), in segments behind that of the witness.
+    carried by writers of their own (`kelt.import_files`), in segments behind that of the witness.
 
     The history's last values, and what `define_metric` asks for, kelt finds itself. Of the summary
     only what does not follow from that is carried, as set by hand (`summary_changes`).

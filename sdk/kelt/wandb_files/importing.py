@@ -5,35 +5,37 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from kelt.checked_json import decode_checked, encode_checked
+from kelt.checked_json import encode_checked
 from kelt.errors import StorageError
+from kelt.import_files import find_files, write_files
 from kelt.import_folders import (
     IMPORTS_NAME,
     REPLACED_NUMBER,
     OtherWriter,
     file_name,
+    manifest_of,
     replace_contents,
+    source_facts,
     staging,
     write_journal,
 )
 from kelt.journal.segments import segment_numbers
 from kelt.journal.spool_files import SpoolFiles
 from kelt.private_files import replace_private
-from kelt.run_folder import MANIFEST_NAME, RunManifest, folder_name
+from kelt.run_folder import MANIFEST_NAME, WHOLE_NAME, RunManifest, folder_name
 from kelt.state_dir import StateDir
-from kelt.wandb_files.reading import Sink, WandbContent, read_wandb_file, read_wandb_run
+from kelt.wandb_files.reading import FILES_NAME, Sink, WandbContent, read_wandb_file, read_wandb_run
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
-from kelt.wandb_files.run_files import find_files, write_files
 from kelt.wandb_files.translation import Control
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import Assertion, Loss
 
-#: Names no machine: nobody here judges whether the run's process lives.
 _MACHINE = "wandb"
 _SOURCE_NAME = "wandb-source.json"
 
@@ -45,7 +47,12 @@ def folder_of(run: WandbRun, state_dir: StateDir) -> Path:
 
 
 def bring_in(
-    path: Path, *, state_dir: StateDir, upstream: str, observe: Sink | None = None
+    path: Path,
+    *,
+    state_dir: StateDir,
+    upstream: str,
+    observe: Sink | None = None,
+    on_begun: Callable[[Path], None] | None = None,
 ) -> tuple[Path, WandbContent | None]:
     """Makes or completes the run folder of a file.
 
@@ -54,6 +61,8 @@ def bring_in(
         state_dir: whose daemon is to send it.
         upstream: where to, if the folder is not there yet.
         observe: is handed what is written, too.
+        on_begun: is told of a new folder that takes more than a moment, once there is something in
+            it: it can be sent while it grows. Without that it is there only when it is whole.
 
     Returns:
         The folder, and what the file holds; None where the file has not changed since it was read.
@@ -65,7 +74,9 @@ def bring_in(
     state_dir.create()
     try:
         with staging(state_dir) as staged:
-            return _bring_in(path, staged, state_dir, upstream, observe)
+            return _bring_in(
+                path, staged, state_dir, upstream=upstream, observe=observe, on_begun=on_begun
+            )
     except OSError as error:
         if isinstance(error, StorageError):
             raise
@@ -76,53 +87,93 @@ def bring_in(
 
 
 def _bring_in(
-    path: Path, staged: Path, state_dir: StateDir, upstream: str, observe: Sink | None
+    path: Path,
+    staged: Path,
+    state_dir: StateDir,
+    *,
+    upstream: str,
+    observe: Sink | None,
+    on_begun: Callable[[Path], None] | None,
 ) -> tuple[Path, WandbContent | None]:
-    folder = folder_of(read_wandb_run(path), state_dir)
-    files = find_files(path)
+    run = read_wandb_run(path)
+    folder = folder_of(run, state_dir)
+    files = find_files(path.parent / FILES_NAME)
     version = _version(path) | {"files": files.signature}
-    known = _source(folder)
-    if (folder / MANIFEST_NAME).exists() and version.items() <= known.items():
+    known = source_facts(folder, _SOURCE_NAME)
+    is_new = not (folder / MANIFEST_NAME).exists()
+    if not is_new and version.items() <= known.items():
         return folder, None
-    content = _write_spool(path, staged, observe)
+    place = _Place(staged, folder, manifest_of(run, machine_id=_MACHINE, upstream=upstream))
+    content = _write_spool(path, place, observe, on_begun if is_new else None)
     if content.exit_code is None and not content.is_going_on:
-        _write_witness(staged, content)
+        _write_witness(place.path, content)
     said = {"records": content.records, "lost_rows": content.lost_rows, **version}
     numbers = segment_numbers(folder, "journal")
     said["versions"] = write_files(
-        staged,
-        content.run,
+        place.path,
+        content.run.writer_id,
         files,
         known.get("versions", {}),
         first_number=max([REPLACED_NUMBER, *numbers]) + 1,
     )
     if content.is_going_on:
         said["mtime_ns"] = 0  # a map may change without that
-    replace_private(staged / _SOURCE_NAME, encode_checked(said))
-    if not (folder / MANIFEST_NAME).exists():
-        manifest = _manifest(content.run, upstream)
-        replace_private(staged / MANIFEST_NAME, encode_checked(asdict(manifest)))
-        shutil.rmtree(folder, ignore_errors=True)
-        staged.rename(folder)
-        staged.mkdir(mode=0o700)
+    replace_private(place.path / _SOURCE_NAME, encode_checked(said))
+    if is_new:
+        place.publish()
+        (folder / WHOLE_NAME).touch()
     elif _is_more(said, known):
         replace_contents(staged, folder, _SOURCE_NAME)
     return folder, content
 
 
-def _write_spool(path: Path, staged: Path, observe: Sink | None) -> WandbContent:
+class _Place:
+    """Where a folder is made: aside, until it is published.
+
+    Attributes:
+        path: where what belongs into it goes now.
+    """
+
+    def __init__(self, staged: Path, folder: Path, manifest: RunManifest) -> None:
+        self.path = staged
+        self._folder = folder
+        self._manifest = manifest
+
+    def publish(self) -> bool:
+        """Moves it to where it belongs, unless that was done; it is not said to be whole."""
+        if self.path == self._folder:
+            return False
+        staged, self.path = self.path, self._folder
+        replace_private(staged / MANIFEST_NAME, encode_checked(asdict(self._manifest)))
+        (staged / WHOLE_NAME).unlink()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        staged.rename(self._folder)
+        return True
+
+
+def _write_spool(
+    path: Path,
+    place: _Place,
+    observe: Sink | None,
+    on_begun: Callable[[Path], None] | None,
+) -> WandbContent:
     spool: SpoolFiles | None = None
+
+    def begun() -> None:
+        if on_begun is not None and spool is not None and place.publish():
+            spool.folder = place.path
+            on_begun(place.path)
 
     def write(run: WandbRun, record: Control | BuiltRow) -> None:
         nonlocal spool
         if spool is None:
-            spool = SpoolFiles(folder=staged, writer_id=run.writer_id)
+            spool = SpoolFiles(folder=place.path, writer_id=run.writer_id, on_segment=begun)
         if observe is not None:
             observe(run, record)
-        if isinstance(record, Control):
-            spool.add(record.kind, record.payload)
-        else:
+        if isinstance(record, BuiltRow):
             spool.add_row(record.payload, record.schema, record.step)
+        else:
+            spool.add(record.kind, record.payload)
 
     content = read_wandb_file(path, write)
     if spool is not None:
@@ -146,31 +197,6 @@ def _version(path: Path) -> dict[str, Any]:
         "size_bytes": status.st_size,
         "mtime_ns": status.st_mtime_ns,
     }
-
-
-def _source(folder: Path) -> dict[str, Any]:
-    try:
-        return decode_checked((folder / _SOURCE_NAME).read_bytes())
-    except (OSError, ValueError):
-        return {}
-
-
-def _manifest(run: WandbRun, upstream: str) -> RunManifest:
-    return RunManifest(
-        writer_id=run.writer_id.hex(),
-        entity=run.entity,
-        project=run.project,
-        run_id=run.run_id,
-        branch_id=run.branch_id,
-        mode="offline",
-        upstream=upstream,
-        started_at=run.started_at,
-        hostname=run.host,
-        machine_id=_MACHINE,
-        boot_id="",
-        pid=0,
-        pid_start_ticks=0,
-    )
 
 
 def _write_witness(staged: Path, content: WandbContent) -> None:

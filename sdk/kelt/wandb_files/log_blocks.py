@@ -119,6 +119,9 @@ class LogReader:
                 return
             if zlib.crc32(block[offset + CHUNK_HEADER_BYTES - 1 : end]) != crc32:
                 self._lose("a checksum that does not match")
+            elif kind == FULL and not (self._parts or self._bad):  # most of them
+                self.end_bytes = base + end
+                yield bytes(block[offset + CHUNK_HEADER_BYTES : end])
             else:
                 record = self._take(kind, block[offset + CHUNK_HEADER_BYTES : end], base + offset)
                 if record is not None:

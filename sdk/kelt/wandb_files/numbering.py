@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 #: A record takes at least so many bytes in the file, its chunk's header included.
 _RECORD_BYTES_MIN = 9
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record goes."""
-
-    seq: int
-    #: Records that are missing right before it.
-    missing: int = 0
 
 
 class Numbering:
@@ -42,8 +31,8 @@ class Numbering:
         """What lies here holds no whole record."""
         self._damaged_bytes += size_bytes
 
-    def place(self, num: int) -> Place:
-        """The next record's place."""
+    def place(self, num: int) -> int:
+        """Gives the next record the number `last_seq`; how many are missing right before it."""
         missing = 0
         if self._damaged_bytes:
             gap = num - self._num - 1
@@ -52,4 +41,4 @@ class Numbering:
             self._damaged_bytes = 0
         self._num = num
         self.last_seq += missing + 1
-        return Place(self.last_seq, missing)
+        return missing

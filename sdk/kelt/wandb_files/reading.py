@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelt.errors import KeltError
+from kelt.import_files import find_files
 from kelt.journal.files import open_regular
 from kelt.wandb_files.finding import is_being_written
 from kelt.wandb_files.log_blocks import (
@@ -20,8 +21,10 @@ from kelt.wandb_files.log_blocks import (
 )
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
-from kelt.wandb_files.run_files import find_files, has_files
 from kelt.wandb_files.translation import Control, Translator
+
+#: In the run folder, beside the `.wandb` file.
+FILES_NAME = "files"
 
 
 class WandbFileError(KeltError, ValueError):
@@ -97,8 +100,9 @@ def read_wandb_file(path: Path, sink: Sink | None = None) -> WandbContent:
     with _errors_named(path), open_regular(path) as file:
         check_file_header(file.read(FILE_HEADER_BYTES))
         reader = LogReader(file)
+        take = translator.take
         for item in reader:
-            for record in translator.take(item):
+            for record in take(item):
                 if sink is not None and translator.run is not None:
                     sink(translator.run, record)
         if translator.exit_code is None:
@@ -160,9 +164,10 @@ def _why_no_run(reader: LogReader | None) -> str:
 
 def _not_carried(translator: Translator, path: Path) -> str:
     found = Counter(translator.not_carried)
-    if has_files(path):
-        del found["media file"]  # they are there, and carried with the others
-        found += find_files(path).left_out
+    if (path.parent / FILES_NAME).is_dir():  # those that rows name are among them
+        found += find_files(path.parent / FILES_NAME).left_out
+    else:
+        found["media file"] = translator.media
     counts = [
         f"{number:,} {kind}{'' if number == 1 else 's'}"
         for kind, number in sorted(found.items())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kelt.wandb_files.number_rows import (
@@ -65,7 +65,8 @@ class BuiltRow(NamedTuple):
     schema: Schema | None
     step: int
     timestamp: float
-    values: Mapping[str, Any]
+    names: Sequence[str]
+    values: Sequence[Any]
 
 
 class RowBuilder:
@@ -105,8 +106,8 @@ class RowBuilder:
             DecodeError: it is no such message.
         """
         numbers = self._numbers.read(raw, fractions=len(self._fractions))
-        if numbers is not None and (row := self._pack_plain(numbers)) is not None:
-            return row
+        if numbers is not None and (plain := self._pack_plain(numbers)) is not None:
+            return plain
         history = History.FromString(raw)
         values = self._values(history)
         step = values.pop(STEP_KEY, None)
@@ -119,11 +120,13 @@ class RowBuilder:
             raise UnfitRowError(f"the step {step!r:.40} cannot be one")
         if len(values) > COLUMNS_MAX:
             raise UnfitRowError(f"{len(values)} values, more than {COLUMNS_MAX}")
-        payload, schema = self._pack(values, step, timestamp, runtime)
+        names = tuple(sorted(values))
+        row = [values[name] for name in names]
+        payload, schema = self._pack(names, row, step, timestamp, runtime)
         if len(payload) > PAYLOAD_BYTES_MAX:
             raise UnfitRowError(f"{len(payload)} bytes, more than {PAYLOAD_BYTES_MAX}")
         self.highest_step = max(self.highest_step, step)
-        return BuiltRow(payload, schema, step, timestamp, values)
+        return BuiltRow(payload, schema, step, timestamp, names, row)
 
     def _pack_plain(self, numbers: NumberRow) -> BuiltRow | None:
         """The row; None where a metric of whole numbers is a fraction from here on."""
@@ -136,7 +139,7 @@ class RowBuilder:
         except struct.error:
             return None
         self.highest_step = max(self.highest_step, step)
-        return BuiltRow(packed, shape.schema, step, timestamp, dict(zip(names, row, strict=True)))
+        return BuiltRow(packed, shape.schema, step, timestamp, names, row)
 
     def _row_flags(self, step: int) -> int:
         if self._flags is None:
@@ -145,11 +148,9 @@ class RowBuilder:
         return self._flags | (FLAG_STEP_WENT_DOWN if step < self.highest_step else 0)
 
     def _pack(
-        self, values: dict[str, Any], step: int, timestamp: float, runtime: float
+        self, names: tuple[str, ...], row: list[Any], step: int, timestamp: float, runtime: float
     ) -> tuple[bytes, Schema | None]:
         flags = self._row_flags(step)
-        names = tuple(sorted(values))
-        row = [values[name] for name in names]
         shape = self._shape(names, row)
         if shape.pack is not None:
             self._numbers.learn(names, shape, fractions=len(self._fractions))

@@ -9,7 +9,7 @@ overwrites it, because in kelt what was set by hand holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kelt.wandb_files.row_building import decode_value, flattened
@@ -17,6 +17,7 @@ from kelt_proto.wandb.wandb_record_pb2 import Item, Summary
 
 #: Names that define_metric gives its results in W&B's summary.
 _DERIVED = frozenset(("min", "max", "mean", "best", "last", "first"))
+_ROWS_OWN = frozenset(("_step", "_runtime", "_timestamp"))
 _MISSING = object()
 #: `nested_key: "_step"` on the wire; in no JSON, where the first of these is escaped.
 _OF_A_ROW = b"\x12\x05_step"
@@ -27,25 +28,40 @@ class SummaryChanges:
 
     def __init__(self) -> None:
         self._last: dict[str, Any] = {}
+        #: The last row, as far as it is not yet in `_last`: nobody may ever ask.
+        self._row: tuple[Sequence[str], Sequence[Any]] = ((), ())
         self._waiting: dict[str, Any] = {}
         self._by_hand: set[str] = set()
         self._sets: dict[str, Any] = {}
         self._removals: dict[str, None] = {}
+        #: A record of W&B's own values alone, one of which stands before each row.
+        self._idle = b""
 
-    def take(self, summary: Summary) -> None:
-        """A summary record. What has waited for a row that did not come is by hand."""
+    def take(self, raw: bytes) -> None:
+        """A summary record. What has waited for a row that did not come is by hand.
+
+        Raises:
+            DecodeError: it is no such message.
+        """
+        if raw == self._idle and not self._waiting:
+            return
+        summary = Summary.FromString(raw)
+        self._take_row()
         for name, value in self._waiting.items():
             self._set(name, value)
         self._waiting.clear()
+        is_idle = not summary.remove
         for item in summary.update:
             if (name := name_of(item)).split(".", 1)[0] == "_wandb" or not name:
                 continue
+            is_idle = is_idle and name in _ROWS_OWN
             value = decode_value(item.value_json)
             if isinstance(value, dict) and value and _DERIVED.issuperset(value):
                 continue
             pairs = flattened(name, value) if isinstance(value, dict) else ((name, value),)
             for inner, plain in pairs:
                 self._update(inner, plain, may_wait=bool(item.nested_key))
+        self._idle = raw if is_idle else b""
         for item in summary.remove:
             name = name_of(item)
             if name in self._by_hand:
@@ -54,7 +70,7 @@ class SummaryChanges:
                 self._removals[name] = None
 
     def _update(self, name: str, value: Any, *, may_wait: bool) -> None:
-        if name in {"_step", "_runtime", "_timestamp"}:
+        if name in _ROWS_OWN:
             return
         if _is_same(self._last.get(name, _MISSING), value):
             self._overwritten(name)
@@ -63,15 +79,20 @@ class SummaryChanges:
         else:
             self._set(name, value)
 
-    def row(self, values: Mapping[str, Any]) -> None:
-        """A row of the history."""
-        self._last.update(values)
+    def row(self, names: Sequence[str], values: Sequence[Any]) -> None:
+        """A row of the history: its values, in the order of their names."""
+        if names is not self._row[0]:
+            self._take_row()
+        self._row = (names, values)
         if self._waiting or self._by_hand:
-            for name, value in values.items():
+            for name, value in zip(names, values, strict=True):
                 if _is_same(self._waiting.get(name, _MISSING), value):
                     del self._waiting[name]
                 if value is not None:
                     self._overwritten(name)
+
+    def _take_row(self) -> None:
+        self._last.update(zip(*self._row, strict=True))
 
     def _set(self, name: str, value: Any) -> None:
         self._by_hand.add(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -19,7 +19,7 @@ from kelt.wandb_files.run_facts import ConfigState, WandbRun, wandb_run
 from kelt.wandb_files.summary_changes import SummaryChanges, is_of_a_row
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import PAYLOAD_BYTES_MAX, Kind
-from kelt_proto.wandb.wandb_record_pb2 import Config, Exit, Metric, Record, Stats, Summary
+from kelt_proto.wandb.wandb_record_pb2 import Config, Exit, Metric, Record, Stats
 
 #: Kinds that kelt does not carry, as people call them. What is not named is W&B's own business.
 _NOT_CARRIED = {
@@ -50,7 +50,7 @@ class Translator:
 
     Attributes:
         run: known from the first `run` record on.
-        not_carried: what was left out, by what people call it.
+        not_carried: what was left out, by what people call it, but for files in rows.
         rows: translated.
         lost_rows: about how many rows damage has taken.
         exit_code: said at the end; None while nothing was.
@@ -74,6 +74,11 @@ class Translator:
         self._waiting: deque[Control] = deque()
 
     @property
+    def media(self) -> int:
+        """How many values of rows describe a file."""
+        return self._rows.media
+
+    @property
     def last_seq(self) -> int:
         """The number of the last record."""
         return self._numbering.last_seq
@@ -83,36 +88,34 @@ class Translator:
         """When something was logged last, Unix seconds."""
         return self._at
 
-    def take(self, item: bytes | Damage) -> Iterator[Control | BuiltRow]:
+    def take(self, item: bytes | Damage) -> Iterable[Control | BuiltRow]:
         """What comes of the next piece of the file."""
         if isinstance(item, Damage):
             self._numbering.damage(item.size_bytes)
-            return
+            return ()
         try:
             record = Record.FromString(item)
         except DecodeError:
             record = None
         if self.run is None:
-            yield from self._begin(item, record)
-            return
+            return self._begin(item, record)
         # A record that cannot be read counts itself, as far as the order tells.
-        num = self._numbering.next_num if record is None else record.num
-        place = self._numbering.place(num)
-        if place.missing:
-            yield from self._lost(place.seq - place.missing, place.missing)
+        missing = self._numbering.place(self._numbering.next_num if record is None else record.num)
+        lost = tuple(self._lost(missing)) if missing else ()
         self._records += 1
+        return (*lost, self._made(record, item))
+
+    def _made(self, record: Record | None, raw: bytes) -> Control | BuiltRow:
         if record is None:
-            yield self._loss(place.seq, place.seq, rows=1, reason=_UNREADABLE)
-            return
+            return self._loss(rows=1, reason=_UNREADABLE)
         try:
-            made = self._translated(record, item, place.seq)
+            return self._translated(record, raw)
         except DecodeError:
-            made = self._loss(place.seq, place.seq, rows=1, reason=_UNREADABLE)
+            return self._loss(rows=1, reason=_UNREADABLE)
         except (ValueError, OverflowError, RecursionError, struct.error) as error:
             rows = int(record.HasField("history"))
             reason = f"{'a row' if rows else 'a record'} that kelt cannot hold: {error}"
-            made = self._loss(place.seq, place.seq, rows=rows, reason=reason)
-        yield made
+            return self._loss(rows=rows, reason=reason)
 
     def _begin(self, raw: bytes, record: Record | None) -> Iterator[Control]:
         kind = None if record is None else record.WhichOneof("kind")
@@ -128,17 +131,19 @@ class Translator:
         yield Control(Kind.RUN_OPENED, run_facts.opened(run))
         yield self._config_change(said.config) or _NOTHING
 
-    def _translated(self, record: Record, raw: bytes, seq: int) -> Control | BuiltRow:
+    def _translated(self, record: Record, raw: bytes) -> Control | BuiltRow:
         kind = record.WhichOneof("kind")
         if kind == "history":
             return self._row(record.history)
-        if kind == "summary" and not is_of_a_row(raw):
-            self._summary.take(Summary.FromString(record.summary))
-        elif kind in _NOT_CARRIED:
+        if kind == "summary":
+            if not is_of_a_row(raw):
+                self._summary.take(record.summary)
+            return self._next_waiting()
+        if kind in _NOT_CARRIED:
             self.not_carried[_NOT_CARRIED[kind]] += 1
         found = self._control(record, kind)
         if found is not None and len(found.payload) > PAYLOAD_BYTES_MAX:
-            return self._loss(seq, seq, rows=0, reason="a record that is larger than kelt's may be")
+            return self._loss(rows=0, reason="a record that is larger than kelt's may be")
         return found or self._next_waiting()
 
     def _control(self, record: Record, kind: str | None) -> Control | None:
@@ -159,12 +164,10 @@ class Translator:
         return Control(Kind.RUN_INFO, payload)
 
     def _row(self, history: bytes) -> BuiltRow:
-        media = self._rows.media
         row = self._rows.build(history, timestamp=self._at)
-        self.not_carried["media file"] += self._rows.media - media
         self._at = max(self._at, row.timestamp)
         self.rows += 1
-        self._summary.row(row.values)
+        self._summary.row(row.names, row.values)
         return row
 
     def _next_waiting(self) -> Control:
@@ -201,23 +204,26 @@ class Translator:
         payload = records.exited(exit_code=said.exit_code, reason="", signal=0, at=self._at)
         return Control(Kind.EXIT, payload)
 
-    def _lost(self, first_seq: int, missing: int) -> Iterator[Control]:
+    def _lost(self, missing: int) -> Iterator[Control]:
         """The places of records that damage has taken: rows among them as often as elsewhere."""
         rows = min(missing, max(1, round(missing * self.rows / max(1, self._records))))
         reason = f"{missing} records of the W&B file were damaged, about {rows} of them rows"
         for _ in range(missing - 1):
             yield _NOTHING
-        last_seq = first_seq + missing - 1
-        yield self._loss(first_seq, last_seq, rows=rows, reason=reason)
+        before = self._numbering.last_seq - 1
+        yield self._loss(rows=rows, reason=reason, first_seq=before - missing + 1, last_seq=before)
 
-    def _loss(self, first_seq: int, last_seq: int, *, rows: int, reason: str) -> Control:
+    def _loss(
+        self, *, rows: int, reason: str, first_seq: int | None = None, last_seq: int | None = None
+    ) -> Control:
+        """What stands in the place of a record, unless it is said to be for others."""
         if self.run is None:
             raise AssertionError
         self.lost_rows += rows
         loss = record_pb2.Loss(
             writer_id=self.run.writer_id,
-            first_seq=first_seq,
-            last_seq=last_seq,
+            first_seq=self._numbering.last_seq if first_seq is None else first_seq,
+            last_seq=self._numbering.last_seq if last_seq is None else last_seq,
             rows=rows,
             reason=reason.encode("ascii", "backslashreplace").decode(),  # may quote any text
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,10 @@ KEY_CHARS_MIN = 40
 KEY_CHARS_MAX = 256
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 #: The server's own addresses begin with these, where an entity's page would be.
-_RESERVED = frozenset({"api", "artifacts", "files", "graphql", "openapi.json", "wandb-files"})
+_RESERVED = frozenset(
+    {"api", "artifacts", "artifactsV2", "files", "graphql", "openapi.json", "sdk",
+     "wandb-artifacts", "wandb-files"}
+)  # fmt: skip
 _KEY_ID_CHARS = 8
 
 
@@ -66,14 +69,22 @@ class Accounts:
     def caller(self, key: str) -> Caller | None:
         """Who has a key; None where nobody does."""
         offered = digest(key)
+        return self._caller(lambda known: known.sha256 == offered)
+
+    def caller_of_key(self, key_id: str) -> Caller | None:
+        """Who has the key of an id; None where nobody does any more."""
+        return self._caller(lambda known: known.key_id == key_id)
+
+    def _caller(self, is_meant: Callable[[Key], bool]) -> Caller | None:
         for name, user in self.users.items():
-            if any(known.sha256 == offered for known in user.keys):
+            for key in filter(is_meant, user.keys):
                 return Caller(
                     entity=name,
                     user=name,
                     teams=self.teams_of(name),
                     sees_all=user.is_admin,
                     is_admin=user.is_admin,
+                    key_id=key.key_id,
                 )
         return None
 

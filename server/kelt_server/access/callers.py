@@ -18,6 +18,7 @@ class Caller:
         teams: of which the user is a member.
         sees_all: whether every entity may be read and written.
         is_admin: whether users, teams and keys may be changed.
+        key_id: by what people name the key; empty where none is wanted.
     """
 
     entity: str
@@ -25,6 +26,7 @@ class Caller:
     teams: tuple[str, ...] = ()
     sees_all: bool = False
     is_admin: bool = False
+    key_id: str = ""
 
     def entity_of(self, named: str) -> str:
         """The entity that is meant."""
@@ -73,6 +75,6 @@ def anybody(entity: str) -> Caller:
     return Caller(entity=entity, sees_all=True)
 
 
-def owner(entity: str) -> Caller:
+def owner(entity: str, key_id: str) -> Caller:
     """Who has the server's own key."""
-    return Caller(entity=entity, sees_all=True, is_admin=True)
+    return Caller(entity=entity, sees_all=True, is_admin=True, key_id=key_id)

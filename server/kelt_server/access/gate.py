@@ -6,7 +6,7 @@ import base64
 import hmac
 from collections.abc import Callable
 
-from kelt_server.access.accounts import Accounts
+from kelt_server.access.accounts import Accounts, Key, digest
 from kelt_server.access.callers import Caller, anybody, owner
 from kelt_server.errors import KeyRefusedError, UnreadableAccountsError
 
@@ -24,6 +24,7 @@ class Gate:
         self, *, api_key: str, accounts: Callable[[], Accounts], default_entity: str
     ) -> None:
         self._api_key = api_key
+        self._own_key_id = Key(digest(api_key), 0.0).key_id if api_key else ""
         self._accounts = accounts
         self._default_entity = default_entity
 
@@ -43,7 +44,7 @@ class Gate:
         """
         key = key_in(authorization)
         if self._api_key and hmac.compare_digest(key.encode(), self._api_key.encode()):
-            return owner(self._default_entity)
+            return owner(self._default_entity, self._own_key_id)
         accounts = self._accounts()
         if not (self._api_key or accounts.is_closed):
             return anybody(self._default_entity)
@@ -51,6 +52,19 @@ class Gate:
         if caller is None:
             raise KeyRefusedError("another key" if authorization else "no key")
         return caller
+
+    def caller_of_key(self, key_id: str) -> Caller | None:
+        """Who would be admitted with the key of an id (`Caller.key_id`), None where nobody would.
+
+        Raises:
+            UnreadableAccountsError: it cannot be told whose a key is.
+        """
+        if self._api_key and key_id == self._own_key_id:
+            return owner(self._default_entity, key_id)
+        accounts = self._accounts()
+        if not (self._api_key or accounts.is_closed):
+            return anybody(self._default_entity)
+        return accounts.caller_of_key(key_id)
 
 
 def key_in(authorization: str) -> str:

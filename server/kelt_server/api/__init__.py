@@ -30,14 +30,14 @@ Values
     the entity's. One entry for each name (archived branches are not listed). `limit` is at most
     1000. `filters` is a JSON object in MongoDB's manner: {path: value} or {path: {operator:
     operand}} with $eq $ne $gt $gte $lt $lte $in $nin $exists $regex $not, joined by $and $or
-    $nor. `order` is `-created_at` (default) or `+path`/`path`/`-path`, several joined by commas;
-    runs without a value come last. Paths: state, reason, name, display_name, run_id,
-    immutable_id, created_at, started_at, heartbeat_at, runtime, rows, last_step, tags, group,
-    job_type, notes, host, `config.a.b` (also `config.a.value`), `summary.x` (also
-    `summary_metrics.x`). `tags` matches where any tag does. `columns` (a list of such paths joined
-    by commas, or `column=` repeated) leaves of each RUN these alone, beside entity, project,
-    run_id, immutable_id and name; values of config and summary under their paths as they were asked
-    for (`"config": {"a.b": 1}`).
+    $nor; patterns of $regex are RE2's. `order` is `-created_at` (default) or
+    `+path`/`path`/`-path`, several joined by commas; runs without a value come last.
+    Paths: state, reason, name, display_name, run_id, immutable_id, created_at, started_at,
+    heartbeat_at, runtime, rows, last_step, tags, group, job_type, notes, host, `config.a.b` (also
+    `config.a.value`), `summary.x` (also `summary_metrics.x`). `tags` matches where any tag does.
+    `columns` (a list of such paths joined by commas, or `column=` repeated) leaves of each RUN
+    these alone, beside entity, project, run_id, immutable_id and name; values of config and summary
+    under their paths as they were asked for (`"config": {"a.b": 1}`).
 
 `/runs/{entity}/{project}/{run}` and `/branches/{immutable_id}`
     RUN
@@ -60,7 +60,8 @@ RUN
      "lineage": [{"immutable_id", "entity", "project", "run_id", "fork_step", "kind",
                   "known": bool, "is_deleted": bool}],
                                     ancestors, nearest first; `kind` (forked, rewound, continued)
-                                    is how it was left, `fork_step` the last step inherited
+                                    is how it was left, `fork_step` the last step inherited; of a
+                                    deleted one that is not known, the rows went before this came
      "archived": [immutable id],    branches of this name that no longer hold it
      "config": {…},                 one value for each top-level key
      "summary": {…},                flat: nested keys are joined with dots; also _step, _timestamp
@@ -201,6 +202,9 @@ ARTIFACT
 
 `POST /runs/{entity}/{project}/{run}/stop`
     Asks the run's processes to stop: {"entity", "project", "run_id", "asked": int}.
+
+`POST /runs/{entity}/{project}/{run}/uses/{of_entity}/{of_project}/{name}`
+    Remembers that the run, which may be on its way still, uses an artifact: ARTIFACT.
 
 `/viewer`
     {"user": name or null, "entity", "teams": [name], "is_admin": bool}: who asks.

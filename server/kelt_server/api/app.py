@@ -27,11 +27,11 @@ from kelt_server.errors import (
 )
 from kelt_server.values import to_json
 from kelt_server.wandb_api.artifact_addresses import PREFIX as ARTIFACTS_PREFIX
-from kelt_server.wandb_api.uploads import PREFIX as FILES_PREFIX
+from kelt_server.wandb_api.file_addresses import PREFIX as FILES_PREFIX
 
 #: The last two are not there: wandb's clients, which have no key for them, then stop asking.
 _OPEN_PATHS = (f"{PREFIX}/info", "/sdk/otel/v1/metrics", "/sdk/otel/v1/logs")
-_SIGNED = (f"{FILES_PREFIX}/", f"{ARTIFACTS_PREFIX}/")
+_SIGNED = (f"/{FILES_PREFIX}/", f"/{ARTIFACTS_PREFIX}/")
 _READING = ("GET", "HEAD", "OPTIONS")
 _STATUS: dict[type[Exception], int] = {
     BadRequestError: 400,

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from kelt_server.api import arguments
 from kelt_server.api.asking import caller_of
+from kelt_server.api.content_types import BYTES, HEADERS, content_type
 from kelt_server.api.routes import PREFIX, RUN, run_of
 from kelt_server.artifacts import ArtifactLibrary, names, queries
 from kelt_server.artifacts.records import Artifact, ArtifactFile
@@ -24,7 +25,6 @@ from kelt_server.reader import RunReader
 from kelt_server.values import plain, to_json
 
 FILES_MAX = 10_000
-_BYTES = "application/octet-stream"
 ARTIFACT = "/artifacts/{entity}/{project}/{name}"
 
 
@@ -48,10 +48,12 @@ class FileApi:
             (ARTIFACT, self.artifact),
             (f"{ARTIFACT}/files/{{path:path}}", self.file_of_artifact),
         ]
-        return [
+        getting = [
             Route(PREFIX + path, handler, methods=["GET"], name=handler.__name__)
             for path, handler in table
         ]
+        used = f"{PREFIX}{RUN}/uses/{{of_entity}}/{{of_project}}/{{name}}"
+        return [*getting, Route(used, self.use, methods=["POST"], name="use")]
 
     def files(self, request: Request) -> Response:
         """The files of a run."""
@@ -64,9 +66,10 @@ class FileApi:
         path = request.path_params["path"]
         recorded = self._reader(request).files
         found = self._files.content(recorded, self._holder(request), run_of(request), path)
+        kind = content_type(path)
         if isinstance(found, Path):
-            return FileResponse(found, media_type=_BYTES)
-        return StreamingResponse(found, media_type=_BYTES)
+            return FileResponse(found, media_type=kind, headers=HEADERS)
+        return StreamingResponse(found, media_type=kind, headers=HEADERS)
 
     def artifacts_of_run(self, request: Request) -> Response:
         """What a run logged and used."""
@@ -81,7 +84,7 @@ class FileApi:
 
     def artifact(self, request: Request) -> Response:
         """One version, with its files."""
-        found = self._version(request)
+        found = self._version_asked(request)
         offset, limit = _offset(request), _limit(request)
         with self._library.reading() as reading:
             files = queries.files(reading, found.id, offset=offset, limit=limit)
@@ -95,9 +98,16 @@ class FileApi:
             }
         )
 
+    def use(self, request: Request) -> Response:
+        """A run uses a version; the run may be on its way still."""
+        asked = request.path_params
+        run = (caller_of(request).check(asked["entity"]), asked["project"], asked["run"])
+        found = self._version(request, asked["of_entity"], asked["of_project"])
+        return _json(_artifact(self._library.use(found.id, run, "")))
+
     def file_of_artifact(self, request: Request) -> Response:
         """What is in one of its files."""
-        found, path = self._version(request), request.path_params["path"]
+        found, path = self._version_asked(request), request.path_params["path"]
         with self._library.reading() as reading:
             files = queries.files(
                 reading, found.id, paths=[path] if names.is_storable(path) else []
@@ -109,7 +119,7 @@ class FileApi:
         stored = self._library.blobs.blob(found.collection.entity, files[0].md5)
         if not stored.is_file():
             raise NotFoundError(f"the file {path[:100]!r} of {found.name} is gone")
-        return FileResponse(stored, media_type=_BYTES)
+        return FileResponse(stored, media_type=BYTES)
 
     def _run(self, request: Request) -> Name:
         asked = request.path_params
@@ -122,14 +132,17 @@ class FileApi:
         branch = view.line.branch
         return branch.name if view.held_by == branch.branch_id else None
 
-    def _version(self, request: Request) -> Artifact:
+    def _version_asked(self, request: Request) -> Artifact:
+        return self._version(request, request.path_params["entity"], request.path_params["project"])
+
+    def _version(self, request: Request, entity: str, project: str) -> Artifact:
         asked = request.path_params
-        entity = caller_of(request).check(asked["entity"])
+        entity = caller_of(request).check(entity)
         collection, alias = names.split_name(asked["name"])
         found = None
-        if all(map(names.is_storable, (entity, asked["project"], collection, alias))):
+        if all(map(names.is_storable, (entity, project, collection, alias))):
             with self._library.reading() as reading:
-                of = queries.collection(reading, entity, asked["project"], collection)
+                of = queries.collection(reading, entity, project, collection)
                 found = None if of is None else queries.version(reading, of, alias)
         if found is None:
             raise NotFoundError(f"there is no artifact {asked['name'][:100]!r} in this project")

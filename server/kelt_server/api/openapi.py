@@ -188,6 +188,11 @@ _NEW_USER = {
 ACTIONS: dict[tuple[str, str], tuple[str, dict[str, Any] | None, str]] = {
     ("delete", "/runs/{entity}/{project}/{run}"): ("Delete a run", None, "200"),
     ("post", "/runs/{entity}/{project}/{run}/stop"): ("Ask a run to stop", None, "200"),
+    ("post", "/runs/{entity}/{project}/{run}/uses/{of_entity}/{of_project}/{name}"): (
+        "Remember that a run uses a version of an artifact",
+        None,
+        "200",
+    ),
     ("get", "/viewer"): ("Who asks", None, "200"),
     ("get", "/users"): ("Users, and their keys by id", None, "200"),
     ("post", "/users"): ("Add a user, with a key", _NEW_USER, "201"),

@@ -52,6 +52,11 @@ def is_storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
+def storable(text: str) -> str:
+    """A text as a database takes it."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")
+
+
 def check_name(name: str, *, of: str) -> str:
     """The name, if it can be one.
 

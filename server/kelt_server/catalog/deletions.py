@@ -11,7 +11,8 @@ sessions of wandb's clients, and which artifacts it logged and used; the artifac
 The writers of the run are ended: what comes of them is refused, whatever name they use, and the
 cursors stay, so that daemons know what had been committed.
 
-A fork that arrives only after its parent was deleted finds no parent, and says so.
+What arrives only after its parent was deleted finds no parent, and says so (`known_of`): its own
+rows are taken as they come, and never joined to another run that was given the name since.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from sqlalchemy import Connection, Engine, Select, and_, delete, func, insert, o
 from sqlalchemy.exc import SQLAlchemyError
 
 from kelt_server import facts
-from kelt_server.branch_names import Branches, Name
+from kelt_server.branch_names import Branches, Deleted, Name
 from kelt_server.catalog.artifact_tables import ARTIFACTS, USES
 from kelt_server.catalog.tables import (
     BURIALS,
     CONSOLE_LINES,
     CONSOLES,
+    DELETED_BRANCHES,
     DELETED_WRITERS,
     DELETIONS,
     FACT_TABLES,
@@ -71,7 +73,7 @@ class Deletion:
 
 
 class Deletions:
-    """Deletes runs, and knows which were. Mutable state: how often each name was deleted.
+    """Deletes runs, and knows which were. Mutable state: how often each name was, and when last.
 
     Bound: one entry a name that was ever deleted.
     """
@@ -80,12 +82,33 @@ class Deletions:
         self._engine = engine
         with self._transaction() as connection:
             name = (DELETIONS.c.entity, DELETIONS.c.project, DELETIONS.c.run_id)
-            counted = connection.execute(select(*name, func.count()).group_by(*name))
-            self._counts: dict[Name, int] = {(r[0], r[1], r[2]): r[3] for r in counted}
+            times = (func.count(), func.max(DELETIONS.c.at))
+            found = connection.execute(select(*name, *times).group_by(*name))
+            self._times: dict[Name, tuple[int, float]] = {
+                (r[0], r[1], r[2]): (r[3], r[4]) for r in found
+            }
 
     def count(self, name: Name) -> int:
         """How often the run of a name was deleted."""
-        return self._counts.get(name, 0)
+        return self._times[name][0] if name in self._times else 0
+
+    def known_of(self, connection: Connection, said: Sequence[facts.BranchFact]) -> Deleted:
+        """What was deleted of what branches descend from, or of themselves."""
+        if not self._times:
+            return Deleted()
+        names = {(b.parent_entity, b.parent_project, b.parent_run_id) for b in said}
+        ids = {branch_id for b in said for branch_id in (b.branch_id, b.parent_branch_id)}
+        asked = select(DELETED_BRANCHES.c.branch_id, DELETIONS.c.at).join(
+            DELETIONS, DELETIONS.c.id == DELETED_BRANCHES.c.deletion
+        )
+        return Deleted(
+            branches={
+                row[0]: row[1]
+                for chunk in _chunks(sorted(ids))
+                for row in connection.execute(asked.where(DELETED_BRANCHES.c.branch_id.in_(chunk)))
+            },
+            names={name: self._times[name][1] for name in names if name in self._times},
+        )
 
     def delete(self, name: Name, *, at: float, by_user: str) -> Deletion:
         """Deletes the run of a name, on disk when this returns.
@@ -95,8 +118,10 @@ class Deletions:
             StoreError: nothing was changed.
         """
         with self._transaction() as connection:
-            deletion = _delete(connection, name, at=at, by_user=by_user)
-        self._counts[name] = self.count(name) + 1
+            related = _related(connection, name)
+            branches = Branches(related, self.known_of(connection, related))
+            deletion = _delete(connection, name, branches, at=at, by_user=by_user)
+        self._times[name] = self.count(name) + 1, at
         return deletion
 
     def unsettled(self) -> dict[str, str]:
@@ -139,6 +164,11 @@ class Deletions:
                 changed = update(DELETIONS).where(DELETIONS.c.id.in_(chunk))
                 connection.execute(changed.values(is_cleared=True))
 
+    def has_ended(self, writer_id: bytes) -> bool:
+        """Whether the writer's run was deleted."""
+        with self._transaction() as connection:
+            return writer_id in writers_deleted(connection, [writer_id])
+
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         try:
@@ -173,9 +203,10 @@ def pinned(branches: Branches, doomed: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _delete(connection: Connection, name: Name, *, at: float, by_user: str) -> Deletion:
+def _delete(
+    connection: Connection, name: Name, branches: Branches, *, at: float, by_user: str
+) -> Deletion:
     entity, project, run_id = name
-    branches = _related(connection, name)
     doomed = {b.branch_id: _new_id() for b in branches.by_id.values() if b.name == name}
     if not doomed:
         raise NotFoundError(f"there is no run {run_id!r} in {entity}/{project}")
@@ -190,6 +221,7 @@ def _delete(connection: Connection, name: Name, *, at: float, by_user: str) -> D
     if writers:
         ended = [{"writer_id": writer_id, "deletion": number} for writer_id in writers]
         connection.execute(insert(DELETED_WRITERS), ended)
+    _remember(connection, list(doomed), number)
     for child, parent in pinned(branches, doomed).items():
         by_name = and_(_BRANCHES.c.branch_id == child, _BRANCHES.c.parent_branch_id == "")
         changed = update(_BRANCHES).where(by_name, _BRANCHES.c.parent_run_id != "")
@@ -202,6 +234,15 @@ def _delete(connection: Connection, name: Name, *, at: float, by_user: str) -> D
     named = _scalars(connection, _OBJECTS, _PIECES.c.object_id, list(objects))
     unnamed = frozenset(objects.difference(named))
     return Deletion(frozenset(doomed), frozenset(writers), frozenset(heirs), kept, unnamed)
+
+
+def _remember(connection: Connection, branch_ids: Sequence[str], number: int) -> None:
+    """The ids of what is deleted; one that was deleted before was given again since."""
+    for chunk in _chunks(branch_ids):
+        again = DELETED_BRANCHES.c.branch_id.in_(chunk)
+        connection.execute(delete(DELETED_BRANCHES).where(again))
+        rows = [{"branch_id": branch_id, "deletion": number} for branch_id in chunk]
+        connection.execute(insert(DELETED_BRANCHES), rows)
 
 
 def _clear_name(connection: Connection, name: Name) -> None:
@@ -217,8 +258,8 @@ def _clear_name(connection: Connection, name: Name) -> None:
     connection.execute(update(ARTIFACTS).where(logged).values(nobody))
 
 
-def _related(connection: Connection, name: Name) -> Branches:
-    """The branches of a name, and those that left one of them, by id or by name."""
+def _related(connection: Connection, name: Name) -> list[facts.BranchFact]:
+    """What was said of the branches of a name, and of those that left one of them."""
     entity, project, run_id = name
     table = _BRANCHES.c
     own = and_(table.entity == entity, table.project == project, table.run_id == run_id)
@@ -232,7 +273,7 @@ def _related(connection: Connection, name: Name) -> Branches:
     # All that was said of each, else what settles them would be left out.
     related = select(table.branch_id).where(or_(own, by_name, table.parent_branch_id.in_(ids)))
     rows = connection.execute(select(_BRANCHES).where(table.branch_id.in_(related)))
-    return Branches(facts.BranchFact(*row[1:]) for row in rows)
+    return [facts.BranchFact(*row[1:]) for row in rows]
 
 
 def _bury(connection: Connection, former_id: str, buried_id: str) -> None:

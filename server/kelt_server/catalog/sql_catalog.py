@@ -180,7 +180,8 @@ class SqlCatalog:
     def family(self, names: Collection[Name], branch_ids: Collection[str] = ()) -> Family:
         """See Catalog."""
         with self._transaction() as connection:
-            branches = Branches(_family_branches(connection, names, branch_ids))
+            said = _family_branches(connection, names, branch_ids)
+            branches = Branches(said, self.deletions.known_of(connection, said))
             ids = list(branches.by_id)
             routes = _load(connection, facts.RouteFact, "branch_id", ids)
             writers = list({route.writer_id for route in routes})

@@ -158,6 +158,14 @@ DELETED_WRITERS = Table(
     Column("deletion", BigInteger, nullable=False),
 )
 
+#: The branches of deleted runs, by the ids that they had: what comes later may descend from them.
+DELETED_BRANCHES = Table(
+    "deleted_branches",
+    METADATA,
+    Column("branch_id", Text, primary_key=True),
+    Column("deletion", BigInteger, nullable=False),
+)
+
 #: Branches of deleted runs under the ids that they were given then; `is_settled` once the metrics
 #: store calls them so, `is_kept` while a branch descends from them. Others are to be removed there.
 BURIALS = Table(

@@ -87,11 +87,11 @@ class LostRange:
 Piece = RowBlock | ControlRecord | LostRange
 
 
-def matrix_block(schema: rows.Schema, first_seq: int, matrix: npt.NDArray[np.uint64]) -> RowBlock:
+def matrix_block(schema: rows.Schema, matrix: npt.NDArray[np.uint64]) -> RowBlock:
     """Rows without texts, one a line of words, frame headers included."""
     header = matrix[:, FRAME_WORDS : FRAME_WORDS + _ROW_WORDS]
     slots = matrix[:, FRAME_WORDS + _ROW_WORDS :]
-    seqs = np.arange(first_seq, first_seq + len(matrix), dtype=np.int64)
+    seqs = matrix[:, 1].astype(np.int64)
     by_column = np.ascontiguousarray(slots.T)
     columns = {  # by name: of two columns with one name the last holds
         name: _plain_column(name, kind, by_column[index])

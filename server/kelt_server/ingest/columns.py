@@ -61,8 +61,7 @@ def decode_batch(
     """What a batch holds, in order, from the record after `after_seq` on.
 
     Every sequence number from `max(first_seq, after_seq + 1)` to `last_seq` is in exactly one
-    piece, except those of empty Config records: they say nothing, and part no rows (where W&B's
-    files are taken over, one follows each row).
+    piece, except those that hold nothing: of empty Config records, and those that a frame passes.
     """
     return _Decoder(frames, writer_id, first_seq, last_seq, after_seq).pieces()
 
@@ -97,7 +96,7 @@ class _Decoder:
             if frame.kind == Kind.SCHEMA and frame.seq == 0:
                 self._read_schema(frame)
                 continue
-            if self._damage and frame.seq <= self._next_seq:
+            if self._damage and frame.first_seq <= self._next_seq:
                 break  # what follows the damage does not continue the sequence
             run = None if self._damage else self._run_of_rows(frame)
             if run is not None:
@@ -127,14 +126,14 @@ class _Decoder:
         if not is_intact(frame, self._seed):
             self._damage = self._damage or f"a checksum that does not match at byte {start}"
             return
-        if not self._next_seq <= frame.seq <= self._last_seq:
+        if not self._next_seq <= frame.first_seq or frame.seq > self._last_seq:
             self._offset = len(self._frames)
             self._damage = f"a record out of sequence at byte {start}"
             return
-        if frame.seq > self._next_seq:
+        if frame.first_seq > self._next_seq:
             yield from self._flush()
             reason = self._damage or "missing in its batch"
-            yield from self._lost_through(frame.seq - 1, reason)
+            yield from self._lost_through(frame.first_seq - 1, reason)
         self._damage = ""
         self._next_seq = frame.seq + 1
         if frame.seq <= self._after_seq:
@@ -179,7 +178,7 @@ class _Decoder:
 
     def _run_of_rows(self, frame: Frame) -> RowBlock | None:
         """The rows from here on that lie as a matrix, or None where there are not two of them."""
-        if frame.kind != Kind.ROW or frame.seq != self._next_seq or frame.offset_bytes % 8:
+        if frame.kind != Kind.ROW or frame.first_seq != self._next_seq or frame.offset_bytes % 8:
             return None
         if len(frame.payload) < rows.ROW_HEADER_BYTES:
             return None
@@ -195,18 +194,22 @@ class _Decoder:
         start = frame.offset_bytes // 8
         matrix = self._words[start : start + length * stride].reshape(length, stride)
         self._offset = (start + length * stride) * 8
-        self._next_seq = frame.seq + length
-        skip = min(max(self._after_seq + 1 - frame.seq, 0), length)
-        return matrix_block(schema, frame.seq + skip, matrix[skip:])
+        self._next_seq = frame.seq + (length - 1) * (frame.passed + 1) + 1
+        skip = int((matrix[:, 1] <= self._after_seq).sum())
+        return matrix_block(schema, matrix[skip:])
 
     def _run_length(self, first: Frame) -> int:
-        """How many intact sealed rows of the first one's shape and schema follow one another."""
+        """How many intact sealed rows of the first one's shape and schema follow one another.
+
+        Each passes as many numbers as the first one.
+        """
         if not first.is_sealed:
             return 0
         size_bytes = frame_bytes(len(first.payload))
         stride, start = size_bytes // 8, first.offset_bytes // 8
         room = min((len(self._words) - start) // stride, _RUN_FRAMES_MAX)
-        room = min(room, self._last_seq - first.seq + 1)
+        step = first.passed + 1
+        room = min(room, (self._last_seq - first.seq) // step + 1)
         if room < 2:  # noqa: PLR2004
             return room
         matrix = self._words[start : start + room * stride].reshape(room, stride)
@@ -214,21 +217,25 @@ class _Decoder:
         if matrix[1, 0] != header:
             return 1
         fits = matrix[:, 0] == header
-        fits &= matrix[:, 1] == np.arange(first.seq, first.seq + room, dtype=np.uint64)
+        fits &= matrix[:, 1] == first.seq + step * np.arange(room, dtype=np.uint64)
+        fits &= matrix[:, 2] >> 32 == first.passed
         fits &= (matrix[:, FRAME_WORDS] & 0xFFFFFFFF) == matrix[0, FRAME_WORDS] & 0xFFFFFFFF
         length = room if bool(fits.all()) else int(fits.argmin())
         return self._intact_length(first, matrix[:length], size_bytes)
 
     def _intact_length(self, first: Frame, matrix: npt.NDArray[np.uint64], size_bytes: int) -> int:
-        prefixes = np.empty((len(matrix), 2), dtype="<u8")
+        # As `frame_crc32` has it: two words, and four bytes more where numbers are passed.
+        prefixes = np.empty((len(matrix), 3), dtype="<u8")
         prefixes[:, 0] = word0(Kind.ROW, len(first.payload))
         prefixes[:, 1] = matrix[:, 1]
+        prefixes[:, 2] = first.passed
         prefix_bytes, view, crc32, seed = prefixes.tobytes(), self._view, zlib.crc32, self._seed
-        stated = matrix[:, 2].tolist()
+        prefix_end = 20 if first.passed else 16
+        stated = (matrix[:, 2] & 0xFFFFFFFF).tolist()
         start, payload_bytes = first.offset_bytes + FRAME_HEADER_BYTES, len(first.payload)
         for index, expected in enumerate(stated):
             begin = start + index * size_bytes
-            prefix = prefix_bytes[index * 16 : index * 16 + 16]
+            prefix = prefix_bytes[index * 24 : index * 24 + prefix_end]
             if crc32(view[begin : begin + payload_bytes], crc32(prefix, seed)) != expected:
                 return index
         return len(stated)

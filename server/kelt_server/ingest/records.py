@@ -288,6 +288,13 @@ def _assertion(
     )
 
 
+def _artifact(
+    _record: ControlRecord, _context: RecordContext, _state: WriterState
+) -> Iterator[facts.Fact]:
+    """Nothing to keep: it comes by `LogArtifact`, with all that is said of it."""
+    yield from ()
+
+
 _Reader = Callable[[ControlRecord, RecordContext, WriterState], Iterator[facts.Fact]]
 
 
@@ -301,4 +308,5 @@ _READERS: dict[int, _Reader] = {
     Kind.EXIT: _exit,
     Kind.LOSS: _loss,
     Kind.ASSERTION: _assertion,
+    Kind.ARTIFACT: _artifact,
 }

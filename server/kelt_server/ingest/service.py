@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
 
 import anyio.to_thread
@@ -17,6 +17,7 @@ from kelt_proto.v1.protocol import OURS, said
 from kelt_server import __version__
 from kelt_server.access.callers import Caller
 from kelt_server.access.gate import Gate
+from kelt_server.artifacts.receiving import ArtifactReceiver, OfferedArtifact
 from kelt_server.catalog.stops import Stops
 from kelt_server.errors import (
     BadBatchError,
@@ -25,6 +26,7 @@ from kelt_server.errors import (
     ForbiddenError,
     KeltServerError,
     KeyRefusedError,
+    NoRoomError,
     NotFoundError,
     RunDeletedError,
     StoreError,
@@ -33,6 +35,7 @@ from kelt_server.errors import (
 from kelt_server.facts import LifeSign
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import Counters, WriterAck
+from kelt_server.ingest.records import PROJECT_DEFAULT
 from kelt_server.liveness import RUNNING
 from kelt_server.reader import RunReader
 from kelt_server.run_view import RunView
@@ -46,6 +49,7 @@ _STATUS: tuple[tuple[type[KeltServerError], grpc.StatusCode], ...] = (
     (BadRequestError, grpc.StatusCode.INVALID_ARGUMENT),
     (BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (TooLargeError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (NoRoomError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (NotFoundError, grpc.StatusCode.NOT_FOUND),
     (RunDeletedError, grpc.StatusCode.NOT_FOUND),
     (KeyRefusedError, grpc.StatusCode.UNAUTHENTICATED),
@@ -66,6 +70,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         server_id: str,
         gate: Gate,
         stops: Stops,
+        artifacts: ArtifactReceiver,
         push_bytes_max: int,
         counters: Counters,
     ) -> None:
@@ -76,6 +81,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
         self._server_id = server_id
         self._gate = gate
         self._stops = stops
+        self._artifacts = artifacts
         self._push_bytes_max = push_bytes_max
         self._log = structlog.get_logger("kelt_server.grpc")
 
@@ -164,6 +170,50 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
             summary = reader.summary_at(*where, request.step)
         return _description(view, summary)
 
+    async def LogArtifact(  # noqa: N802
+        self, request: upstream_pb2.LogArtifactRequest, context: Context
+    ) -> upstream_pb2.LogArtifactReply:
+        """What is missing, or which version it is."""
+        caller = await self._admit(context)
+        offered = OfferedArtifact(
+            client_id=request.id,
+            writer_id=request.writer_id,
+            entity=request.entity,
+            project=request.project or PROJECT_DEFAULT,
+            run_id=request.run_id,
+            name=request.name,
+            type=request.type,
+            description=request.description,
+            metadata=request.metadata_json,
+            aliases=tuple(request.aliases),
+            tags=tuple(request.tags),
+            history_step=request.step if request.step >= 0 else None,
+            manifest_md5=request.manifest_md5,
+        )
+        offer = anyio.to_thread.run_sync(self._artifacts.offer, offered, caller)
+        received = await self._answer(context, offer)
+        return upstream_pb2.LogArtifactReply(missing=received.missing, version=received.version)
+
+    async def PutArtifactFile(  # noqa: N802
+        self, request_iterator: AsyncIterator[upstream_pb2.ArtifactPiece], context: Context
+    ) -> upstream_pb2.PutArtifactFileReply:
+        """Replies once the file is on disk."""
+        caller = await self._admit(context)
+        await self._answer(context, self._put(request_iterator, caller))
+        return upstream_pb2.PutArtifactFileReply()
+
+    async def _put(self, pieces: AsyncIterator[upstream_pb2.ArtifactPiece], caller: Caller) -> None:
+        first = await anext(aiter(pieces), None)
+        if first is None:
+            raise BadRequestError("a file without a piece")
+
+        async def content() -> AsyncIterator[bytes]:
+            yield first.content
+            async for piece in pieces:
+                yield piece.content
+
+        await self._artifacts.put(first.entity, first.md5, content(), caller)
+
     async def _admit(self, context: Context) -> Caller:
         given = dict(context.invocation_metadata() or ()).get("authorization", "")
         try:
@@ -185,6 +235,7 @@ class UpstreamService(upstream_pb2_grpc.UpstreamServicer):
 
 
 _ROW_FIELDS = ("_step", "_timestamp", "_runtime")
+_PROBLEMS_MAX = 20
 #: When to ask again what may work then; in seconds.
 _LATER = (("retry-after", "1"),)
 
@@ -194,7 +245,7 @@ async def _refuse(context: Context, error: KeltServerError) -> NoReturn:
     await context.abort(
         codes[0] if codes else grpc.StatusCode.INTERNAL,
         str(error),
-        trailing_metadata=_LATER if isinstance(error, BusyError | StoreError) else (),
+        trailing_metadata=_LATER if isinstance(error, BusyError | NoRoomError | StoreError) else (),
     )
     raise AssertionError  # abort raises
 
@@ -237,6 +288,7 @@ def _description(view: RunView, summary: dict[str, Any]) -> upstream_pb2.Describ
             )
             for definition in view.definitions
         ],
+        problems=view.problems[:_PROBLEMS_MAX],
         live_writers=[
             upstream_pb2.LiveWriter(
                 writer_id=shown.session.writer_id,

@@ -6,7 +6,7 @@ import re
 
 from kelt_proto.v1.record_pb2 import ConsoleLine as Record
 from kelt_server.pages.html import Markup, escaped, tag
-from kelt_server.pages.sparkline import sparkline
+from kelt_server.pages.sparkline import charts
 from kelt_server.reader import RunReader
 
 _CHARTS_MAX = 24
@@ -24,14 +24,8 @@ def system_charts(reader: RunReader, where: tuple[str, str, str]) -> Markup:
     found = reader.rows.system_buckets(
         where, keys, number=_CHART_BUCKETS, step_min=None, step_max=None
     )
-    charts = []
-    for key in keys:
-        points = [
-            (b.number, b.mean) for b in found.buckets if b.metric == key and b.mean is not None
-        ]
-        if points:
-            charts.append(tag("figure", tag("figcaption", key), sparkline(points)))
-    return tag("details", tag("summary", "System"), tag("div", charts, class_="charts"))
+    drawn = tag("div", charts(keys, found.buckets, prefix="system."), class_="charts")
+    return tag("details", tag("summary", "System metrics"), drawn)
 
 
 def console_tail(reader: RunReader, where: tuple[str, str, str]) -> Markup:

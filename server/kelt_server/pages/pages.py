@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timezone
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -14,20 +12,36 @@ from starlette.routing import Route
 
 from kelt_server.api.asking import caller_of
 from kelt_server.branch_names import Name
+from kelt_server.errors import NotFoundError, RunDeletedError
 from kelt_server.filters import parse_order
 from kelt_server.pages import output
+from kelt_server.pages.files import ShownFiles
 from kelt_server.pages.html import Child, Markup, escaped, tag
-from kelt_server.pages.sparkline import sparkline
+from kelt_server.pages.sparkline import charts
 from kelt_server.pages.style import STYLE
+from kelt_server.pages.times import shown_duration, shown_time
+from kelt_server.pages.values import value_table
 from kelt_server.reader import RunReader
 
 RUNS_SHOWN_MAX = 200
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'"
 _CHARTS_MAX = 24
 _CHART_BUCKETS = 120
 #: With more writers than this, their metrics are drawn together.
 _LABELS_CHARTED_MAX = 16
-_VALUE_CHARACTERS_MAX = 200
-_ShowFiles = Callable[[RunReader, Name], list[Child]]
+#: Of a summary: the head of the page says it better.
+_IN_HEAD = ("_step", "_timestamp", "_runtime")
+#: Columns whose values stand to the right.
+_NUMBERS = ("Rows", "Last step", "Runtime")
+
+
+class _ShowFiles(Protocol):
+    def __call__(self, reader: RunReader, run: Name, *, archived: str = "") -> ShownFiles: ...
+
+
+def _no_files(reader: RunReader, run: Name, *, archived: str = "") -> ShownFiles:
+    del reader, run, archived
+    return ShownFiles()
 
 
 class Pages:
@@ -38,7 +52,7 @@ class Pages:
         files: what a run's page shows of the files of a run that is open to who asks.
     """
 
-    def __init__(self, reader: RunReader, files: _ShowFiles = lambda _reader, _run: []) -> None:
+    def __init__(self, reader: RunReader, files: _ShowFiles = _no_files) -> None:
         self._of_all = reader
         self._files = files
 
@@ -80,10 +94,15 @@ class Pages:
         where = tuple(request.path_params[name] for name in ("entity", "project", "run"))
         entity, project, run_id = where
         reader = self._reader(request)
-        run = reader.run(entity, project, run_id).as_json()
+        try:
+            run = reader.run(entity, project, run_id).as_json()
+        except (NotFoundError, RunDeletedError) as error:
+            return _page("Not here", [tag("p", str(error))], status=404)
         entity, project = run["entity"], run["project"]
         crumb = tag("a", f"{entity}/{project}", href=_href(entity, project))
         is_shared = any(session["is_shared"] for session in run["sessions"])
+        archived = run["immutable_id"] if run["is_archived"] else ""
+        files = self._files(reader, (entity, project, run["run_id"]), archived=archived)
         sessions = [tag("h2", "Writers" if is_shared else "Sessions"), _sessions(run["sessions"])]
         return _page(
             run["name"],
@@ -94,13 +113,12 @@ class Pages:
                 _charts(reader, (entity, project, run["immutable_id"]), _charted(run)),
                 output.system_charts(reader, (entity, project, run["immutable_id"])),
                 output.console_tail(reader, (entity, project, run["immutable_id"])),
-                tag("h2", "Lineage"),
                 _lineage(run),
                 tag("h2", "Summary"),
-                _value_table(run["summary"]),
+                value_table(run["summary"], files.addresses, left_out=_IN_HEAD),
                 tag("h2", "Config"),
-                _value_table(run["config"]),
-                *self._files(reader, (entity, project, run["run_id"])),
+                value_table(run["config"], {}),
+                *files.sections,
                 "" if is_shared else sessions,
             ],
             crumbs=[crumb],
@@ -115,9 +133,9 @@ def _charts(reader: RunReader, where: tuple[str, str, str], labels: Sequence[str
     """Curves, in a shared run those of each writer for themselves."""
     parts: list[Child] = []
     for label in labels:
-        charts = _charts_of(reader, where, label)
-        if charts:
-            parts += [tag("h2", label) if label else "", tag("div", charts, class_="charts")]
+        drawn = _charts_of(reader, where, label)
+        if drawn:
+            parts += [tag("h2", label) if label else "", tag("div", drawn, class_="charts")]
     return escaped(parts or [tag("p", "No row has arrived yet.", class_="quiet")])
 
 
@@ -128,19 +146,12 @@ def _charts_of(reader: RunReader, where: tuple[str, str, str], label: str) -> li
     found = reader.rows.buckets(
         where, keys, number=_CHART_BUCKETS, step_min=None, step_max=None, label=label
     )
-    charts = []
-    for key in keys:
-        points = [
-            (bucket.number, bucket.mean)
-            for bucket in found.buckets
-            if bucket.metric == key and bucket.mean is not None
-        ]
-        if points:
-            charts.append(tag("figure", tag("figcaption", key), sparkline(points)))
-    return charts
+    return charts(keys, found.buckets)
 
 
-def _page(title: str, parts: Iterable[Child], crumbs: Sequence[Child] = ()) -> HTMLResponse:
+def _page(
+    title: str, parts: Iterable[Child], crumbs: Sequence[Child] = (), status: int = 200
+) -> HTMLResponse:
     trail: list[Child] = [tag("a", "kelt", href="/", class_="mark")]
     for crumb in crumbs:
         trail += [" / ", crumb]
@@ -158,7 +169,8 @@ def _page(title: str, parts: Iterable[Child], crumbs: Sequence[Child] = ()) -> H
     )
     return HTMLResponse(
         "<!doctype html>" + document,
-        headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"},
+        status_code=status,
+        headers={"Content-Security-Policy": _POLICY},
     )
 
 
@@ -171,7 +183,7 @@ def _state(run: Mapping[str, Any]) -> Markup:
     badge = tag("span", run["state"], class_=f"state {run['state']}")
     note = run["reason"]
     if run["offline_since"]:
-        note = f"{note} offline since {_time(run['offline_since'])}".strip()
+        note = f"{note} offline since {shown_time(run['offline_since'])}".strip()
     return escaped([badge, " ", tag("span", note, class_="quiet")])
 
 
@@ -188,16 +200,23 @@ def _run_table(runs: Sequence[Mapping[str, Any]], total: int) -> Markup:
             tag("td", str(run["rows"]), class_="number"),
             tag("td", str(run["last_step"]) if run["rows"] else "-", class_="number"),
             tag("td", _origin(run), class_="quiet"),
-            tag("td", _time(run["created_at"]), class_="quiet"),
-            tag("td", _duration(run["runtime"]), class_="number"),
+            tag("td", shown_time(run["created_at"]), class_="quiet"),
+            tag("td", shown_duration(run["runtime"]), class_="number"),
         )
         for run in runs
     ]
+    if not runs:
+        return tag("p", "No run of this project is here.", class_="quiet")
     more = f"{total - len(runs)} more runs are not shown here." if total > len(runs) else ""
-    table = tag("table", tag("thead", tag("tr", [tag("th", h) for h in head])), tag("tbody", body))
-    return escaped(
-        [tag("div", table, class_="wide"), tag("p", more, class_="quiet") if more else ""]
-    )
+    return escaped([_table(head, body), tag("p", more, class_="quiet") if more else ""])
+
+
+def _table(head: Sequence[str], rows: Sequence[Markup]) -> Markup:
+    names = [
+        tag("th", name, class_="number") if name in _NUMBERS else tag("th", name) for name in head
+    ]
+    table = tag("table", tag("thead", tag("tr", names)), tag("tbody", rows), class_="listed")
+    return tag("div", table, class_="wide")
 
 
 def _origin(run: Mapping[str, Any]) -> str:
@@ -213,8 +232,8 @@ def _headline(run: Mapping[str, Any]) -> Markup:
         ("Run id", run["run_id"]),
         ("Immutable id", run["immutable_id"]),
         ("Rows", f"{run['rows']} (last step {run['last_step']})"),
-        ("Created", _time(run["created_at"])),
-        ("Runtime", _duration(run["runtime"])),
+        ("Created", shown_time(run["created_at"])),
+        ("Runtime", shown_duration(run["runtime"])),
         ("Host", run["host"]),
         ("Group", run["group"]),
         ("Job type", run["job_type"]),
@@ -246,6 +265,9 @@ def _range(loss: Mapping[str, Any]) -> str:
 
 
 def _lineage(run: Mapping[str, Any]) -> Markup:
+    """Nothing of a run that stands alone."""
+    if not run["lineage"] and not run["archived"]:
+        return Markup("")
     entity, project = run["entity"], run["project"]
     items = [tag("li", run["run_id"], " ", tag("code", run["immutable_id"]))]
     for parent in run["lineage"]:
@@ -261,29 +283,7 @@ def _lineage(run: Mapping[str, Any]) -> Markup:
     for archived in run["archived"]:
         link = tag("a", archived, href=_href(entity, project, archived))
         items.append(tag("li", "archived: ", link))
-    return tag("ul", items)
-
-
-def _value_table(values: Mapping[str, Any]) -> Markup:
-    if not values:
-        return tag("p", "Nothing.", class_="quiet")
-    rows = [
-        tag("tr", tag("th", key), tag("td", tag("code", _shown(value))))
-        for key, value in values.items()
-    ]
-    return tag("div", tag("table", tag("tbody", rows)), class_="wide")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict) and set(value) == {"$float"}:
-        return str(value["$float"])
-    if isinstance(value, str):
-        text = value
-    elif isinstance(value, float):
-        text = f"{value:.6g}"
-    else:
-        text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _VALUE_CHARACTERS_MAX else text[:_VALUE_CHARACTERS_MAX] + "…"
+    return escaped([tag("h2", "Lineage"), tag("ul", items)])
 
 
 def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Markup:
@@ -295,20 +295,25 @@ def _sessions(sessions: Sequence[Mapping[str, Any]]) -> Markup:
         tag(
             "tr",
             tag("td", _writer(session)) if has_labels else "",
-            tag("td", _time(session["started_at"]), class_="quiet"),
+            tag("td", shown_time(session["started_at"]), class_="quiet"),
             tag("td", _state(session)),
-            tag("td", f"{session['hostname']} · {session['pid']}"),
+            tag("td", _process(session)),
             tag("td", session["program"], class_="quiet"),
             tag("td", str(session["rows"]), class_="number"),
             tag("td", str(session["last_step"]) if session["rows"] else "-", class_="number"),
-            tag("td", _time(session["last_row_at"]), class_="quiet"),
+            tag("td", shown_time(session["last_row_at"]), class_="quiet"),
         )
         for session in sessions
     ]
     if has_labels:
         head.insert(0, "Writer")
-    table = tag("table", tag("thead", tag("tr", [tag("th", h) for h in head])), tag("tbody", rows))
-    return tag("div", table, class_="wide")
+    return _table(head, rows)
+
+
+def _process(session: Mapping[str, Any]) -> str:
+    """W&B's clients do not tell their process."""
+    pid = session["pid"]
+    return f"{session['hostname']} · {pid}" if pid else str(session["hostname"])
 
 
 def _by_label(label: str) -> tuple[int, str]:
@@ -328,21 +333,3 @@ def _charted(run: Mapping[str, Any]) -> list[str]:
 def _writer(session: Mapping[str, Any]) -> Markup:
     note = tag("span", " primary", class_="quiet") if session["is_primary"] else ""
     return escaped([session["label"], note])
-
-
-def _time(seconds: float | None) -> str:
-    if not seconds:
-        return ""
-    try:
-        at = datetime.fromtimestamp(seconds, timezone.utc)
-    except (ValueError, OverflowError, OSError):
-        return str(seconds)
-    return at.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _duration(seconds: Any) -> str:
-    if not isinstance(seconds, int | float):
-        return ""
-    whole = int(seconds)
-    hours, minutes = whole // 3600, whole % 3600 // 60
-    return f"{hours}:{minutes:02}:{whole % 60:02}"

@@ -1,17 +1,43 @@
-"""A metric as one small line."""
+"""Numbers as small pictures: a metric as a line, a histogram as bars."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from kelt_server.metrics.store import Bucket
 from kelt_server.pages.html import Markup, tag
 
+#: From here on a value is shown without its fraction, and from there on as a power of ten.
+_WHOLE_MIN, _WHOLE_END = 1e3, 1e9
 _WIDTH, _HEIGHT, _EDGE = 220.0, 56.0, 3.0
 
 
-def sparkline(points: Sequence[tuple[int, float]]) -> Markup:
-    """An SVG of the finite ones among (place, value)."""
+def charts(keys: Sequence[str], buckets: Iterable[Bucket], *, prefix: str = "") -> list[Markup]:
+    """A figure for each metric that has numbers: its course, end and range; names without a prefix.
+
+    The end is a mean, and says so, where the last bucket has several numbers.
+    """
+    by_key: dict[str, list[Bucket]] = {key: [] for key in keys}
+    for bucket in buckets:
+        if bucket.mean is not None:
+            by_key[bucket.metric].append(bucket)
+    return [_chart(key, key.removeprefix(prefix), found) for key, found in by_key.items() if found]
+
+
+def _chart(key: str, shown: str, buckets: Sequence[Bucket]) -> Markup:
+    points = [(bucket.number, bucket.mean) for bucket in buckets if bucket.mean is not None]
+    least = min((b.minimum for b in buckets if b.minimum is not None), default=math.nan)
+    most = max((b.maximum for b in buckets if b.maximum is not None), default=math.nan)
+    note = f"{_short(least, 3)} … {_short(most, 3)}" if least < most else ""
+    course = sparkline(points, is_mean=buckets[-1].count > 1 and least < most)
+    return tag(
+        "figure", tag("figcaption", shown, title=key), course, tag("span", note, class_="range")
+    )
+
+
+def sparkline(points: Sequence[tuple[int, float]], *, is_mean: bool = False) -> Markup:
+    """An SVG of the finite ones among (place, value), and the last value."""
     finite = [(x, y) for x, y in points if math.isfinite(y)]
     if not finite:
         return tag("p", "no finite value", class_="quiet")
@@ -32,13 +58,36 @@ def sparkline(points: Sequence[tuple[int, float]]) -> Markup:
         fill="none",
         stroke="currentColor",
         stroke_width="1.5",
+        vector_effect="non-scaling-stroke",
     )
-    last = f"{ys[-1]:.4g}"
-    picture = tag(
-        "svg",
-        line,
-        viewBox=f"0 0 {_WIDTH:.0f} {_HEIGHT:.0f}",
-        role="img",
-        aria_label=f"last {last}",
-    )
-    return Markup(picture + tag("span", last, class_="quiet"))
+    last = f"≈ {_short(ys[-1])}" if is_mean else _short(ys[-1])
+    return Markup(_picture(line, f"last {last}") + tag("span", last, class_="quiet"))
+
+
+def _short(value: float, digits: int = 4) -> str:
+    whole = _WHOLE_MIN <= abs(value) < _WHOLE_END
+    return f"{value:,.0f}" if whole else f"{value:.{digits}g}"
+
+
+def bars(counts: Sequence[float]) -> Markup:
+    """An SVG of a bar for each count; none for what is not finite."""
+    heights = [count if math.isfinite(count) and count > 0 else 0.0 for count in counts]
+    highest = max(heights, default=0.0) or 1.0
+    wide = _WIDTH / max(1, len(heights))
+    rects = [
+        tag(
+            "rect",
+            x=f"{number * wide:.1f}",
+            y=f"{_HEIGHT * (1 - height / highest):.1f}",
+            width=f"{wide * 0.9:.2f}",
+            height=f"{_HEIGHT * height / highest:.1f}",
+            fill="currentColor",
+        )
+        for number, height in enumerate(heights)
+    ]
+    return _picture(Markup("".join(rects)), f"{len(heights)} bins")
+
+
+def _picture(drawn: Markup, label: str) -> Markup:
+    view = f"0 0 {_WIDTH:.0f} {_HEIGHT:.0f}"
+    return tag("svg", drawn, viewBox=view, role="img", aria_label=label, preserveAspectRatio="none")

@@ -23,16 +23,29 @@ thead th, tbody:first-child tr:first-child > * { border-top: 0; }
 thead th { color: var(--quiet); font-weight: 500; font-size: .85rem; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 .quiet { color: var(--quiet); }
+.listed { white-space: nowrap; } .listed td > .quiet { white-space: normal; }
+.values { table-layout: fixed; } .values th { width: 16rem; font-weight: 500; }
+@media (max-width: 40rem) { .values th { width: 34%; } }
+.values th, .values td { overflow-wrap: anywhere; }
+.values img { max-width: 100%; max-height: 12rem; min-height: 4rem; margin-right: .5rem; border-radius: 4px;
+  vertical-align: middle; }
+.values audio, .values video { max-width: 100%; max-height: 16rem; } .values svg { width: 14rem; max-width: 100%;
+  height: 3.5rem; display: block; color: var(--link); }
 .state { display: inline-block; padding: 0 .55rem; border-radius: 1rem; border: 1px solid currentColor;
   font-size: .85rem; }
 .running { color: var(--live); } .finished { color: var(--good); } .failed, .crashed, .killed { color: var(--bad); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 .notices { color: var(--warn); }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: .8rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(250px, 1fr)); gap: .8rem; }
 figure { margin: 0; padding: .6rem .8rem; background: var(--card); border: 1px solid var(--line);
   border-radius: 8px; color: var(--link); }
-figcaption { color: var(--ink); font-size: .85rem; overflow-wrap: anywhere; }
+figcaption { color: var(--ink); font-size: .85rem; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+figure { display: grid; grid-template-columns: 1fr auto; gap: .3rem .8rem; }
+figcaption, figure > svg, figure > p { grid-column: 1 / -1; } figure > svg { width: 100%; height: 3.5rem; }
+figure > span { font-size: .9rem; } figure > .quiet { white-space: nowrap; }
+figure > .range { color: var(--quiet); font-size: .8rem; align-self: end; text-align: right; }
+details { margin-top: 1.2rem; } summary { cursor: pointer; margin-bottom: .6rem; color: var(--quiet); }
 code { font-size: .9em; overflow-wrap: anywhere; }
 .console { font-size: .8rem; max-height: 30rem; overflow: auto; padding: .6rem .8rem; background: var(--card);
   border: 1px solid var(--line); border-radius: 8px; }

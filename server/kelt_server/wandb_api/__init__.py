@@ -41,6 +41,7 @@ missing, and the session goes on in another writer on the same branch.
 from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.routes import WandbApi
 from kelt_server.wandb_api.session_table import SessionTable
+from kelt_server.wandb_api.signing import AddressSigner
 from kelt_server.wandb_api.uploads import UploadFolder
 
-__all__ = ["Door", "SessionTable", "UploadFolder", "WandbApi"]
+__all__ = ["AddressSigner", "Door", "SessionTable", "UploadFolder", "WandbApi"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Mapping
+from mimetypes import guess_type
 from typing import Any
 
 import anyio.from_thread
@@ -19,10 +19,13 @@ from kelt_server.wandb_api.arguments import connection
 from kelt_server.wandb_api.arguments import cursor as _cursor
 from kelt_server.wandb_api.arguments import given as _given
 from kelt_server.wandb_api.arguments import input_of as _input
+from kelt_server.wandb_api.arguments import json_of as _json
 from kelt_server.wandb_api.arguments import limit as _limit
+from kelt_server.wandb_api.arguments import step as _step
 from kelt_server.wandb_api.arguments import text as _text
 from kelt_server.wandb_api.artifact_changes import ArtifactChanges
 from kelt_server.wandb_api.door import Door
+from kelt_server.wandb_api.file_addresses import FileAddresses
 from kelt_server.wandb_api.histories import HistoryAnswers
 from kelt_server.wandb_api.output_answers import output_fields
 from kelt_server.wandb_api.uploads import UploadFolder
@@ -48,6 +51,7 @@ class Answers:
         actions: RunActions,
         reader: RunReader,
         uploads: UploadFolder,
+        addresses: FileAddresses,
         artifacts: ArtifactChanges,
         caller: Caller,
         base: str,
@@ -57,6 +61,7 @@ class Answers:
         self._actions = actions
         self._reader = reader
         self._uploads = uploads
+        self._addresses = addresses
         self._artifacts = artifacts
         self._caller = caller
         self._base = base
@@ -165,7 +170,7 @@ class Answers:
 
         def lines(_info: object, **given: Any) -> list[str]:
             said = _given(given)
-            first, end = said.get("minStep"), said.get("maxStep")
+            first, end = _step(said.get("minStep")), _step(said.get("maxStep"))
             is_page = first is not None or end is not None
             return rows.lines(
                 step_min=first,
@@ -176,7 +181,10 @@ class Answers:
 
         def sampled(_info: object, **given: Any) -> list[list[dict[str, Any]]]:
             specs = _given(given).get("specs")
-            read = [json.loads(spec) if isinstance(spec, str) else spec for spec in specs or ()]
+            read = [
+                _json(spec, "spec of a sample") if isinstance(spec, str) else spec
+                for spec in (specs if isinstance(specs, list) else ())
+            ]
             return [rows.sampled(spec) for spec in read if isinstance(spec, dict)]
 
         return {
@@ -215,11 +223,13 @@ class Answers:
         return resolve
 
     def _file(self, name: Name, file: str, size: int) -> dict[str, Any]:
-        address = self._uploads.address(self._base, "GET", name, file)
+        direct = self._addresses.signed(self._base, "GET", name, file, key_id=self._caller.key_id)
         return {
             "id": run_answers.file_id(name, file),
-            "name": file, "url": address, "directUrl": address, "sizeBytes": size,
-            "mimetype": "application/octet-stream", "updatedAt": None, "md5": None,
+            "name": file, "url": self._addresses.keyed(self._base, name, file),
+            "directUrl": direct, "sizeBytes": size,
+            "mimetype": guess_type(file)[0] or "application/octet-stream",
+            "updatedAt": None, "md5": None,
         }  # fmt: skip
 
     # -- mutations ------------------------------------------------------------------------------
@@ -253,7 +263,9 @@ class Answers:
         name = self._name(*run_answers.named_by(upsert.storage_id))
         by_hand = None
         if isinstance(said.get("summaryMetrics"), str):
-            by_hand = json.loads(said["summaryMetrics"])
+            by_hand = _json(said["summaryMetrics"], "summary")
+            if not isinstance(by_hand, dict):
+                raise BadRequestError("the summary is no object")
         anyio.from_thread.run(self._door.edit, name, upsert, by_hand)
         return {"inserted": False, "bucket": self._run(self._reader.run(*name).as_json())}
 
@@ -296,13 +308,15 @@ class Answers:
         anyio.from_thread.run(self._door.check_begun, name)
         given_files = said.get("files")
         names = given_files if isinstance(given_files, list) else []
+
+        def address(file: str) -> str:
+            key_id = self._caller.key_id
+            return self._addresses.signed(self._base, "PUT", name, file, key_id=key_id)
+
         return {
             "runID": run_answers.storage_id(name),
             "uploadHeaders": [],
-            "files": [
-                {"name": file, "uploadUrl": self._uploads.address(self._base, "PUT", name, file)}
-                for file in map(str, names)
-            ],
+            "files": [{"name": file, "uploadUrl": address(file)} for file in map(str, names)],
         }
 
     def markRunFilesUploaded(self, _info: object, **_given: Any) -> dict[str, Any]:  # noqa: N802

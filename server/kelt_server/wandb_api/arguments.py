@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphql import Undefined
 
+from kelt_server.errors import BadRequestError
+
 _CURSOR_CHARS_MAX = 16
+_STEP_END = 2**62
 
 
 def given(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,6 +28,23 @@ def input_of(said: Mapping[str, Any]) -> dict[str, Any]:
 def text(said: object) -> str:
     """A text, or none."""
     return said if isinstance(said, str) else ""
+
+
+def json_of(said: str, what: str) -> Any:
+    """What a text of JSON says.
+
+    Raises:
+        BadRequestError: it is none.
+    """
+    try:
+        return json.loads(said)
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(f"the {what} is not JSON: {error}") from error
+
+
+def step(said: object) -> int | None:
+    """A step, or none."""
+    return int(said) if isinstance(said, int | float) and abs(said) < _STEP_END else None
 
 
 def limit(said: object, default: int, most: int) -> int:

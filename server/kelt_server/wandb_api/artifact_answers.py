@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from kelt_server.artifacts.records import COMMITTED, DELETED, Artifact, Artifact
 from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError
 from kelt_server.wandb_api import run_answers
-from kelt_server.wandb_api.arguments import connection, cursor, given, limit, text
+from kelt_server.wandb_api.arguments import connection, cursor, given, json_of, limit, text
 from kelt_server.wandb_api.artifact_addresses import ArtifactAddresses
 
 _PAGE_MAX = 10_000
@@ -214,7 +213,7 @@ class ArtifactAnswers:
         def manifest(_info: object) -> dict[str, Any] | None:
             if not found.manifest_id:
                 return None
-            address = self._addresses.manifest("GET", found.manifest_id)
+            address = self._addresses.manifest("GET", of.entity, found.manifest_id)
             file = {"id": found.manifest_id, "name": "wandb_manifest.json", "directUrl": address}
             return {"id": found.manifest_id, "file": {**file, "url": address}}
 
@@ -326,10 +325,7 @@ def _filtered(found: Sequence[Artifact], said: object) -> Sequence[Artifact]:
     Raises:
         BadRequestError: something else was asked.
     """
-    try:
-        asked = json.loads(said) if isinstance(said, str) and said else {}
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError(f"the filter of artifacts is not JSON: {error}") from error
+    asked = json_of(said, "filter of artifacts") if isinstance(said, str) and said else {}
     if not isinstance(asked, dict) or asked.keys() - {"state"}:
         raise BadRequestError("artifacts can be filtered by their state only")
     return found if asked.get("state", COMMITTED) == COMMITTED else []

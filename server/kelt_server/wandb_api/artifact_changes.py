@@ -240,7 +240,8 @@ class ArtifactChanges(ArtifactAnswers):
         )
 
     def _manifest_payload(self, record: ManifestRecord) -> dict[str, Any]:
-        address = self._addresses.manifest("PUT", record.id)
+        of = self._library.artifact(record.artifact_id).collection
+        address = self._addresses.manifest("PUT", of.entity, record.id)
         file = {"id": record.id, "uploadUrl": address, "uploadHeaders": []}
         return {"artifactManifest": {"id": record.id, "file": file}}
 
@@ -335,9 +336,7 @@ def _metadata(said: Mapping[str, Any]) -> str | None:
 
 def _storable(said: object) -> str | None:
     """A text as the catalog takes it."""
-    if not isinstance(said, str):
-        return None
-    return said.encode("utf-8", "replace").decode().replace("\0", "")
+    return names.storable(said) if isinstance(said, str) else None
 
 
 def _ttl_s(said: Mapping[str, Any]) -> int | None:

@@ -19,8 +19,7 @@ from kelt_server.artifacts import ArtifactLibrary, manifests
 from kelt_server.errors import KeltServerError, NotFoundError
 from kelt_server.wandb_api import artifact_addresses, http_answers
 from kelt_server.wandb_api.artifact_addresses import BLOB, MANIFEST, PREFIX
-from kelt_server.wandb_api.signing import AddressSigner
-from kelt_server.wandb_api.uploads import unquoted
+from kelt_server.wandb_api.signing import AddressSigner, path_parts
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _METHODS = ["GET", "PUT"]
@@ -36,8 +35,8 @@ class ArtifactRoutes:
     def routes(self) -> list[Route]:
         """Every route."""
         return [
-            Route(f"{PREFIX}/{BLOB}/{{path:path}}", self.signed_blob, methods=_METHODS),
-            Route(f"{PREFIX}/{MANIFEST}/{{path:path}}", self.signed_manifest, methods=_METHODS),
+            Route(f"/{PREFIX}/{BLOB}/{{path:path}}", self.signed_blob, methods=_METHODS),
+            Route(f"/{PREFIX}/{MANIFEST}/{{path:path}}", self.signed_manifest, methods=_METHODS),
             Route("/artifacts/{path:path}", self.blob, methods=["GET"]),
             Route("/artifactsV2/{path:path}", self.blob, methods=["GET"]),
         ]
@@ -45,8 +44,8 @@ class ArtifactRoutes:
     async def signed_blob(self, request: Request) -> Response:
         """A content, put or fetched."""
         try:
-            entity, md5 = self._signed(request, BLOB, parts=2)
-            if request.method == "GET":
+            entity, md5 = self._opened(request)
+            if request.method != "PUT":
                 return await _file(self._library.blobs.blob(entity, md5))
             await self._library.blobs.put_blob(entity, md5, http_answers.chunks(request))
         except KeltServerError as error:
@@ -56,8 +55,8 @@ class ArtifactRoutes:
     async def signed_manifest(self, request: Request) -> Response:
         """A manifest, put or fetched."""
         try:
-            (manifest_id,) = self._signed(request, MANIFEST, parts=1)
-            if request.method == "GET":
+            _, manifest_id = self._opened(request)
+            if request.method != "PUT":
                 return await _file(self._library.blobs.manifest(manifest_id))
             said = await anyio.to_thread.run_sync(self._library.awaited_manifest, manifest_id)
             content = http_answers.chunks(request)
@@ -74,10 +73,10 @@ class ArtifactRoutes:
         /artifacts/<entity>/<MD5>
         /artifactsV2/<region>/<entity>/<project>/<collection>/…/<MD5>/<file name>
         """
-        parts = _parts(request)
-        is_newer = parts[0] == "artifactsV2"
-        entity, md5 = (parts[2:3], parts[-2:-1]) if is_newer else (parts[1:2], parts[2:3])
         try:
+            parts = path_parts(request)
+            is_newer = parts[0] == "artifactsV2"
+            entity, md5 = (parts[2:3], parts[-2:-1]) if is_newer else (parts[1:2], parts[2:3])
             if not entity or not md5 or not _MD5.fullmatch(md5[0]):
                 raise NotFoundError("there is no such file of an artifact")
             opened = caller_of(request).check(entity[0])
@@ -85,20 +84,9 @@ class ArtifactRoutes:
         except KeltServerError as error:
             return http_answers.refusal(error)
 
-    def _signed(self, request: Request, kind: str, *, parts: int) -> list[str]:
-        said = _parts(request)[2:]
-        signature = request.query_params.get("signature", "")
-        if len(said) != parts or not artifact_addresses.is_signed(
-            self._signer, request.method, kind, said, signature
-        ):
-            raise NotFoundError("this address was not made by this server")
-        return said
-
-
-def _parts(request: Request) -> list[str]:
-    raw = request.scope.get("raw_path") or request.url.path.encode()
-    path = raw.decode("ascii", "replace").split("?")[0]
-    return [unquoted(part) for part in path.split("/") if part]
+    def _opened(self, request: Request) -> tuple[str, str]:
+        query = request.query_params
+        return artifact_addresses.opened(self._signer, request.method, path_parts(request), query)
 
 
 async def _file(path: Path) -> Response:

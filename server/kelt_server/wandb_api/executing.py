@@ -3,11 +3,15 @@
 Clients of many versions ask for fields that this server does not have. So a document is not
 validated: a field that is not known is left out of the answer, and variables have no types but what
 they hold. Only the first operation, or the one that is named, is executed.
+
+A short document can ask for more than there is time for, by asking for the same again at each
+level. So what an answer may take is bounded (`_Budget`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from graphql import (
@@ -22,6 +26,7 @@ from graphql import (
     ValueNode,
     VariableDefinitionNode,
     build_schema,
+    default_field_resolver,
     execute_sync,
     parse,
     value_from_ast_untyped,
@@ -38,6 +43,10 @@ from kelt_server.errors import (
 from kelt_server.wandb_api import artifact_schema
 
 _TOKENS_MAX = 20_000
+#: Of one answer: 1,000 runs with all that is known of each are 60,000.
+_FIELDS_MAX = 1_000_000
+#: Longer than clients wait.
+_ANSWER_S = 60.0
 
 _SDL = """
 scalar Any
@@ -129,6 +138,7 @@ input CreateRunQueueInput { entityName: Any }
 input PushToRunQueueInput { entityName: Any }
 input FailRunQueueItemInput { runQueueItemId: Any }
 input CreateLaunchAgentInput { entityName: Any }
+input DeleteFilesInput { files: Any }
 """
 
 
@@ -150,8 +160,36 @@ def _schema() -> Any:
 _SCHEMA = _schema()
 
 
+class _Budget:
+    """Mutable state: the fields that may still be answered."""
+
+    def __init__(self, fields_max: int, clock: Callable[[], float]) -> None:
+        self._left = fields_max
+        self._clock = clock
+        self._ends_at = clock() + _ANSWER_S
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether more was asked for."""
+        return self._left < 0
+
+    def resolve(self, source: Any, info: Any, **given: Any) -> Any:
+        """The value of a field, as the library resolves it."""
+        if self._left >= 0:
+            self._left = -1 if self._clock() > self._ends_at else self._left - 1
+        if self.is_spent:
+            raise BadRequestError("a document asks for too much at once; ask in parts")
+        return default_field_resolver(source, info, **given)
+
+
 def execute_document(
-    query: str, variables: Mapping[str, Any], operation: str | None, root: object
+    query: str,
+    variables: Mapping[str, Any],
+    operation: str | None,
+    root: object,
+    *,
+    fields_max: int = _FIELDS_MAX,
+    clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
     """The answer, with `data` and perhaps `errors`.
 
@@ -160,6 +198,8 @@ def execute_document(
         variables: by name.
         operation: which of the document's operations; empty if there is one.
         root: has what the schema's Query and Mutation have.
+        fields_max: so many fields are answered at most.
+        clock: seconds that only grow.
 
     Raises:
         StoreError, BusyError: it is to be asked again later.
@@ -169,13 +209,17 @@ def execute_document(
         document = parse(query, max_tokens=_TOKENS_MAX)
     except GraphQLError as error:
         return {"data": None, "errors": [{"message": error.message}]}
+    budget = _Budget(fields_max, clock)
     result = execute_sync(
         _SCHEMA,
         _without_types(document),
         root_value=root,
         variable_values=dict(variables),
         operation_name=operation or _first_name(document),
+        field_resolver=budget.resolve,
     )
+    if budget.is_spent:
+        raise BadRequestError("the document asks for too much at once; ask in parts")
     answer: dict[str, Any] = {"data": result.data}
     for found in result.errors or ():
         cause = found.original_error

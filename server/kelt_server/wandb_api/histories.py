@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from kelt_server.api import history
 from kelt_server.branch_names import Name
 from kelt_server.metrics.store import PageRequest
 from kelt_server.reader import RunReader
+from kelt_server.wandb_api.arguments import step
 from kelt_server.wandb_api.run_answers import bare, strict
 
 _PAGE_ROWS = 1000
@@ -64,15 +65,15 @@ class HistoryAnswers:
         return [] if first is None else [first["_step"], last_step]
 
     def sampled(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Rows that have all of some keys, as strict JSON; both ends are among them."""
+        """Rows that have all of some keys, as strict JSON."""
         keys = [key for key in spec.get("keys") or () if isinstance(key, str)]
         metrics = [key for key in keys if key not in _ROW_FIELDS]
         is_page = "minStep" in spec or "maxStep" in spec
         limit = _whole(spec.get("samples"), 500)
         rows = self._rows(
             metrics or None,
-            step_min=_step(spec.get("minStep")),
-            step_max=_step(spec.get("maxStep")),
+            step_min=step(spec.get("minStep")),
+            step_max=_last_step(spec, keys),
             limit=_ROWS_MAX if is_page else limit,
             samples=None if is_page else limit,
         )
@@ -127,5 +128,14 @@ def _whole(number: object, default: int) -> int:
     return max(1, int(number)) if is_whole else default  # type: ignore[call-overload]
 
 
-def _step(number: object) -> int | None:
-    return int(number) if isinstance(number, int | float) and abs(number) < 2**62 else None
+def _last_step(spec: Mapping[str, Any], keys: Collection[str]) -> int | None:
+    """The last step of a page that a client asks for.
+
+    Clients from 0.28 on name it, and ask for `_step` and for as many samples as there are steps.
+    Older ones name the step behind it, at which their next page begins.
+    """
+    first, named = step(spec.get("minStep")) or 0, step(spec.get("maxStep"))
+    if named is None:
+        return None
+    is_last = "_step" in keys and spec.get("samples") == named - first + 1
+    return named if is_last else named - 1

@@ -6,8 +6,8 @@ with a rewind. A line may come again at its index: so progress bars move. It has
     [ERROR ]<time> text                  the time in ISO 8601, without a zone: UTC
     {"ts", "content", "level", "label"}  as JSON
 
-and what has neither is text without a time. A system sample is a line of JSON, known again by its
-millisecond.
+and what has neither is text without a time. The end of line that clients up to 0.16 send along is
+no part of it. A system sample is a line of JSON, known again by its millisecond.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def read_output(console: tuple[int, Sequence[Any]], events: tuple[int, Sequence[
     """The output of a post: offset and content of each file."""
     offset, content = console
     lines = tuple(
-        _line(number, text)
+        _line(number, text.rstrip("\r\n"))
         for number, text in enumerate(content, max(0, offset))
         if isinstance(text, str)
     )

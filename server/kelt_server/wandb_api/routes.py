@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 
 import anyio
 import anyio.from_thread
@@ -34,7 +35,7 @@ from kelt_server.errors import (
 from kelt_server.ingest.group import Counters
 from kelt_server.reader import RunReader
 from kelt_server.run_actions import RunActions
-from kelt_server.wandb_api import uploads
+from kelt_server.wandb_api import file_addresses
 from kelt_server.wandb_api.answers import NAME_CHARS_MAX, Answers
 from kelt_server.wandb_api.artifact_addresses import ArtifactAddresses
 from kelt_server.wandb_api.artifact_changes import ArtifactChanges
@@ -42,6 +43,7 @@ from kelt_server.wandb_api.artifact_routes import ArtifactRoutes
 from kelt_server.wandb_api.bodies import BadBodyError, BodyReader
 from kelt_server.wandb_api.door import Door
 from kelt_server.wandb_api.executing import execute_document
+from kelt_server.wandb_api.file_addresses import FileAddresses
 from kelt_server.wandb_api.http_answers import (
     chunks,
     errors,
@@ -51,6 +53,7 @@ from kelt_server.wandb_api.http_answers import (
     refusal,
 )
 from kelt_server.wandb_api.posts import read_post, with_bad_line
+from kelt_server.wandb_api.signing import AddressSigner, path_parts
 from kelt_server.wandb_api.uploads import UploadFolder
 
 _POST_BYTES_MAX = 64 * 2**20
@@ -73,6 +76,8 @@ class WandbApi:
         actions: RunActions,
         reader: RunReader,
         uploads: UploadFolder,
+        signer: AddressSigner,
+        times_deleted: Callable[[Name], int],
         library: ArtifactLibrary,
         counters: Counters,
     ) -> None:
@@ -80,6 +85,8 @@ class WandbApi:
         self._actions = actions
         self._of_all = reader
         self._uploads = uploads
+        self._signer = signer
+        self._addresses = FileAddresses(signer, times_deleted)
         self._library = library
         # Of their own: each may wait for the door, which needs threads too.
         self._questions = anyio.CapacityLimiter(_QUESTIONS_MAX)
@@ -92,9 +99,10 @@ class WandbApi:
             Route(
                 "/files/{entity}/{project}/{run}/file_stream", self.file_stream, methods=["POST"]
             ),
-            Route(uploads.PREFIX + "/{path:path}", self.put_file, methods=["PUT"]),
-            Route(uploads.PREFIX + "/{path:path}", self.get_file, methods=["GET"]),
-            *ArtifactRoutes(library=self._library, signer=self._uploads.signer).routes(),
+            Route("/files/{path:path}", self.keyed_file, methods=["GET"]),
+            Route(f"/{file_addresses.PREFIX}/{{path:path}}", self.put_file, methods=["PUT"]),
+            Route(f"/{file_addresses.PREFIX}/{{path:path}}", self.get_file, methods=["GET"]),
+            *ArtifactRoutes(library=self._library, signer=self._signer).routes(),
         ]
 
     async def graphql(self, request: Request) -> Response:
@@ -118,7 +126,7 @@ class WandbApi:
     def _answers(self, caller: Caller, base: str, client: str) -> Answers:
         artifacts = ArtifactChanges(
             library=self._library,
-            addresses=ArtifactAddresses(self._uploads.signer, base),
+            addresses=ArtifactAddresses(self._signer, base, caller.key_id),
             caller=caller,
             check_begun=lambda run: anyio.from_thread.run(self._door.check_begun, run),
         )
@@ -127,6 +135,7 @@ class WandbApi:
             actions=self._actions,
             reader=self._of_all.seen_by(caller),
             uploads=self._uploads,
+            addresses=self._addresses,
             artifacts=artifacts,
             caller=caller,
             base=base,
@@ -161,7 +170,7 @@ class WandbApi:
     async def put_file(self, request: Request) -> Response:
         """A file, at an address that this server signed."""
         try:
-            name, file = self._signed(request, "PUT")
+            name, file = self._opened(request)
             await self._uploads.put(name, file, chunks(request))
         except KeltServerError as error:
             return refusal(error)
@@ -170,30 +179,33 @@ class WandbApi:
     async def get_file(self, request: Request) -> Response:
         """Likewise back."""
         try:
-            name, file = self._signed(request, "GET")
-            return await anyio.to_thread.run_sync(self._content, name, file)
+            name, file = self._opened(request)
+            return await anyio.to_thread.run_sync(self._content, self._of_all, name, file)
         except KeltServerError as error:
             return refusal(error)
 
-    def _content(self, name: Name, file: str) -> Response:
+    async def keyed_file(self, request: Request) -> Response:
+        """A file, for a caller whose key opens the entity."""
+        caller = caller_of(request)
+        try:
+            name, file = file_addresses.named_by(path_parts(request))
+            name = (caller.check(name[0]), *name[1:])
+            reader = self._of_all.seen_by(caller)
+            return await anyio.to_thread.run_sync(self._content, reader, name, file)
+        except KeltServerError as error:
+            return refusal(error)
+
+    def _content(self, reader: RunReader, name: Name, file: str) -> Response:
         """What a client put, or else what came as records."""
         try:
             return FileResponse(self._uploads.found(name, file), media_type=_BYTES)
         except NotFoundError:
-            _, content = self._of_all.files.content(name, file)
+            _, content = reader.files.content(name, file)
             return StreamingResponse(content, media_type=_BYTES)
 
-    def _signed(self, request: Request, method: str) -> tuple[Name, str]:
-        raw = request.scope.get("raw_path") or request.url.path.encode()
-        parts = raw.decode("ascii", "replace").split("?")[0].split("/")
-        said = [uploads.unquoted(part) for part in parts if part][1:]
-        signature = request.query_params.get("signature", "")
-        if len(said) != 4:  # noqa: PLR2004 # entity, project, run, file
-            raise NotFoundError("there is no such address")
-        name, file = (said[0], said[1], said[2]), said[3]
-        if not self._uploads.is_signed(method, name, file, signature):
-            raise NotFoundError("this address was not made by this server")
-        return name, file
+    def _opened(self, request: Request) -> tuple[Name, str]:
+        parts, query = path_parts(request), request.query_params
+        return self._addresses.opened(request.method, parts, query)
 
 
 def _execute(body: bytes, answers: Answers) -> Response:

@@ -1,22 +1,20 @@
-"""Files of runs: where they are put, and the signed addresses by which they are sent and fetched.
+"""Files of runs: where those lie that wandb's clients put.
 
-Clients send files without a key, to the address that they were told. The address carries its own
-(`signing`), over the method, the run's name and the file's, and how often a run of that name was
-deleted. So nobody can put a file where no client was told to, nor one of a deleted run into the
-next of its name, and no name leads out of the folder: each part of one is quoted, a part of dots
-alone too.
+No name leads out of the folder: each part of one is quoted, a part of dots alone too.
 
     files/<entity>/<project>/<run id>/<name>      quoted; parts over 200 bytes by their digest
+    files/<entity>/<project>/<run id>/…/.<random> on its way there
     files/.deleted/<random>                       of a deleted run, to be removed
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -26,12 +24,13 @@ import anyio.to_thread
 from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError, NotFoundError, StoreError, TooLargeError
 from kelt_server.storage_quota import StorageQuota, tree_bytes
-from kelt_server.wandb_api.signing import AddressSigner
 
-PREFIX = "/wandb-files"
 _PART_BYTES_MAX = 200
 _PARTS_MAX = 64
-_ASIDE = ".deleted"  # no quoted name begins with a dot
+_ASIDE = ".deleted"
+_BY_DIGEST = "%%"
+#: A file where a folder is to be, or the other way round; too long.
+_OF_THE_NAME = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG)
 
 
 class UploadFolder:
@@ -43,41 +42,22 @@ class UploadFolder:
         *,
         file_bytes_max: int,
         quota: StorageQuota,
-        times_deleted: Callable[[Name], int] = lambda _name: 0,
     ) -> None:
         self._folder = folder
-        self._times_deleted = times_deleted
         self._file_bytes_max = file_bytes_max
         self._quota = quota
-        self.signer = AddressSigner(folder)
-
-    def address(self, base: str, method: str, name: Name, file: str) -> str:
-        """The absolute address at which a file can be put (or fetched)."""
-        path = "/".join(quote(part, safe="", errors="surrogatepass") for part in (*name, file))
-        return f"{base}{PREFIX}/{path}?signature={self.signature(method, name, file)}"
-
-    def signature(self, method: str, name: Name, file: str) -> str:
-        """What an address must carry."""
-        return self.signer.signature(*self._said(method, name, file))
-
-    def is_signed(self, method: str, name: Name, file: str, signature: str) -> bool:
-        """Whether this server made the address."""
-        return self.signer.is_signed(signature, *self._said(method, name, file))
-
-    def _said(self, method: str, name: Name, file: str) -> tuple[str, ...]:
-        times = self._times_deleted(name)
-        return (method, *name, file, str(times)) if times else (method, *name, file)
 
     async def put(self, name: Name, file: str, content: AsyncIterator[bytes]) -> None:
         """Stores a file, all of it or nothing.
 
         Raises:
+            BadRequestError: there can be no file of that name.
             TooLargeError: it is larger than a file may be.
             NoRoomError: there is no room for it.
             StoreError: it cannot be written.
         """
         path = self._path(name, file)
-        partial = path.with_name(f"{secrets.token_hex(8)}.partial")
+        partial = path.with_name(f".{secrets.token_hex(8)}")  # no quoted name begins with a dot
         try:
             await anyio.to_thread.run_sync(_make_folder, path.parent)
             try:
@@ -88,7 +68,10 @@ class UploadFolder:
                 await anyio.to_thread.run_sync(lambda: partial.unlink(missing_ok=True))
             self._quota.give_back(replaced)
         except OSError as error:
-            raise StoreError(f"the file {file!r} cannot be written: {error.strerror}") from error
+            sentence = f"the file {file[:200]!r} cannot be written: {error.strerror}"
+            if error.errno in _OF_THE_NAME:  # it would be no better later
+                raise BadRequestError(sentence) from error
+            raise StoreError(sentence) from error
 
     async def _write(
         self, path: Path, content: AsyncIterator[bytes], take: Callable[[int], None]
@@ -111,16 +94,18 @@ class UploadFolder:
             NotFoundError: it is not there.
         """
         path = self._path(name, file)
-        if not path.is_file():
-            raise NotFoundError(f"there is no file {file!r} of {name[2]}")
+        if not _is_file(path):
+            raise NotFoundError(f"there is no file {file[:200]!r} of {name[2]}")
         return path
 
     def names(self, name: Name) -> Iterator[tuple[str, int]]:
         """The files of a run with their sizes; those of very long names are not listed."""
         folder = self._run_folder(name)
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.suffix != ".partial":
-                yield _unquoted(path.relative_to(folder)), path.stat().st_size
+            parts = path.relative_to(folder).parts
+            is_named = not any(part.startswith((".", _BY_DIGEST)) for part in parts)
+            if is_named and path.is_file():
+                yield _unquoted(parts), path.stat().st_size
 
     def remove(self, name: Name, file: str) -> None:
         """Removes one file.
@@ -173,19 +158,21 @@ def _quoted(part: str) -> str:
     raw = part.encode("utf-8", "surrogatepass")
     name = quote(raw, safe=" ")
     if len(name) > _PART_BYTES_MAX:
-        return f"%%{hashlib.sha256(raw).hexdigest()}"
+        return f"{_BY_DIGEST}{hashlib.sha256(raw).hexdigest()}"
     if not name.strip("."):
         return name.replace(".", "%2E") or "%"
     return f"%2E{name[1:]}" if name.startswith(".") else name
 
 
-def _unquoted(path: Path) -> str:
-    return "/".join(unquoted(part) for part in path.parts)
+def _unquoted(parts: Sequence[str]) -> str:
+    return "/".join(unquote(part, errors="surrogatepass") for part in parts)
 
 
-def unquoted(part: str) -> str:
-    """What `quote` made of one part of an address, taken back."""
-    return unquote(part, errors="surrogatepass")
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # too long to be one
+        return False
 
 
 def _put_in_place(partial: Path, path: Path) -> int:

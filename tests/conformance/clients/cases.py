@@ -109,7 +109,7 @@ def read():
         "last": run.lastHistoryStep, "best": run.summary["best"], "group": run.group,
         "notes": run.notes, "created_at": run.created_at,
         "steps": [row["_step"] for row in run.scan_history(page_size=2)],
-        "loss": [row["loss"] for row in run.scan_history(keys=["loss"])],
+        "loss": [row["loss"] for row in run.scan_history(keys=["loss"], page_size=2)],
         "history": [row.get("loss") for row in run.history(pandas=False)],
         "files": sorted(file.name for file in run.files()),
         "runs": [r.id for r in api.runs(PROJECT, order="+created_at")],
@@ -123,6 +123,8 @@ def read():
     run.update()
     fetched = run.file("config.yaml").download(replace=True)
     say("fetched", len(fetched.read()))
+    run.file("wandb-summary.json").delete()
+    assert "wandb-summary.json" not in [file.name for file in run.files()]
 
 
 for case in sys.argv[1:]:

@@ -15,6 +15,7 @@ from kelt_daemon.batch import Outgoing
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import UpstreamError
 from kelt_daemon.upstream import Access
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstream.wandb.ordering import QueuedRun
 from kelt_daemon.upstream.wandb.wandb_server import WandbServer
 from kelt_proto.v1 import record_pb2
@@ -38,17 +39,20 @@ class Desk:
     #: On the disk, and not known yet.
     unseen: dict[bytes, QueuedRun] = field(default_factory=dict)
     errors: list[UpstreamError] = field(default_factory=list)
+    room: FileRoom = field(init=False)
     server: WandbServer = field(init=False)
 
     def __post_init__(self) -> None:
         self.server = self._made()
 
     def _made(self) -> WandbServer:
+        self.room = FileRoom(limit_bytes=self.config.wandb_files_bytes_max)
         return WandbServer(
             url=f"wandb+{self.stub.url}",
             config=self.config,
             queue=self.queue.values,
             look=self._look,
+            room=self.room,
             in_thread=inline,
         )
 
@@ -69,6 +73,13 @@ class Desk:
 
     async def connect(self) -> None:
         await self.server.connect(Access(api_key=KEY))
+
+    async def _connect_again(self) -> None:
+        try:
+            await self.connect()
+        except UpstreamError as error:  # of a machine that is busy
+            self.errors.append(error)
+            await self.connect()
 
     def add(self, stream: Stream, run_id: str, **more: Any) -> Stream:
         home = self.folder / stream.writer_id.hex()
@@ -100,7 +111,7 @@ class Desk:
                     reply = await self.server.push([batch])
                 except UpstreamError as error:
                     self.errors.append(error)
-                    await self.connect()
+                    await self._connect_again()
                     through = (await self.server.cursors([stream.writer_id]))[stream.writer_id]
                     continue
                 cursor = reply[stream.writer_id]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import pytest_asyncio
 from daemon.upstream_wandb.desks import Desk, add_file, files_of, opened, outgoing
 from server.streams import Stream
 
 from harness.wandb_stub import WandbStub
+from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import NotYetError, UpstreamError
+from kelt_daemon.upstream.wandb.file_pieces import MADE_NAMES, TRIES_MAX
 from kelt_daemon.upstream.wandb.progress_file import progress_path
 from kelt_proto.v1 import record_pb2
 
@@ -83,7 +87,7 @@ async def test_a_file_that_is_refused_for_what_it_is_is_told_as_lost(desk, stub)
     stub.fault = lambda r: 413 if r.kind == "upload" and len(r.content) > 9 else None
     assert await desk.ship(files) == files.last_seq
     run = stub.run("r")
-    assert list(run.files) == ["good"]
+    assert [name for name in run.files if name not in MADE_NAMES] == ["good"]
     assert run.config["kelt/lost_files"] == {"value": 1}
     assert "kelt/lost_rows" not in run.config
     (reason,) = run.config["kelt/losses"]["value"]
@@ -147,7 +151,7 @@ async def test_the_files_of_a_run_that_has_ended_go_without_another_post(desk, s
     posts = len(stub.of_kind("file_stream"))
     await desk.ship(files)
     run = stub.run("r")
-    assert (run.files, run.exit_code) == ({"a": CONTENT}, 3)
+    assert (run.files["a"], run.exit_code) == (CONTENT, 3)
     assert len(stub.of_kind("file_stream")) == posts
 
 
@@ -170,3 +174,136 @@ async def test_no_file_is_put_where_w_and_b_says_no_whole_address(desk, stub, mo
     add_file(files, "a", CONTENT)
     with pytest.raises(UpstreamError, match="no whole address"):
         await desk.server.push([outgoing(files, 1, files.last_seq)])
+
+
+async def test_the_versions_of_a_file_keep_their_order_though_one_is_put_off(desk, stub):
+    _, files = await begun(desk)
+    faults = [503]
+    stub.fault = lambda r: faults.pop() if faults and r.kind == "upload" else None
+    for content in (CONTENT, CONTENT[::-1], CONTENT):
+        add_file(files, "a", content)
+    add_file(files, "b", CONTENT)
+    assert await desk.ship(files) == files.last_seq
+    assert [len(r.content) for r in stub.of_kind("upload")] == [256] * 4  # the first A once
+    assert stub.run("r").files == {"a": CONTENT, "b": CONTENT}
+
+
+async def test_rows_far_behind_a_file_that_waits_do_not_wait(desk, stub):
+    stream, files = await begun(desk)
+    stub.fault = lambda r: 503 if r.kind == "upload" else None
+    for number in range(5):
+        add_file(files, f"f{number}", CONTENT)
+        with pytest.raises(NotYetError):
+            await desk.server.push([outgoing(files, files.last_seq - 2, files.last_seq)])
+        cursors = await desk.server.cursors([files.writer_id])
+        assert cursors[files.writer_id] == files.last_seq - 1
+    stub.fault = None
+    await desk.server.push([outgoing(files, files.last_seq, files.last_seq)])
+    assert sorted(stub.run("r").files) == [f"f{number}" for number in range(5)]
+    assert not left_behind(desk, stream)
+
+
+async def test_files_of_a_later_session_go_behind_those_of_the_one_before(desk, stub):
+    first, old = await begun(desk, ends=True)
+    add_file(old, "a", CONTENT)
+    stub.fault = lambda r: 503 if r.kind == "upload" else None
+    with pytest.raises(NotYetError):
+        await desk.server.push([outgoing(old, 1, old.last_seq)])
+    later = desk.add(opened(2, "r", resumed=record_pb2.Resumed(last_step=0)), "r")
+    new = files_of(later)
+    add_file(new, "a", CONTENT[::-1])
+    stub.fault = None
+    await desk.ship(later)
+    with pytest.raises(NotYetError, match="its session before"):
+        await desk.server.push([outgoing(new, 1, new.last_seq)])
+    await desk.ship(old)
+    desk.change(first, is_through=True)
+    await desk.ship(new)
+    assert stub.run("r").files["a"] == CONTENT[::-1]
+
+
+async def test_a_file_without_room_waits_with_what_follows_it_and_one_too_large_is_lost(
+    stub, tmp_path
+):
+    config = DaemonConfig(wandb_files_bytes_max=len(CONTENT) + 1000)
+    async with Desk(stub, tmp_path, config=config) as desk:
+        await desk.connect()
+        stream, files = await begun(desk)
+        stub.fault = lambda r: 503 if r.kind == "upload" else None
+        add_file(files, "large", CONTENT * 5)
+        add_file(files, "a", CONTENT * 4)
+        with pytest.raises(NotYetError, match="HTTP status 503"):
+            await desk.server.push([outgoing(files, 1, files.last_seq)])
+        second = desk.add(opened(2, "s"), "s")
+        second.row(0, {"x": 0})
+        seconds = files_of(second)
+        add_file(seconds, "b", CONTENT)
+        push = [outgoing(second, 1, 2), outgoing(seconds, 1, seconds.last_seq)]
+        with pytest.raises(NotYetError, match="may on this host"):
+            await desk.server.push(push)
+        assert [row["x"] for row in stub.rows("s")] == [0]
+        assert desk.room.met == 1
+        assert not left_behind(desk, second)
+        await desk.restart()  # the next daemon counts what lies there
+        await desk.connect()
+        await desk.server.cursors([files.writer_id])
+        assert desk.room.used_bytes == len(CONTENT) * 4
+        stub.fault = None
+        await desk.ship(files)
+        await desk.ship(seconds)
+    assert "large" not in stub.run("r").files
+    assert stub.run("r").files["a"] == CONTENT * 4
+    assert stub.run("s").files["b"] == CONTENT
+    (reason,) = stub.run("r").config["kelt/losses"]["value"]
+    assert reason.startswith("the file 'large': its 1,280 bytes are more than")
+    assert not left_behind(desk, stream)
+    assert desk.room.used_bytes == 0
+
+
+async def test_what_a_dead_daemon_left_of_files_is_removed(desk, stub):
+    stream, files = await begun(desk)
+    add_file(files, "a", CONTENT)
+    await desk.server.push([outgoing(files, 1, 2)])
+    (part,) = left_behind(desk, stream)
+    (desk.queue[stream.writer_id].home / part.replace(part[-8:], "0.part")).write_bytes(b"left")
+    await desk.restart()
+    await desk.connect()
+    await desk.server.cursors([stream.writer_id])
+    assert left_behind(desk, stream) == [part]
+    await desk.restart()
+    desk.change(stream, is_through=True)  # its process died, and the file never becomes whole
+    await desk.connect()
+    await desk.server.cursors([stream.writer_id])
+    assert not left_behind(desk, stream)
+
+
+async def test_what_w_and_b_makes_of_a_run_is_there_when_its_end_is_told(desk, stub):
+    stream, files = await begun(desk)
+    stream.config(1.0, lr=0.5)
+    add_file(files, "config.yaml", b"recorded")
+    await desk.ship(files)
+    stream.exit(0, at=1.0)
+    await desk.ship(stream)
+    run = stub.run("r")
+    assert run.files["config.yaml"] == b"recorded"
+    assert json.loads(run.files["wandb-summary.json"])["x"] == 0
+    metadata = json.loads(run.files["wandb-metadata.json"])
+    assert metadata == run.config["_wandb"]["value"]["e"][metadata["writerId"]]
+    (end,) = [r.body for r in stub.of_kind("file_stream") if r.body.get("complete")]
+    assert sorted(end["uploaded"]) == ["wandb-metadata.json", "wandb-summary.json"]
+    assert not left_behind(desk, stream)
+
+
+@pytest.mark.parametrize("fault", [503, 413])
+async def test_what_is_made_of_a_run_is_given_up_and_its_end_told_at_once(desk, stub, fault):
+    stream, _ = await begun(desk)
+    stub.fault = lambda r: fault if r.kind == "upload" else None
+    stream.exit(0, at=1.0)
+    with pytest.raises(NotYetError):
+        await desk.server.push([outgoing(stream, 3, 3)])
+    assert stub.run("r").exit_code == 0
+    assert await desk.ship(stream) == stream.last_seq
+    assert len(desk.errors) < TRIES_MAX * len(MADE_NAMES)
+    assert stub.run("r").completed == 1
+    assert "kelt/lost_files" not in stub.run("r").config
+    assert not left_behind(desk, stream)

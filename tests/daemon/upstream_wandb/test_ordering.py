@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
-from kelt_daemon.upstream.wandb.ordering import QueuedRun, has_reached, predecessors
+from kelt_daemon.upstream.wandb.ordering import QueuedRun, has_reached, parents, sessions_before
 from kelt_proto.v1.record_pb2 import BranchPoint, Created, Resumed, RunOpened, Shared
 
 
@@ -20,30 +20,33 @@ def queued(number: int, run_id: str, **more) -> QueuedRun:
     return QueuedRun(**(facts | more))
 
 
-def waits(opened: RunOpened, me: QueuedRun, *others: QueuedRun) -> list[tuple[str, int | None]]:
-    found = predecessors(opened, me, [me, *others], default_entity="team")
-    return [(b.run.run_id, None if b.point is None else b.point.step) for b in found]
+def waits(opened: RunOpened, me: QueuedRun, *others: QueuedRun) -> list[str]:
+    found = sessions_before(opened, me, [me, *others], default_entity="team")
+    return [before.run_id for before in found]
 
 
-FORKED = RunOpened(forked=BranchPoint(project="p", run_id="parent", step=3))
+def inherits(point: BranchPoint, me: QueuedRun, *others: QueuedRun) -> list[str]:
+    return [p.run_id for p in parents(point, me, [me, *others], default_entity="team")]
+
+
+POINT = BranchPoint(project="p", run_id="parent", step=3)
 
 
 def test_a_fork_waits_for_what_its_parent_was_up_to_the_point():
-    assert waits(FORKED, queued(2, "child"), queued(1, "parent")) == [("parent", 3)]
-    assert waits(FORKED, queued(2, "child"), queued(1, "parent", is_through=True)) == []
-    assert waits(FORKED, queued(2, "child"), queued(1, "parent", project="other")) == []
-    assert waits(FORKED, queued(2, "child"), queued(3, "parent")) == []  # a later session of it
+    assert inherits(POINT, queued(2, "child"), queued(1, "parent")) == ["parent"]
+    assert inherits(POINT, queued(2, "child"), queued(1, "parent", project="other")) == []
+    assert inherits(POINT, queued(2, "child"), queued(3, "parent")) == []  # a later session of it
 
 
 @pytest.mark.parametrize(("entity", "is_it"), [("team", True), ("", True), ("others", False)])
 def test_an_entity_that_is_not_named_is_the_default_one(entity, is_it):
     parent = queued(1, "parent", entity=entity)
-    assert waits(FORKED, queued(2, "child"), parent) == ([("parent", 3)] if is_it else [])
+    assert inherits(POINT, queued(2, "child"), parent) == (["parent"] if is_it else [])
 
 
 def test_a_parent_may_be_named_by_its_immutable_id():
-    opened = RunOpened(forked=BranchPoint(branch_id="b1", step=3))
-    assert waits(opened, queued(2, "child"), queued(1, "parent")) == [("parent", 3)]
+    point = BranchPoint(branch_id="b1", step=3)
+    assert inherits(point, queued(2, "child"), queued(1, "parent")) == ["parent"]
 
 
 def test_a_point_is_reached_on_its_own_branch():
@@ -62,12 +65,13 @@ def test_a_point_is_reached_on_its_own_branch():
 
 def test_sessions_of_one_run_go_in_the_order_in_which_they_began():
     opened = RunOpened(resumed=Resumed())
-    assert waits(opened, queued(2, "r"), queued(1, "r"), queued(3, "r")) == [("r", None)]
+    assert waits(opened, queued(2, "r"), queued(1, "r"), queued(3, "r")) == ["r"]
+    assert waits(opened, queued(2, "r"), queued(1, "r", is_through=True)) == []
 
 
 def test_a_new_run_of_an_old_name_waits_for_the_old_one_if_that_can_be_sent():
     opened = RunOpened(created=Created())
-    assert waits(opened, queued(2, "r"), queued(1, "r")) == [("r", None)]
+    assert waits(opened, queued(2, "r"), queued(1, "r")) == ["r"]
     assert waits(opened, queued(2, "r"), queued(1, "r", is_held=True)) == []
     assert waits(opened, queued(2, "r"), queued(1, "r", problem="no room")) == []
     assert waits(RunOpened(resumed=Resumed()), queued(2, "r"), queued(1, "r", is_held=True)) != []

@@ -26,7 +26,7 @@ from kelt_daemon.upstream import Access
 from kelt_daemon.upstream.wandb.progress_file import progress_path
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import Kind
-from kelt_proto.v1.rows import FLAG_PARTIAL
+from kelt_proto.v1.rows import FLAG_PARTIAL, FLAG_RELATIVE_STEP
 from kelt_proto.v1.upstream_pb2 import DescribeRunRequest
 
 pytestmark = pytest.mark.asyncio
@@ -343,12 +343,26 @@ async def test_a_quiet_run_gives_a_sign_of_life_until_it_ends(desk, stub):
     desk.add(stream, "r")
     await desk.server.heartbeat([(stream.writer_id, False)])  # not begun: nobody to tell of
     await desk.ship(stream)
-    await desk.server.heartbeat([(stream.writer_id, False)])
-    assert stub.run("r").heartbeats == 1
+    assert await desk.server.heartbeat([(stream.writer_id, False)]) == []
+    stub.run("r").is_stopped = True
+    assert await desk.server.heartbeat([(stream.writer_id, False)]) == [stream.writer_id]
+    assert stub.run("r").heartbeats == 2
     stream.exit(0, at=1.0)
     await desk.ship(stream)
     await desk.server.heartbeat([(stream.writer_id, False)])
-    assert stub.run("r").heartbeats == 1
+    assert stub.run("r").heartbeats == 2
+
+
+async def test_that_a_run_is_to_stop_is_heard_in_answers_to_posts(desk, stub):
+    await desk.connect()
+    streams = [desk.add(rows_of(run_id, n, 2), run_id) for n, run_id in enumerate("rq", start=1)]
+    beats = [(stream.writer_id, False) for stream in streams]
+    for stream in streams:
+        await desk.ship(stream, last_seq=2)
+    stub.run("r").is_stopped = True
+    assert await desk.server.heartbeat(beats) == []  # nothing is posted yet
+    await desk.ship(streams[0], last_seq=3)
+    assert await desk.server.heartbeat(beats) == [streams[0].writer_id]
 
 
 async def test_the_writers_of_a_shared_run_are_told_apart_and_the_primary_ends_it(desk, stub):
@@ -363,7 +377,8 @@ async def test_the_writers_of_a_shared_run_are_told_apart_and_the_primary_ends_i
     clients = [r.headers["x-wandb-async-client-id"] for r in posts]
     assert len(set(clients)) == 2
     assert all(r.headers["x-wandb-use-async-filestream"] == "true" for r in posts)
-    assert [bool(r.body.get("complete")) for r in posts] == [False, True]
+    ends = [r.headers["x-wandb-async-client-id"] for r in posts if r.body.get("complete")]
+    assert ends == clients[-1:]
 
 
 async def test_a_run_that_lost_its_first_record_is_known_by_its_folder(desk, stub):
@@ -377,6 +392,25 @@ async def test_a_run_that_lost_its_first_record_is_known_by_its_folder(desk, stu
     await desk.server.push([outgoing(stream, 2, 2)])
     assert xs(stub, "r") == [1]
     assert stub.run("r").config["kelt/lost_rows"] == {"value": 1}
+
+
+async def test_a_session_that_lost_its_first_record_writes_over_no_line_of_the_one_before(
+    desk, stub
+):
+    await desk.connect()
+    first = desk.add(rows_of("r", 1, 3), "r")
+    await desk.ship(first)
+    desk.change(first, is_through=True)
+    stream = opened(2, "r", resumed=record_pb2.Resumed(point_unknown=True))
+    stream.row(0, {"x": 9}, flags=FLAG_RELATIVE_STEP)
+    stream.exit(0, at=1.0)
+    desk.add(stream, "r")
+    lost = Stream(stream.writer_id)
+    lost.loss(stream.writer_id, 1, 1)
+    await desk.server.push([outgoing(lost, 1, 1)])
+    await desk.ship(stream)
+    assert xs(stub, "r") == [0.5, 1.5, 2.5, 9]
+    assert [row["_step"] for row in stub.rows("r")] == [0, 1, 2, 3]
 
 
 async def test_what_a_run_is_at_can_be_asked(desk, stub):

@@ -12,12 +12,12 @@ import trio
 from kelt.version import __version__
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
+from kelt_daemon.cursor_saving import save_cursors
 from kelt_daemon.errors import CallRefusedError, FolderProblemError
 from kelt_daemon.host import Host
 from kelt_daemon.ingest import Ingest
 from kelt_daemon.registry import Registry
 from kelt_daemon.retention import Retention
-from kelt_daemon.shipper import save_cursors
 from kelt_daemon.spools import Discovery
 from kelt_proto.v1 import sidecar_pb2
 from kelt_proto.v1.protocol import PROTOCOL

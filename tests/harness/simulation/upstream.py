@@ -195,6 +195,8 @@ def _unheard(answer) -> None:
 class SimulatedUpstream:
     """What the daemon is given: `kelt_daemon.upstream.Upstream`."""
 
+    artifacts = None
+
     def __init__(self, network: Network, *, gate) -> None:
         self._network = network
         self._gate = gate

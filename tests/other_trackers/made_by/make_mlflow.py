@@ -16,7 +16,14 @@ ROWS = 20
 
 
 def log_runs(uri):
-    from mlflow.entities import Metric, RunStatus
+    from mlflow.entities import (
+        Dataset,
+        DatasetInput,
+        InputTag,
+        LoggedModelOutput,
+        Metric,
+        RunStatus,
+    )  # fmt: skip
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
@@ -44,6 +51,10 @@ def log_runs(uri):
         Metric("odd", value, 1_700_000_050_000, step)
         for step, value in enumerate([math.nan, math.inf, -math.inf])
     ])  # fmt: skip
+    data = Dataset(name="d", digest="1", source_type="local", source="s")
+    client.log_inputs(parent, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+    model = client.create_logged_model(experiment, name="m", source_run_id=parent)
+    client.log_outputs(parent, [LoggedModelOutput(model.model_id, step=1)])
     end(parent, "FINISHED")
     child = start("child", **{"mlflow.parentRunId": parent})
     for number in range(5):  # no step is said

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from kelt.exporting.columns import ColumnType
+from kelt.exporting.columns import ColumnType, ColumnTypes
+from kelt.exporting.parquet import check_parquet
 from kelt.exporting.placing import ExportError
-from kelt.exporting.tables import read_jsonl, write_csv, write_jsonl, write_parquet
+from kelt.exporting.tables import read_jsonl, write_csv, write_jsonl
 
 ROWS = [
     {"_step": 0, "x": math.nan, "t": 'a "text",\nof two lines', "l": [1, None], "b": True},
@@ -18,7 +19,8 @@ ROWS = [
 
 
 def test_json_lines_are_read_as_they_were_written(tmp_path):
-    count, types = write_jsonl(tmp_path / "rows", ROWS)
+    types = ColumnTypes()
+    count = write_jsonl(tmp_path / "rows", ROWS, types)
     assert count == 3
     assert repr(list(read_jsonl(tmp_path / "rows"))) == repr(ROWS)
     assert types.settled()["x"] is ColumnType.FLOAT
@@ -36,7 +38,7 @@ def test_csv_tells_an_empty_text_from_what_is_missing_and_nan_from_both(tmp_path
     assert third[6:] == [str(2**70), "\\ud800"]
 
 
-def test_without_pyarrow_the_remedy_is_said(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
+def test_without_pyarrow_the_remedy_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ExportError, match=r"pip install 'kelt\[parquet\]'"):
-        write_parquet(tmp_path / "x.parquet", ROWS, {"x": ColumnType.FLOAT}, "{}")
+        check_parquet()

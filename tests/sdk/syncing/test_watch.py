@@ -30,6 +30,13 @@ def test_all_committed_is_a_success():
     assert watch.failure() is None
 
 
+def test_what_was_sent_before_it_was_asked_for_again_is_not_skipped():
+    watch = SyncWatch(wait_s=10.0, now=0.0, had={"/r": 2})
+    reports = [folder(records=9, committed=9, skipped=7), folder(records=9, committed=9, path="/s")]
+    watch.take(folders=reports, upstream=REACHABLE, is_done=True, now=1)
+    assert [run["skipped"] for run in watch.folders] == [2, 0]
+
+
 def test_nothing_to_send_is_a_success():
     assert watch_after((1, REACHABLE, []), is_done=True).failure() is None
 

@@ -61,7 +61,7 @@ def with_rows(post: dict[str, Any], door: DoorStand, *rows: dict[str, Any]) -> d
 
 def test_lines_and_samples_are_taken_once_and_may_be_written_over(door: DoorStand) -> None:
     door.begin()
-    post = output(0, "one", "10 %", events=(0, [event(101, cpu=1), event(102, cpu=2)]))
+    post = output(0, "one\n", "10 %\r\n", events=(0, [event(101, cpu=1), event(102, cpu=2)]))
     door.post(post)
     door.post(post)
     door.post(output(1, "100 %", "done", events=(1, [event(102, cpu=2), event(103.5, gpu=1.5)])))

@@ -12,6 +12,7 @@ from server.stand import NOW, gate_of
 from server.wandb_api.doors import DoorStand
 from starlette.applications import Starlette
 
+from kelt_server.access.gate import Gate
 from kelt_server.api.app import build_app
 from kelt_server.api.files import FileApi
 from kelt_server.artifacts import ArtifactLibrary, BlobStore
@@ -19,7 +20,7 @@ from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.pages.files import RunFiles
 from kelt_server.pages.pages import Pages
 from kelt_server.storage_quota import StorageQuota
-from kelt_server.wandb_api import UploadFolder, WandbApi
+from kelt_server.wandb_api import AddressSigner, UploadFolder, WandbApi
 
 FILES = """mutation CreateRunFiles($entity: String!, $files: [String!]!) {
   createRunFiles(input: {entityName: $entity, projectName: "proj", runName: "run", files: $files}) {
@@ -51,8 +52,11 @@ class Browser:
 class FileParts:
     """What keeps and shows files, in a folder."""
 
-    def __init__(self, door: DoorStand, folder: Path, *, bytes_max: int = 100_000) -> None:
+    def __init__(
+        self, door: DoorStand, folder: Path, *, gate: Gate, bytes_max: int = 100_000
+    ) -> None:
         stand = door.stand
+        self.now = NOW
         quota = StorageQuota(
             (folder / "files",), bytes_max=bytes_max, disk_free_bytes_min=0, counters=stand.counters
         )
@@ -60,7 +64,9 @@ class FileParts:
             folder / "files",
             file_bytes_max=1000,
             quota=quota,
-            times_deleted=stand.stores.catalog.deletions.count,
+        )
+        signer = AddressSigner(
+            folder / "files", clock=lambda: self.now, caller_of_key=gate.caller_of_key
         )
         self.library = ArtifactLibrary(
             engine=stand.stores.catalog.engine,
@@ -71,6 +77,7 @@ class FileParts:
         door.set_aside.append(self.uploads.set_aside)
         wandb_api = WandbApi(
             door=door.door, actions=door.actions, reader=stand.reader, uploads=self.uploads,
+            signer=signer, times_deleted=stand.stores.catalog.deletions.count,
             library=self.library, counters=stand.counters,
         )  # fmt: skip
         self.wandb_routes = wandb_api.routes()
@@ -87,11 +94,12 @@ class Web:
         self, door: DoorStand, folder: Path, *, api_key: str = "", bytes_max: int = 100_000
     ) -> None:
         self.door = door
-        parts = FileParts(door, folder, bytes_max=bytes_max)
+        gate = gate_of(api_key)
+        self.parts = parts = FileParts(door, folder, gate=gate, bytes_max=bytes_max)
         self.uploads = parts.uploads
         app = build_app(
             api_routes=parts.api_routes, page_routes=parts.page_routes,
-            more_routes=parts.wandb_routes, gate=gate_of(api_key),
+            more_routes=parts.wandb_routes, gate=gate,
         )  # fmt: skip
         self.client = Browser(app)
 

@@ -47,8 +47,8 @@ class CarriedFile:
         size_bytes: of all of it.
         received_bytes: so many of them lie on the disk.
         writer_id: of the pieces.
-        last_seq: the number of the newest piece.
         tries: how often it was refused.
+        is_made: whether it only tells again what W&B was told.
     """
 
     name: str
@@ -56,8 +56,8 @@ class CarriedFile:
     size_bytes: int
     received_bytes: int
     writer_id: str
-    last_seq: int
     tries: int = 0
+    is_made: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -94,6 +94,8 @@ class CarriedRun:
         exit_code: once the session has ended.
         is_completed: whether the server has acknowledged that.
         files: those that came and are not at W&B, by their key.
+        recorded_names: those of recorded files that would be made otherwise.
+        has_made_files: whether those were made, that is, the end of the run is being told.
         skipped: records of kinds that are not carried.
     """
 
@@ -133,21 +135,31 @@ class CarriedRun:
     exit_code: int | None = None
     is_completed: bool = False
     files: dict[str, CarriedFile] = field(default_factory=dict)
+    recorded_names: list[str] = field(default_factory=list)
+    has_made_files: bool = False
     skipped: int = 0
 
     def committed(self, writer_id: bytes) -> int:
         """Up to where the server has a writer's records.
 
-        What lies in an open line is held back, and so is everything behind it; so is a file.
+        What lies in an open line is held back, and so is everything behind it. While a file waits,
+        or the word of the end, the newest record of its writer is: no more, so that no row waits.
         """
         through = self.folded.get(writer_id, 0)
-        for file in self.files.values():
-            if file.is_whole and file.writer_id == writer_id.hex():
-                through = min(through, file.last_seq - 1)
+        waiting = {file.writer_id for file in self.files.values() if file.is_whole}
+        if self.is_begun and self.tells_end and not self.is_completed:
+            waiting.add(self.writer_id.hex())
+        if writer_id.hex() in waiting:
+            through = max(0, through - 1)
         line = self.last_line
         if writer_id == self.writer_id and line is not None and not line.is_posted:
             return min(through, line.first_seq - 1)
         return through
+
+    @property
+    def tells_end(self) -> bool:
+        """Whether it is this session that tells the run's end: of a shared run its primary's."""
+        return self.exit_code is not None and (self.is_primary or not self.is_shared)
 
     def lose(self, rows: int, reason: str, *, files: int = 0) -> None:
         """Counts rows, or files, that W&B will not get."""

@@ -18,9 +18,9 @@ from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.chapters import Chapter, Record
 from kelt_daemon.upstream.wandb.file_pieces import Piece
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstream.wandb.folding import (
     Folded,
-    client_id,
     closed,
     fold,
     open_session,
@@ -46,20 +46,8 @@ class Speaker(Protocol):
     async def ask(self, question: requests.Question) -> dict[str, Any]:
         """A GraphQL answer's data."""
 
-    async def stream(
-        self, names: tuple[str, str, str], body: dict[str, Any], headers: dict[str, str]
-    ) -> None:
+    async def stream(self, run: CarriedRun, body: dict[str, Any]) -> None:
         """Posts to a run's `file_stream`."""
-
-
-def stream_headers(run: CarriedRun) -> dict[str, str]:
-    """By which W&B keeps the writers of a shared run apart."""
-    if not run.is_shared:
-        return {}
-    return {
-        "x-wandb-use-async-filestream": "true",
-        "x-wandb-async-client-id": client_id(run.writer_id),
-    }
 
 
 class Carrier:
@@ -69,10 +57,10 @@ class Carrier:
         run: as far as it is.
         fallback: what is known of its session where its first record was lost.
         speaker: the server.
-        default_entity: of the key, where the run names none.
         wait_turn: raises unless those before it are at the server.
         wait_children: raises unless those have begun that inherit what a rewind drops.
         store: puts pieces of files down.
+        room: how much of them there may be.
         keep: makes `run` as it stands durable.
         in_thread: does work that blocks.
     """
@@ -83,17 +71,17 @@ class Carrier:
         run: CarriedRun,
         fallback: RunOpened,
         speaker: Speaker,
-        default_entity: str,
         wait_turn: Callable[[RunOpened], Awaitable[None]],
         wait_children: Callable[[int, float], Awaitable[None]],
         store: Callable[[Sequence[Piece]], Awaitable[None]],
+        room: FileRoom,
         keep: Callable[[], Awaitable[None]],
         in_thread: InThread,
     ) -> None:
         self._run = run
+        self._room = room
         self._fallback = fallback
         self._speaker = speaker
-        self._default_entity = default_entity
         self._wait_turn = wait_turn
         self._wait_children = wait_children
         self._store = store
@@ -102,8 +90,8 @@ class Carrier:
         #: The config of the last upsert: what is the same is not sent again.
         self._told = ""
 
-    async def carry(self, chapter: Chapter) -> None:
-        """Returns once the server has all of it.
+    async def carry(self, chapter: Chapter) -> bool:
+        """Returns once the server has it; False where a file in it found no room.
 
         Raises:
             UpstreamError: it has not.
@@ -115,11 +103,28 @@ class Carrier:
             await self._open(self._opened(opening), chapter, seq=opening.seq)
         elif not run.is_begun and any(r.writer_id == run.writer_id for r in chapter.records):
             await self._open(self._fallback, chapter, seq=0)
-        folded = await self._in_thread(fold, run, chapter.records)
+        folded = await self._in_thread(fold, run, chapter.records, self._room)
         if run.is_begun:
-            await self.tell(folded)
+            await self._tell(folded)
         if folded.pieces:
             await self._store(folded.pieces)
+        await self._keep()
+        return not folded.is_cut
+
+    async def tell_config(self) -> None:
+        """What the server lacks of it, if anything."""
+        if self._run.is_begun and self._run.config_due:
+            await self._tell(Folded())
+            await self._keep()
+
+    async def tell_end(self, uploaded: Sequence[str]) -> None:
+        """That the run has ended, if it has, behind everything else; and which files are there."""
+        run = self._run
+        if not run.is_begun or run.exit_code is None or run.is_completed:
+            return
+        if run.tells_end:
+            await self._speaker.stream(run, requests.completion(run.exit_code, uploaded))
+        run.is_completed = True
         await self._keep()
 
     def _opened(self, record: Record) -> RunOpened:
@@ -162,7 +167,8 @@ class Carrier:
         """The first upsert, with the config that came at once."""
         run = self._run
         coming = copy.deepcopy(run)
-        fold(coming, [record for record in chapter.records if record.kind not in _BULK])
+        few = [record for record in chapter.records if record.kind not in _BULK]
+        fold(coming, few, self._room)
         data = await self._ask(requests.upsert(coming))
         self._read(lambda: take_upserted(run, data, inherits=inherits))
         run.folded[run.writer_id] = max(seq, run.folded.get(run.writer_id, 0))
@@ -192,12 +198,12 @@ class Carrier:
                 run.is_rewinding = False
                 await self._keep()
                 raise
-            await self._post(requests.completion(0))
+            await self._speaker.stream(run, requests.completion(0))
             data = await self._ask(question)
         self._read(lambda: take_rewound(run, data))
         run.is_rewinding = False
 
-    async def tell(self, folded: Folded) -> None:
+    async def _tell(self, folded: Folded) -> None:
         """What was folded, and what the server lacks beside it."""
         run = self._run
         question = requests.upsert(run)
@@ -206,17 +212,13 @@ class Carrier:
             self._read(lambda: take_upserted(run, data, inherits=False))
         run.config_due = False
         await self._post_all(folded)
-        run.is_completed = run.exit_code is not None
 
     async def _post_all(self, folded: Folded) -> None:
-        for body in requests.posts(self._run, folded):
-            await self._post(body)
-        self._run.summary_due = False
-
-    async def _post(self, body: dict[str, Any]) -> None:
         run = self._run
-        names = (run.entity or self._default_entity, run.project, run.run_id)
-        await self._speaker.stream(names, body, stream_headers(run))
+        for body in requests.posts(run, folded):
+            run.is_completed = run.has_made_files = False  # whoever posts goes on
+            await self._speaker.stream(run, body)
+        run.summary_due = False
 
     async def _ask(self, question: requests.Question) -> dict[str, Any]:
         data = await self._speaker.ask(question)

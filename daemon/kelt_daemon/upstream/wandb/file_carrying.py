@@ -1,9 +1,10 @@
 """Carries the files of one run to W&B, behind its rows: what fails here holds up no row.
 
-A file goes to the address that W&B names for it, and what went is told in a post. An address is
-asked for anew each time, and a file that is sent again replaces itself. What a store refuses for
-what it is (4xx) is tried a few times and then told as lost; everything else is tried as long as it
-takes, and the run counts as on its way.
+A file goes to the address that W&B names for it, and what went is told in a post: of a run that
+ends, in its last one. An address is asked for anew each time, and a file that is sent again
+replaces itself. What a store refuses for what it is (4xx) is tried a few times and then told as
+lost; everything else is tried as long as it takes, and the run counts as on its way. What is made
+of a run (`made_files`) is given up instead.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from kelt_daemon.errors import (
 from kelt_daemon.host import InThread
 from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedFile, CarriedRun
-from kelt_daemon.upstream.wandb.carrying import Speaker, stream_headers
+from kelt_daemon.upstream.wandb.carrying import Speaker
 from kelt_daemon.upstream.wandb.file_pieces import (
     TRIES_MAX,
     Piece,
@@ -31,6 +32,7 @@ from kelt_daemon.upstream.wandb.file_pieces import (
     put_off,
 )
 from kelt_daemon.upstream.wandb.file_spool import FileSpool
+from kelt_daemon.upstream.wandb.made_files import make_files
 from kelt_daemon.upstream.wandb.replies import UNREADABLE, Addresses, read_addresses
 from kelt_daemon.upstream.wandb.uploading import FileRefusedError
 
@@ -52,6 +54,7 @@ class FileCarrier:
         spool: where files lie meanwhile.
         speaker: the server.
         putter: where files go.
+        wait_turn: raises unless those of the run that go first are there.
         keep: makes `run` as it stands durable.
         in_thread: does work that blocks.
     """
@@ -63,6 +66,7 @@ class FileCarrier:
         spool: FileSpool,
         speaker: Speaker,
         putter: Putter,
+        wait_turn: Callable[[], Awaitable[None]],
         keep: Callable[[], Awaitable[None]],
         in_thread: InThread,
     ) -> None:
@@ -70,8 +74,11 @@ class FileCarrier:
         self._spool = spool
         self._speaker = speaker
         self._putter = putter
+        self._wait_turn = wait_turn
         self._keep = keep
         self._in_thread = in_thread
+        #: What is there, and is to be told with the end.
+        self.uploaded: list[str] = []
 
     async def store(self, pieces: Sequence[Piece]) -> None:
         """Puts pieces down; a file for which there is no room is lost."""
@@ -82,6 +89,14 @@ class FileCarrier:
                 lose_file(run, key, file.name, reason)
             await self._in_thread(self._spool.remove, key)
 
+    async def make(self) -> None:
+        """Puts down what is made of a run that ends."""
+        run = self._run
+        if run.is_begun and run.tells_end and not run.has_made_files:
+            run.has_made_files = True
+            await self.store(await self._in_thread(lambda: list(make_files(run))))
+            await self._keep()
+
     async def send(self) -> None:
         """Sends what is whole.
 
@@ -90,6 +105,7 @@ class FileCarrier:
             UpstreamError: the server is not to be had.
         """
         while self._run.is_begun and (batch := due_files(self._run)):
+            await self._wait_turn()
             failure = await self._send(batch)
             if failure is not None:
                 raise failure
@@ -109,8 +125,9 @@ class FileCarrier:
                 failure = self._refused(key, file, str(error)) or failure
                 gone += [] if key in run.files else [key]
             except NotYetError as error:
-                failure = error
                 put_off(run, key)
+                failure, given_up = error, self._tried_again()
+                gone += given_up
                 break
         await self._tell(sent)
         for key in gone:
@@ -148,12 +165,20 @@ class FileCarrier:
         lose_file(self._run, key, file.name, reason)
         return None
 
+    def _tried_again(self) -> list[str]:
+        """Counts for what is made, all of it together, and gives it up after a while."""
+        made = [(key, file) for key, file in self._run.files.items() if file.is_made]
+        for _, file in made:
+            file.tries += 1
+        return [key for key, file in made if file.tries >= TRIES_MAX]
+
     async def _tell(self, sent: Sequence[str]) -> None:
         """Says what is there, unless the run has ended: a post would have it go on."""
         run = self._run
-        if not sent or run.is_completed:
+        if run.exit_code is not None:
+            self.uploaded += sent
+        if not sent or run.exit_code is not None:
             return
-        names = (run.entity, run.project, run.run_id)
         # They are there, told or not.
         with contextlib.suppress(*_REFUSALS):
-            await self._speaker.stream(names, requests.uploaded(sent), stream_headers(run))
+            await self._speaker.stream(run, requests.uploaded(sent))

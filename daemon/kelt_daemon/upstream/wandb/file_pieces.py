@@ -2,8 +2,9 @@
 
 Pieces of a version of a file come in order and lie in a file on the disk (`file_spool`) until they
 are all there. What is whole is known by a key of its name and version, and stays in the run's book
-until W&B has it; meanwhile its last piece does not count as committed, so that the run goes on
-being sent. A file that cannot be made whole, or that W&B does not take, is told with the losses.
+until W&B has it; meanwhile the newest record of its writer does not count as committed, so that
+the run goes on being sent. A file that cannot be made whole, or that W&B does not take, is told
+with the losses.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from kelt_proto.v1.record_pb2 import FilePiece
 TRIES_MAX = 5
 #: Files of one request for addresses.
 _BATCH_MAX = 20
+#: What is made of a run when it ends, unless such a file was recorded.
+MADE_NAMES = frozenset(("config.yaml", "wandb-summary.json", "wandb-metadata.json"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +32,16 @@ class Piece:
     content: bytes
 
 
-def add_piece(run: CarriedRun, said: FilePiece, *, writer_id: bytes, seq: int) -> Piece | None:
+def key_of(name: str, version: bytes) -> str:
+    """Of a version of a file, which is a part of a file's name here."""
+    return hashlib.sha256(f"{name}\n".encode() + version).hexdigest()[:32]
+
+
+def add_piece(run: CarriedRun, said: FilePiece, *, writer_id: bytes) -> Piece | None:
     """Takes a piece in; None where it is there already, or of no use."""
-    key = hashlib.sha256(f"{said.name}\n".encode() + said.version).hexdigest()[:32]
+    key = key_of(said.name, said.version)
+    if said.offset_bytes == 0:
+        run.files.pop(key, None)  # should it wait, it is the newest version once more
     file = run.files.get(key)
     if file is not None and (file.is_whole or said.offset_bytes < file.received_bytes):
         return None
@@ -47,8 +57,9 @@ def add_piece(run: CarriedRun, said: FilePiece, *, writer_id: bytes, seq: int) -
         size_bytes=said.size_bytes,
         received_bytes=end_bytes,
         writer_id=writer_id.hex(),
-        last_seq=seq,
     )
+    if said.name in MADE_NAMES and said.name not in run.recorded_names:
+        run.recorded_names.append(said.name)
     return Piece(key, said.offset_bytes, said.content)
 
 
@@ -64,11 +75,14 @@ def due_files(run: CarriedRun) -> dict[str, CarriedFile]:
 
 
 def put_off(run: CarriedRun, key: str) -> None:
-    """The others go first."""
-    run.files[key] = run.files.pop(key)
+    """Files of other names go first; the versions of one keep their order."""
+    name = run.files[key].name
+    for other in [other for other, file in run.files.items() if file.name == name]:
+        run.files[other] = run.files.pop(other)
 
 
 def lose_file(run: CarriedRun, key: str, name: str, reason: str) -> None:
-    """W&B will not get it."""
-    run.files.pop(key, None)
-    run.lose(0, f"the file {name!r}: {reason}", files=1)
+    """W&B will not get it; of what is made of the run nothing is lost with that."""
+    file = run.files.pop(key, None)
+    if file is None or not file.is_made:
+        run.lose(0, f"the file {name!r}: {reason}", files=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import groupby
 from pathlib import Path
 
@@ -63,6 +63,13 @@ class FileSpool:
         except OSError:
             return False
         return digest.hexdigest() == file.version
+
+    def sweep(self, keys: Collection[str]) -> None:
+        """Removes what a death has left of files that are none of these."""
+        wanted = {self.path(key) for key in keys}
+        for path in self._beside.parent.glob(f"{self._beside.stem}-*.part"):
+            if path not in wanted:
+                path.unlink(missing_ok=True)
 
     def remove(self, key: str) -> None:
         """Its room is needed no more."""

@@ -18,7 +18,8 @@ from google.protobuf.message import DecodeError
 from kelt.metric_definitions import MetricDefinition
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.chapters import Record
-from kelt_daemon.upstream.wandb.file_pieces import Piece, add_piece
+from kelt_daemon.upstream.wandb.file_pieces import Piece, add_piece, key_of, lose_file
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstream.wandb.history_lines import Lines, add_row, close
 from kelt_daemon.upstream.wandb.output_lines import add_console, add_samples
 from kelt_proto.v1 import record_pb2
@@ -38,12 +39,14 @@ class Folded:
         events: lines.
         console: lines by their index.
         pieces: of files.
+        is_cut: whether a file found no room: its records, and what follows, are to come again.
     """
 
     history: Lines = field(default_factory=Lines)
     events: Lines = field(default_factory=Lines)
     console: dict[int, str] = field(default_factory=dict)
     pieces: list[Piece] = field(default_factory=list)
+    is_cut: bool = False
 
 
 def open_session(run: CarriedRun, opened: record_pb2.RunOpened) -> None:
@@ -54,16 +57,16 @@ def open_session(run: CarriedRun, opened: record_pb2.RunOpened) -> None:
     if opened.HasField("shared"):
         run.is_shared, run.is_primary = True, opened.shared.is_primary
         run.label = opened.shared.label
-    writer = client_id(run.writer_id)
     started = datetime.fromtimestamp(opened.started_at, tz=timezone.utc)
-    run.environment = {
-        "writerId": writer,
+    environment = {
+        "python": f"CPython {host.python}" if host.python else "",
         "startedAt": started.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "host": host.hostname,
         "program": host.program,
-        "python": f"CPython {host.python}",
-        **({"label": run.label} if run.label else {}),
+        "host": host.hostname,
+        "writerId": client_id(run.writer_id),
+        "label": run.label,
     }
+    run.environment = {name: value for name, value in environment.items() if value}
     _take_info(run, opened.info)
     run.config_due = True
 
@@ -73,7 +76,7 @@ def client_id(writer_id: bytes) -> str:
     return str(UUID(bytes=writer_id))
 
 
-def fold(run: CarriedRun, records: Iterable[Record]) -> Folded:
+def fold(run: CarriedRun, records: Iterable[Record], room: FileRoom) -> Folded:
     """Takes records in, and returns what is to be posted for them.
 
     The last line of the history is among them unless more of its row is still to come.
@@ -82,6 +85,10 @@ def fold(run: CarriedRun, records: Iterable[Record]) -> Folded:
     for record in records:
         if record.kind == Kind.ROW:
             _fold_row(run, record, folded.history)
+        elif record.kind == Kind.FILE_PIECE:
+            if not _fold_piece(run, record, folded.pieces, room):
+                folded.is_cut = True
+                break
         else:
             _fold_control(run, record, folded)
         run.folded[record.writer_id] = max(run.folded.get(record.writer_id, 0), record.seq)
@@ -118,6 +125,26 @@ def _fold_row(run: CarriedRun, record: Record, lines: Lines) -> None:
     add_row(run, row, record.seq, lines)
 
 
+def _fold_piece(run: CarriedRun, record: Record, pieces: list[Piece], room: FileRoom) -> bool:
+    """Returns whether there was room for it."""
+    try:
+        said = record_pb2.FilePiece.FromString(bytes(record.payload))
+    except DecodeError as error:
+        run.lose(1, f"a record that cannot be read: {error}")
+        return True
+    key = key_of(said.name, said.version)
+    if said.size_bytes > room.limit_bytes:
+        if said.offset_bytes + len(said.content) >= said.size_bytes:  # once, with the last of them
+            reason = f"its {said.size_bytes:,} bytes are more than all files may take on this host"
+            lose_file(run, key, said.name, reason)
+        return True
+    if said.offset_bytes == 0 and not room.take(run.writer_id, key, said.size_bytes):
+        return False
+    piece = add_piece(run, said, writer_id=record.writer_id)
+    pieces += [] if piece is None else [piece]
+    return True
+
+
 def _fold_control(run: CarriedRun, record: Record, folded: Folded) -> None:
     payload = bytes(record.payload)
     try:
@@ -125,10 +152,6 @@ def _fold_control(run: CarriedRun, record: Record, folded: Folded) -> None:
             add_console(run, record_pb2.Console.FromString(payload), folded.console)
         elif record.kind == Kind.SYSTEM:
             add_samples(run, record_pb2.System.FromString(payload), folded.events)
-        elif record.kind == Kind.FILE_PIECE:
-            said = record_pb2.FilePiece.FromString(payload)
-            piece = add_piece(run, said, writer_id=record.writer_id, seq=record.seq)
-            folded.pieces += [] if piece is None else [piece]
         elif (take := _TAKERS.get(record.kind)) is not None:
             kind, taker = take
             taker(run, kind.FromString(payload))

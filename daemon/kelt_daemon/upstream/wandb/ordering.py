@@ -2,7 +2,8 @@
 
 W&B copies a parent's history when the child is made, drops what a rewind archives, and gives a
 session the lines that follow those of the session before it. So a parent goes before its children,
-its children before it goes back, and the sessions of one run go one after the other.
+its children before it goes back, and the sessions of one run go one after the other. Several
+sessions may write one branch: a child goes as soon as one of them has come to its point.
 """
 
 from __future__ import annotations
@@ -63,18 +64,10 @@ class QueuedRun:
         return self.is_held or bool(self.problem)
 
 
-@dataclass(frozen=True, slots=True)
-class Predecessor:
-    """A run that has to go first: up to the point, or wholly."""
-
-    run: QueuedRun
-    point: BranchPoint | None
-
-
-def predecessors(
+def sessions_before(
     opened: RunOpened, me: QueuedRun, queue: Iterable[QueuedRun], *, default_entity: str
-) -> Iterator[Predecessor]:
-    """What a session that opens must wait for, of what is still on its way.
+) -> Iterator[QueuedRun]:
+    """Sessions of the same run that have to end before this one begins.
 
     The writers of a shared run wait for nobody: W&B keeps them apart by themselves. A new run of an
     old name waits for those before it so that its own lines are the ones that stay, but not for
@@ -82,21 +75,35 @@ def predecessors(
     """
     if opened.HasField("shared"):
         return
-    origin = opened.WhichOneof("origin")
-    point = opened.forked if origin == "forked" else None
     for other in queue:
-        if other.writer_id == me.writer_id or other.is_through:
+        is_same = _key(other, default_entity) == _key(me, default_entity)
+        if not (is_same and _is_earlier(other, me)) or other.is_through:
             continue
-        is_earlier = (other.started_at, other.writer_id) < (me.started_at, me.writer_id)
+        if not (opened.HasField("created") and other.is_stuck):
+            yield other
+
+
+def files_before(
+    me: QueuedRun, queue: Iterable[QueuedRun], *, default_entity: str
+) -> Iterator[QueuedRun]:
+    """Sessions of the same run whose files, of the same names perhaps, go before those of `me`."""
+    for other in queue:
+        is_same = _key(other, default_entity) == _key(me, default_entity)
+        if is_same and _is_earlier(other, me) and not (other.is_through or other.is_stuck):
+            yield other
+
+
+def parents(
+    point: BranchPoint, me: QueuedRun, queue: Iterable[QueuedRun], *, default_entity: str
+) -> Iterator[QueuedRun]:
+    """Sessions that may have logged, or are to log, what a fork inherits up to a point."""
+    target = _target(point, me, default_entity)
+    for other in queue:
         if _key(other, default_entity) == _key(me, default_entity):
-            if is_earlier and not (origin == "created" and other.is_stuck):
-                yield Predecessor(other, None)
-        elif point is not None:
-            is_named = is_earlier and _key(other, default_entity) == _target(
-                point, me, default_entity
-            )
-            if is_named or (point.branch_id and point.branch_id == other.branch_id):
-                yield Predecessor(other, point)
+            continue
+        is_named = _is_earlier(other, me) and _key(other, default_entity) == target
+        if is_named or (point.branch_id and point.branch_id == other.branch_id):
+            yield other
 
 
 def has_reached(run: CarriedRun, point: BranchPoint) -> bool:
@@ -125,6 +132,10 @@ def inherits(
     point = opened.forked
     is_mine = _target(point, other, default_entity) == _key(me, default_entity)
     return opened.HasField("forked") and is_mine and point.step > beyond_step
+
+
+def _is_earlier(other: QueuedRun, me: QueuedRun) -> bool:
+    return (other.started_at, other.writer_id) < (me.started_at, me.writer_id)
 
 
 def _target(point: BranchPoint, child: QueuedRun, default_entity: str) -> tuple[str, str, str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
-from kelt_daemon.upstream.wandb.folding import Folded
+from kelt_daemon.upstream.wandb.folding import Folded, client_id
 from kelt_daemon.upstream.wandb.history_lines import Lines, encode, size_bytes_of
 from kelt_daemon.upstream.wandb.output_lines import console_pieces
 from kelt_daemon.upstream.wandb.run_config import config_of
@@ -132,35 +132,33 @@ def create_files(run: CarriedRun, names: Sequence[str]) -> Question:
     return Question("CreateRunFiles", CREATE_FILES, variables)
 
 
+def stream_headers(run: CarriedRun) -> dict[str, str]:
+    """By which W&B keeps the writers of a shared run apart."""
+    if not run.is_shared:
+        return {}
+    return {
+        "x-wandb-use-async-filestream": "true",
+        "x-wandb-async-client-id": client_id(run.writer_id),
+    }
+
+
 def posts(run: CarriedRun, folded: Folded) -> Iterator[dict[str, Any]]:
-    """What goes to `file_stream`: lines in pieces, and with the last the summary and the end."""
-    packed = list(_packed(folded))
-    if not packed and (run.summary_due or (_ends(run) and not run.is_completed)):
-        packed.append({})
-    for number, files in enumerate(packed):
-        is_last = number == len(packed) - 1
-        yield {"files": files, **_close(run, files)} if is_last else {"files": files}
+    """What goes to `file_stream`: lines in pieces, and with the last the summary."""
+    packed = list(_packed(folded)) or ([{}] if run.summary_due else [])
+    if packed and run.summary_due:
+        packed[-1][SUMMARY] = {"offset": 0, "content": [encode(summary_of(run))]}
+    for files in packed:
+        yield {"files": files}
 
 
-def completion(exit_code: int) -> dict[str, Any]:
-    """Says that the run has ended."""
-    return {"complete": True, "exitcode": exit_code}
+def completion(exit_code: int, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Says that the run has ended, and which files are where they were to be put."""
+    return {**(uploaded(names) if names else {}), "complete": True, "exitcode": exit_code}
 
 
 def uploaded(names: Sequence[str]) -> dict[str, Any]:
     """Says that files are where they were to be put."""
     return {"uploaded": list(names)}
-
-
-def _close(run: CarriedRun, files: dict[str, Any]) -> dict[str, Any]:
-    if run.summary_due or _ends(run):
-        files[SUMMARY] = {"offset": 0, "content": [encode(summary_of(run))]}
-    return completion(run.exit_code or 0) if _ends(run) else {}
-
-
-def _ends(run: CarriedRun) -> bool:
-    """Whether the post says the end: of a shared run its primary alone does."""
-    return run.exit_code is not None and (run.is_primary or not run.is_shared)
 
 
 def _packed(folded: Folded) -> Iterator[dict[str, Any]]:

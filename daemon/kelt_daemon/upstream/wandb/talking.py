@@ -118,8 +118,8 @@ class Talk:
         *,
         headers: Mapping[str, str],
         deadline_s: float,
-    ) -> None:
-        """Posts to a run's `file_stream`; returns once the server has taken it.
+    ) -> dict[str, Any]:
+        """Posts to a run's `file_stream`, and returns the answer once the server has taken it.
 
         Args:
             names: entity, project and run id.
@@ -140,8 +140,10 @@ class Talk:
                 f"403); check entity and project. {_WAITS}"
             )
         self._check(reply)
-        if not isinstance(_json_of(reply), dict):
+        said = _json_of(reply)
+        if not isinstance(said, dict):
             raise self._unreadable(reply)
+        return said
 
     async def _post(
         self, path: str, content: bytes, headers: Mapping[str, str], deadline_s: float

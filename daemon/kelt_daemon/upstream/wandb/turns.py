@@ -8,12 +8,14 @@ from kelt_daemon.errors import NotYetError, RunRefusedError
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.ordering import (
     QueuedRun,
+    files_before,
     has_reached,
     inherits,
     may_inherit,
-    predecessors,
+    parents,
+    sessions_before,
 )
-from kelt_proto.v1.record_pb2 import RunOpened
+from kelt_proto.v1.record_pb2 import BranchPoint, RunOpened
 
 
 class Turns:
@@ -50,22 +52,47 @@ class Turns:
         """
         self._opened[me.writer_id] = opened
         self.advanced(me.writer_id)
-        queue = list(self._queue())
-        for before in predecessors(opened, me, queue, default_entity=self.default_entity):
-            other, point = before.run, before.point
-            kept = await self._kept(other)
+        entity = self.default_entity
+        for before in list(sessions_before(opened, me, self._queue(), default_entity=entity)):
             # Of one that has ended there, no more than files are left: those are not waited for.
-            if kept.is_completed if point is None else has_reached(kept, point):
-                continue
-            if other.is_stuck:
-                reason = other.problem or "it waits for `kelt sync`"
-                raise RunRefusedError(
-                    f"{me.name} follows on {other.name}, which cannot be sent before it ({reason})."
-                )
-            self._await(other, me)
-            raise NotYetError(f"{me.name} waits until {other.name}, on which it follows, is sent.")
+            if not (await self._kept(before)).is_completed:
+                self._hold(me, before)
+        if opened.HasField("forked") and not opened.HasField("shared"):
+            await self._wait_parents(me, opened.forked)
         if opened.HasField("rewound"):
             await self.wait_children(me, opened.rewound.step, opened.started_at)
+
+    async def _wait_parents(self, me: QueuedRun, point: BranchPoint) -> None:
+        missing: list[QueuedRun] = []
+        found = parents(point, me, self._queue(), default_entity=self.default_entity)
+        for parent in list(found):
+            if not has_reached(await self._kept(parent), point):
+                missing += [] if parent.is_through else [parent]
+            elif point.branch_id:
+                return
+        if missing:
+            self._hold(me, next((one for one in missing if not one.is_stuck), missing[0]))
+
+    async def wait_files(self, me: QueuedRun) -> None:
+        """For the files of a session to go.
+
+        Raises:
+            NotYetError: a session before it has files that did not go yet.
+        """
+        for before in list(files_before(me, self._queue(), default_entity=self.default_entity)):
+            if (await self._kept(before)).files:
+                self._await(before, me)
+                raise NotYetError(f"Files of {me.name} wait for those of its session before.")
+
+    def _hold(self, me: QueuedRun, other: QueuedRun) -> None:
+        """Raises: `other` goes before `me`."""
+        if other.is_stuck:
+            reason = other.problem or "it waits for `kelt sync`"
+            raise RunRefusedError(
+                f"{me.name} follows on {other.name}, which cannot be sent before it ({reason})."
+            )
+        self._await(other, me)
+        raise NotYetError(f"{me.name} waits until {other.name}, on which it follows, is sent.")
 
     def advanced(self, writer_id: bytes) -> None:
         """More is known, or at the server, of a run: those that wait for it try again."""

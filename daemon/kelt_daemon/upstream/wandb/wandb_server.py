@@ -28,12 +28,12 @@ from kelt_daemon.errors import (
 from kelt_daemon.host import InThread, in_thread
 from kelt_daemon.upstream import Access, PushedCursor, ServerInfo
 from kelt_daemon.upstream.wandb import requests
-from kelt_daemon.upstream.wandb.carried_run import CarriedRun
-from kelt_daemon.upstream.wandb.carrying import Carrier, stream_headers
+from kelt_daemon.upstream.wandb.carried_run import CarriedFile, CarriedRun
+from kelt_daemon.upstream.wandb.carrying import Carrier
 from kelt_daemon.upstream.wandb.chapters import chapters, contiguous
 from kelt_daemon.upstream.wandb.file_carrying import FileCarrier
+from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstream.wandb.file_spool import FileSpool
-from kelt_daemon.upstream.wandb.folding import Folded
 from kelt_daemon.upstream.wandb.ordering import QueuedRun
 from kelt_daemon.upstream.wandb.progress_file import progress_path, read_progress, write_progress
 from kelt_daemon.upstream.wandb.replies import UNREADABLE, read_standing
@@ -53,6 +53,10 @@ class _Seat:
     #: None: to be read from its file.
     run: CarriedRun | None = None
     posted_at_s: float = 0.0
+    #: Somebody asked W&B to stop the run.
+    must_stop: bool = False
+    #: What an earlier daemon left of its files was looked for.
+    is_swept: bool = False
 
 
 class WandbServer:
@@ -63,8 +67,12 @@ class WandbServer:
         config: deadlines and intervals.
         queue: the run folders that go there.
         look: finds run folders that were made since they were looked for last.
+        room: for files on their way.
         in_thread: does work that blocks.
     """
+
+    #: As in `Upstream`: they stay in their run folders.
+    artifacts = None
 
     def __init__(
         self,
@@ -73,11 +81,13 @@ class WandbServer:
         config: DaemonConfig,
         queue: Callable[[], Iterable[QueuedRun]],
         look: Callable[[], Awaitable[None]],
+        room: FileRoom,
         in_thread: InThread = in_thread,
     ) -> None:
         self._url = http_url(url)
         self._config = config
         self._queue = queue
+        self._room = room
         self._in_thread = in_thread
         self._talk: Talk | None = None
         self._uploader: Uploader | None = None
@@ -122,10 +132,11 @@ class WandbServer:
         me = self._queued(batches[0].writer_id)
         seat = self._seats.setdefault(me.writer_id, _Seat())
         async with seat.lock:
+            await self._sweep(me, seat)
             run = seat.run = seat.run or await self._kept(me)
             fitting, gaps = contiguous(batches, run.folded)
             try:
-                await self._carry(fitting, run, seat, me)
+                await self._carry(fitting, run, me)
             except BaseException:
                 seat.run = None
                 raise
@@ -137,15 +148,14 @@ class WandbServer:
             for writer in {batch.writer_id for batch in batches}
         }
 
-    async def _carry(
-        self, batches: Sequence[Outgoing], run: CarriedRun, seat: _Seat, me: QueuedRun
-    ) -> None:
+    async def _carry(self, batches: Sequence[Outgoing], run: CarriedRun, me: QueuedRun) -> None:
         keep = partial(self._keep, me, run)
         files = FileCarrier(
             run=run,
             spool=FileSpool(me.home, self._url),
             speaker=self,
             putter=self,
+            wait_turn=partial(self._turns.wait_files, me),
             keep=keep,
             in_thread=self._in_thread,
         )
@@ -153,29 +163,47 @@ class WandbServer:
             run=run,
             fallback=_opened_of(me),
             speaker=self,
-            default_entity=self._turns.default_entity,
             wait_turn=partial(self._turns.wait_turn, me),
             wait_children=partial(self._turns.wait_children, me),
             store=files.store,
+            room=self._room,
             keep=keep,
             in_thread=self._in_thread,
         )
         try:
-            for chapter in await self._in_thread(chapters, batches, run.folded):
-                await carrier.carry(chapter)
+            failure = await self._carry_records(carrier, batches, run)
         except DamagedFrameError as error:
             raise RejectedDataError(f"records that cannot be read: {error}") from error
-        await files.send()
-        if run.is_begun and run.config_due:
-            await carrier.tell(Folded())
-            await keep()
-        seat.posted_at_s = anyio.current_time()
+        await files.make()
+        try:
+            await files.send()
+        except NotYetError as error:
+            failure = error
+        await carrier.tell_config()
+        await carrier.tell_end(files.uploaded)
+        if failure is not None:
+            raise failure
+
+    async def _carry_records(
+        self, carrier: Carrier, batches: Sequence[Outgoing], run: CarriedRun
+    ) -> NotYetError | None:
+        for chapter in await self._in_thread(chapters, batches, run.folded):
+            if not await carrier.carry(chapter):
+                return NotYetError(
+                    f"Files that W&B has not taken yet hold the {self._room.limit_bytes >> 20} MiB "
+                    "that they may on this host; those of this run wait, and what follows them."
+                )
+        return None
 
     async def cursors(self, writer_ids: Sequence[bytes]) -> Mapping[bytes, int]:
         """As in `Upstream`: what W&B has acknowledged, by our own book."""
         wanted, found = set(writer_ids), dict[bytes, int]()
         for run in list(self._queue()):
             if not wanted.isdisjoint(run.writers):
+                seat = self._seats.setdefault(run.writer_id, _Seat())
+                if not seat.lock.locked():
+                    async with seat.lock:
+                        await self._sweep(run, seat)
                 kept = await self._kept(run)
                 found |= {writer: kept.committed(writer) for writer in run.writers}
         return found
@@ -183,7 +211,7 @@ class WandbServer:
     async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> Collection[bytes]:
         """As in `Upstream`: an empty post for each run that had no other for a while.
 
-        Nobody is to stop: what W&B is asked to stop it does not tell us.
+        Whose run is to stop W&B says in its answers to posts, to these and to those with rows.
         """
         queued = {run.writer_id: run for run in self._queue()}
         for writer, _ in beats:
@@ -195,13 +223,13 @@ class WandbServer:
                 run = seat.run or await self._kept(me)
                 if run.is_begun and not run.is_completed:
                     await self._beat(run, seat)
-        return ()
+        return [writer for writer, _ in beats if self._seats[writer].must_stop]
 
     async def _beat(self, run: CarriedRun, seat: _Seat) -> None:
-        seat.posted_at_s = anyio.current_time()
+        seat.posted_at_s = anyio.current_time()  # also where nothing comes of it
         # What is the run's own fault its next push tells.
         with contextlib.suppress(NotYetError, RunRefusedError, RejectedDataError):
-            await self.stream((run.entity, run.project, run.run_id), {}, stream_headers(run))
+            await self.stream(run, {})
 
     async def describe_run(
         self, request: DescribeRunRequest, *, deadline_s: float
@@ -246,12 +274,16 @@ class WandbServer:
         """As in `Speaker`."""
         return await self._connected().ask(question, deadline_s=self._config.call_deadline_s)
 
-    async def stream(
-        self, names: tuple[str, str, str], body: dict[str, Any], headers: dict[str, str]
-    ) -> None:
-        """As in `Speaker`."""
+    async def stream(self, run: CarriedRun, body: dict[str, Any]) -> None:
+        """As in `Speaker`; hears in passing whether the run is to stop."""
+        seat = self._seats.setdefault(run.writer_id, _Seat())
+        names = (run.entity or self._turns.default_entity, run.project, run.run_id)
         deadline_s = self._config.push_deadline_s
-        await self._connected().stream(names, body, headers=headers, deadline_s=deadline_s)
+        said = await self._connected().stream(
+            names, body, headers=requests.stream_headers(run), deadline_s=deadline_s
+        )
+        seat.posted_at_s = anyio.current_time()
+        seat.must_stop = seat.must_stop or said.get("stopped") is True
 
     async def put(self, url: str, headers: Mapping[str, str], path: Path, size_bytes: int) -> None:
         """As in `Putter`."""
@@ -279,7 +311,20 @@ class WandbServer:
             return CarriedRun(writer_id=run.writer_id)
         return found
 
+    async def _sweep(self, me: QueuedRun, seat: _Seat) -> None:
+        """Once: what an earlier daemon has left of files, and the room that they take."""
+        if not seat.is_swept:
+            # Of a run that is through nothing waits but what its process did not finish.
+            files = {} if me.is_through else (await self._kept(me)).files
+            await self._in_thread(FileSpool(me.home, self._url).sweep, files.keys())
+            self._settle(me.writer_id, files)
+            seat.is_swept = True
+
+    def _settle(self, writer_id: bytes, files: Mapping[str, CarriedFile]) -> None:
+        self._room.settle(writer_id, {key: file.size_bytes for key, file in files.items()})
+
     async def _keep(self, me: QueuedRun, run: CarriedRun) -> None:
+        self._settle(me.writer_id, run.files)
         path = progress_path(me.home, self._url)
         try:
             await self._in_thread(write_progress, path, run)
@@ -291,9 +336,12 @@ class WandbServer:
 
 
 def _opened_of(me: QueuedRun) -> RunOpened:
-    """As far as the folder itself tells, should its first record be lost."""
+    """As far as the folder itself tells, should its first record be lost.
+
+    Whether it made the run or went on in one is not known then: it goes behind what W&B has.
+    """
     opened = RunOpened(
         entity=me.entity, project=me.project, run_id=me.run_id, started_at=me.started_at
     )
-    opened.created.SetInParent()
+    opened.resumed.point_unknown = True
     return opened

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kelt.other_trackers.foreign_run import ForeignRunError, Tally
+from kelt.other_trackers.mlflow.besides import KINDS, TRACE, Besides, local_folder
 from kelt.other_trackers.mlflow.mlflow_run import MlflowRun
 from kelt.other_trackers.point_sorting import Point
 
@@ -104,6 +105,22 @@ class FileStore:
                     elif line.endswith(b"\n"):  # else it is still being written
                         tally.lost_rows += 1
                         tally.damage = f"line {number} of MLflow's file {name} cannot be read"
+
+    def besides(self, run_id: str) -> Besides:
+        """As in `MlflowStore`."""
+        uri = str(_read_meta(self.path).get("artifact_uri") or "")
+        place = local_folder(uri, self.path, self.path.parent.parent)
+        if place is not None and not place.is_dir():  # the store was moved, or never had any
+            place = self.path / "artifacts"
+        found = Besides(artifact_uri=uri, artifact_folder=place)
+        for folder in ("inputs", "outputs"):
+            for meta in (self.path / folder).glob(f"*/{_META_NAME}"):
+                kind = str(_read_meta(meta.parent).get("source_type"))
+                found.counts[KINDS.get(kind, "input")] += 1
+        for source in self.path.parent.glob("traces/*/request_metadata/mlflow.sourceRun"):
+            if source.read_text("utf-8", "replace") == run_id:
+                found.counts[TRACE] += 1
+        return found
 
     def version(self, _run_id: str) -> dict[str, int]:
         """As in `MlflowStore`."""

@@ -19,6 +19,7 @@ from kelt.other_trackers.foreign_run import (
     run_name,
     writer_id,
 )
+from kelt.other_trackers.mlflow.besides import Besides
 from kelt.other_trackers.point_sorting import Point, sorted_rows
 from kelt.other_trackers.rows import RowPacker
 from kelt.records import RunFacts
@@ -63,6 +64,9 @@ class MlflowStore(Protocol):
     def read_points(self, run_id: str, tally: Tally, /) -> Iterator[Point]:
         """Its metrics, in any order; what cannot be read is counted."""
 
+    def besides(self, run_id: str, /) -> Besides:
+        """What the store has of it beside."""
+
     def version(self, run_id: str, /) -> dict[str, int]:
         """Changes whenever the run may have."""
 
@@ -94,7 +98,8 @@ class MlflowSource:
 
     def version(self) -> dict[str, int]:
         """As in `Source`."""
-        return self.store.version(self.run_id)
+        files = self.store.besides(self.run_id).files()
+        return self.store.version(self.run_id) | {"artifacts": int(files.signature[:12], 16)}
 
     def records(self, run: ForeignRun, tally: Tally, scratch: Path) -> Iterator[BuiltRow]:
         """As in `Source`."""
@@ -110,9 +115,16 @@ class MlflowSource:
         )
         tags = {key: value for key, value in said.tags.items() if not key.startswith(_OWN_TAGS)}
         config = {key: plain_value(value) for key, value in sorted(said.params.items())}
+        # What MLflow itself noted: who ran what, from which commit, and such.
+        config |= {
+            key: value
+            for key, value in sorted(said.tags.items())
+            if key.startswith(_OWN_TAGS) and key not in (_NAME, _NOTE)
+        }
+        self.store.besides(self.run_id).tell(tally)
         parent = said.tags.get(_PARENT, "")
         tally.facts = Facts(
-            config=config | ({_PARENT: parent} if parent else {}),
+            config=config,
             info=RunFacts(
                 name=said.tags.get(_NAME) or said.name or None,
                 notes=said.tags.get(_NOTE),

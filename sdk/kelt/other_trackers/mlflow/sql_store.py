@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from kelt.other_trackers.foreign_run import ForeignRunError, Tally
+from kelt.other_trackers.mlflow.besides import KINDS, TRACE, Besides, local_folder
 from kelt.other_trackers.mlflow.mlflow_run import MlflowRun
 from kelt.other_trackers.point_sorting import Point
 
@@ -25,6 +26,12 @@ _RUNS = """
 _RUN = """
     SELECT experiments.name, runs.name, status, start_time, end_time
     FROM runs JOIN experiments USING (experiment_id) WHERE run_uuid = ?
+"""
+_ARTIFACTS = "SELECT COALESCE(artifact_uri, '') FROM runs WHERE run_uuid = ?"
+#: Of tables that older versions do not have.
+_INPUTS = "SELECT source_type FROM inputs WHERE :run IN (source_id, destination_id)"
+_TRACES = """
+    SELECT 1 FROM trace_request_metadata WHERE key = 'mlflow.sourceRun' AND value = :run
 """
 _POINTS = "SELECT timestamp, step, key, value, is_nan FROM metrics WHERE run_uuid = ?"
 
@@ -90,6 +97,21 @@ class SqlStore:
             except sqlite3.DatabaseError as error:
                 tally.lost_rows += 1
                 tally.damage = f"MLflow's database is damaged ({error}); later values are missing"
+
+    def besides(self, run_id: str) -> Besides:
+        """As in `MlflowStore`."""
+        with _opened(self.path) as db:
+            tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+            (uri,) = db.execute(_ARTIFACTS, (run_id,)).fetchone() or ("",)
+            folder = local_folder(uri, self.path.parent, self.path.parent)
+            found = Besides(artifact_uri=uri, artifact_folder=folder)
+            if "inputs" in tables:
+                for (kind,) in db.execute(_INPUTS, {"run": run_id}):
+                    found.counts[KINDS.get(kind, "input")] += 1
+            if "trace_request_metadata" in tables:
+                for _ in db.execute(_TRACES, {"run": run_id}):
+                    found.counts[TRACE] += 1
+        return found
 
     def version(self, _run_id: str) -> dict[str, int]:
         """As in `MlflowStore`: any run's change, as one cannot be told from another's."""

@@ -10,10 +10,11 @@ The file
         file_value, histogram_value                          structs
 
 What comes of it
-    `float_series` and `string_series` are the history. `float`, `int`, `string`, `bool`, `datetime`
+    `float_series`, `string_series` and `histogram_series` (of counts, as W&B's client has them) are
+    the history. `float`, `int`, `string`, `bool`, `datetime`
     and `string_set` are config, by their paths. `sys/name`, `sys/description`, `sys/tags` and
     `sys/group_tags` are the display name, the notes and the tags too; `sys/failed` is the end.
-    Files and histograms are counted.
+    Files are counted.
 
     Steps may be fractions there. Where any of a project's folder is, all of its steps are taken
     times the smallest power of ten that makes them whole, so that forks fit their parents.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -36,11 +37,14 @@ _CONFIG = {
     "float": "float_value", "int": "int_value", "string": "string_value", "bool": "bool_value",
     "datetime": "datetime_value", "string_set": "string_set_value",
 }  # fmt: skip
-_SERIES = {"float_series": "float_value", "string_series": "string_value"}
+_SERIES = {
+    "float_series": "float_value", "string_series": "string_value",
+    "histogram_series": "histogram_value",
+}  # fmt: skip
 _NOT_CARRIED = {
     "file": "file", "file_series": "file", "file_set": "file", "artifact": "file",
-    "histogram_series": "histogram",
 }  # fmt: skip
+_COUNTS = "COUNTING"
 _PARENT, _PARENT_STEP = "sys/forking/parent", "sys/forking/step"
 _CREATED, _MODIFIED = "sys/creation_time", "sys/modification_time"
 _NAME, _NOTES, _TAGS, _GROUP_TAGS, _FAILED = (
@@ -186,6 +190,12 @@ class ExportedRun:
             if value is None:
                 counts["value that is missing"] += 1
                 continue
+            if isinstance(value, dict):
+                if value["type"] != _COUNTS:
+                    counts["histogram of something else than counts"] += 1
+                    continue
+                made = {"_type": "histogram", "values": value["values"], "bins": value["edges"]}
+                value = json.dumps(made).encode()
             # Without a time, steps tell the order.
             step = int((row["step"] or 0) * scale)
             yield Point(at.timestamp() if at else started_at, step, row["attribute_path"], value)

@@ -9,12 +9,12 @@ The file (`tfrecords`)
     (`kelt_proto/tensorboard/event.proto`); the first has the version, `brain.Event:2`.
 
 What comes of it (`event_records`)
-    One kelt record for one event, behind RunOpened: a row where it has scalars or texts, a Config
-    where it has hyper-parameters, else one that says nothing and keeps the number. Events of one
-    step that follow each other are one row, in the place of the last of them. Scalars are those of
-    `simple_value` and those of tensors of the plugin `scalars`, with the precision with which they
-    were written. A tag that is logged at step 0 again and again, as by writers that were told no
-    step, is counted.
+    One kelt record for one event, behind RunOpened: a row where it has scalars, texts or histograms
+    (as W&B's client has them, `histograms`), a Config where it has hyper-parameters, else one that
+    says nothing and keeps the number. Events of one step that follow each other are one row, in the
+    place of the last of them. Scalars are those of `simple_value` and those of tensors of the
+    plugin `scalars`, with the precision with which they were written. A tag that is logged at step
+    0 again and again, as by writers that were told no step, is counted.
 
     A later file of the same folder goes on: another session of the same branch, whose rows all
     stay. Where it begins by voiding what came from a step on (`purge_step`), the run is rewound.

@@ -32,6 +32,8 @@ TRACKER = "TensorBoard"
 _DEFAULT_PROJECT = "tensorboard"
 _IN_NAME = "tfevents"
 _SESSION_START = 1
+#: Beside the event files: profiles and what else plugins keep for themselves.
+_PLUGINS, _PLUGIN_FILE = "plugins", "file of a plugin"
 #: Where a writer says that it voids what came before, if it does.
 _EVENTS_LOOKED_AT = 3
 
@@ -136,6 +138,9 @@ class EventFile:
             )
         elif reader.tail is not None:
             tally.remarks.append(f"its last {reader.tail.size_bytes} bytes are no whole record")
+        if not self.earlier:  # once a run
+            plugins = self.path.with_name(_PLUGINS).rglob("*")
+            tally.not_carried[_PLUGIN_FILE] += sum(path.is_file() for path in plugins)
         tally.is_going_on = is_being_written(self.path)
 
 

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from kelt import records
 from kelt.other_trackers.foreign_run import ForeignRun, Tally
 from kelt.other_trackers.rows import RowPacker, is_fit
+from kelt.other_trackers.tensorboard.histograms import histogram_of_buckets, histogram_of_tensor
 from kelt.other_trackers.tensorboard.tensors import NoTensorError, tensor_value
 from kelt.other_trackers.tensorboard.tfrecords import DamagedRecord
 from kelt.wandb_files.log_blocks import Damage
@@ -23,12 +24,14 @@ from kelt_proto.v1.frames import PAYLOAD_BYTES_MAX, Kind
 
 #: Kinds of values and of plugins that kelt does not carry, as people call them.
 _NOT_CARRIED = {
-    "image": "image", "audio": "audio clip", "histo": "histogram",
-    "obsolete_old_style_histogram": "histogram", "images": "image", "histograms": "histogram",
+    "image": "image", "audio": "audio clip", "images": "image",
+    "obsolete_old_style_histogram": "histogram of an old format",
     "graph_def": "graph", "meta_graph_def": "graph", "tagged_run_metadata": "profile",
     "pr_curves": "PR curve", "mesh": "mesh", "custom_scalars": "layout",
+    "log_message": "log message",
 }  # fmt: skip
-_SCALARS, _TEXT, _HPARAMS = "scalars", "text", "hparams"
+_SCALARS, _TEXT, _HPARAMS, _HISTOGRAMS = "scalars", "text", "hparams", "histograms"
+_DESCRIPTION = "description of a metric"
 #: PyTorch's writers add it to the tag of a text.
 _TEXT_SUFFIX = "/text_summary"
 _FAILURE = 2
@@ -154,6 +157,7 @@ class EventTranslator:
 
     def _plugin(self, value: Summary.Value) -> str:
         """Whose value it is: only a tag's first one says so."""
+        self._tally.not_carried[_DESCRIPTION] += bool(value.metadata.summary_description)
         name: str = value.metadata.plugin_data.plugin_name
         if name:
             self._plugins[value.tag] = name
@@ -163,19 +167,23 @@ class EventTranslator:
         kind = value.WhichOneof("value")
         if kind == "simple_value":
             return float(value.simple_value)
-        if kind == "tensor" and plugin in {_SCALARS, _TEXT}:
-            try:
+        try:
+            if kind == "histo":
+                return histogram_of_buckets(value.histo)
+            if kind == "tensor" and plugin == _HISTOGRAMS:
+                return histogram_of_tensor(value.tensor)
+            if kind == "tensor" and plugin in {_SCALARS, _TEXT}:
                 return tensor_value(value.tensor)
-            except (NoTensorError, struct.error) as error:
-                self._tally.not_carried[f"value that cannot be read ({error})"] += 1
-                return None
+        except (NoTensorError, struct.error) as error:
+            self._tally.not_carried[f"value that cannot be read ({error})"] += 1
+            return None
         self._count(plugin if kind == "tensor" else kind or "")
         return None
 
     def _count(self, kind: str) -> None:
         if kind in _NOT_CARRIED:
             self._tally.not_carried[_NOT_CARRIED[kind]] += 1
-        elif kind not in {"", "file_version", "session_log", "log_message"}:
+        elif kind not in {"", "file_version", "session_log"}:
             self._tally.not_carried[f"value of the plugin {kind}"] += 1
 
     def _step(self, name: str, step: int) -> int:

@@ -6,8 +6,8 @@ import sys
 KEEPS = """
 import sys
 from pathlib import Path
-from kelt.demo.processes import Server
-server = Server(folder=Path(sys.argv[1]))
+from kelt.server_process import ServerProcess
+server = ServerProcess(folder=Path(sys.argv[1]))
 server.start()
 print(server.pid, flush=True)
 """

@@ -1,4 +1,4 @@
-"""The daemon's note of what is durable, as a writer without a stream believes it."""
+"""The daemon's note, as a writer without a stream believes it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from kelt.durable_hint import LOOK_INTERVAL_S, DurableHint, durable_through
-from kelt_daemon.cursors import Cursors, write_cursors
+from kelt.daemon_note import LOOK_INTERVAL_S, DaemonNote, Note, read_note
+from kelt_daemon.cursors import Cursors, read_cursors, write_cursors
 
 WRITER, OTHER = b"w" * 16, b"o" * 16
 
@@ -20,18 +20,18 @@ def note(tmp_path):
 
 
 def test_it_says_how_far_the_journal_has_this_writer(note) -> None:
-    assert durable_through(note, WRITER) == 70
-    assert durable_through(note, OTHER) == 900
-    assert durable_through(note, b"n" * 16) == 0
+    assert read_note(note, WRITER).durable_through == 70
+    assert read_note(note, OTHER).durable_through == 900
+    assert read_note(note, b"n" * 16).durable_through == 0
 
 
 def test_damage_anywhere_in_it_makes_it_say_nothing_or_the_truth(note) -> None:
     whole = note.read_bytes()
     for at in range(len(whole)):
         note.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
-        assert durable_through(note, WRITER) in {0, 70}
+        assert read_note(note, WRITER).durable_through in {0, 70}
         note.write_bytes(whole[:at])
-        assert durable_through(note, WRITER) in {0, 70}
+        assert read_note(note, WRITER).durable_through in {0, 70}
 
 
 @pytest.mark.parametrize("said", [-1, True, 1e9, "70", None, [70]])
@@ -39,27 +39,28 @@ def test_a_number_that_is_none_says_nothing(note, said) -> None:
     data = json.loads(note.read_text())
     data["durable"][WRITER.hex()] = said
     note.write_text(json.dumps(data))
-    assert durable_through(note, WRITER) == 0
+    assert read_note(note, WRITER).durable_through == 0
 
 
 def test_a_note_without_a_checksum_a_link_or_a_pipe_says_nothing(note) -> None:
     data = json.loads(note.read_text())
     del data["crc32"]
     note.write_text(json.dumps(data))
-    assert durable_through(note, WRITER) == 0
+    assert read_note(note, WRITER).durable_through == 0
     write_cursors(note.parent, Cursors(durable={WRITER: 70}))
     link = note.with_name("link")
     link.symlink_to(note)
-    assert durable_through(link, WRITER) == 0
+    assert read_note(link, WRITER).durable_through == 0
     note.unlink()
-    assert durable_through(note, WRITER) == 0
+    assert read_note(note, WRITER).durable_through == 0
     os.mkfifo(note)
-    assert durable_through(note, WRITER) == 0
+    assert read_note(note, WRITER).durable_through == 0
 
 
 def test_the_disk_is_asked_once_in_a_while(note) -> None:
-    hint = DurableHint(folder=note.parent, writer_id=WRITER)
-    assert hint.through(100.0) == 70
-    write_cursors(note.parent, Cursors(durable={WRITER: 80}))
-    assert hint.through(100.0 + LOOK_INTERVAL_S / 2) == 70
-    assert hint.through(100.0 + LOOK_INTERVAL_S) == 80
+    told = DaemonNote(folder=note.parent, writer_id=WRITER)
+    assert told.read(100.0) == Note(70, must_stop=False)
+    write_cursors(note.parent, Cursors(durable={WRITER: 80}, must_stop=True))
+    assert told.read(100.0 + LOOK_INTERVAL_S / 2) == Note(70, must_stop=False)
+    assert told.read(100.0 + LOOK_INTERVAL_S) == Note(80, must_stop=True)
+    assert read_cursors(note.parent).must_stop

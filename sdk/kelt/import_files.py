@@ -1,9 +1,9 @@
-"""The files beside a `.wandb` file, in W&B's run folder, as records of a writer of their own.
+"""The files of a run that another tracker wrote, as records of a writer of their own.
 
-They have no place among the run's own records, whose numbers follow from the `.wandb` file alone:
-files come and change as they like. So each set of new versions has a writer, whose id is a digest
-of names and contents, and of the versions before: the same set is recognised, from wherever it
-comes. Its records are pieces of at most 1 MiB, and lie in journal segments as a daemon has them.
+They have no place among the run's own records, whose numbers follow from its rows: files come and
+change as they like. So each set of new versions has a writer, whose id is a digest of names and
+contents, and of the versions before: the same set is recognised, from wherever it comes. Its
+records are pieces of at most 1 MiB, and lie in journal segments as a daemon has them.
 
 A file that changes while it is read is not sent: its last piece is written only once the digest is
 found to be the one that the pieces name.
@@ -23,7 +23,6 @@ from typing import BinaryIO
 from kelt.journal.entries import encode_entry
 from kelt.journal.segments import JournalHeader, encode_journal_header, segment_path
 from kelt.private_files import replace_private
-from kelt.wandb_files.run_facts import WandbRun
 from kelt_proto.v1.frames import Kind, crc_seed, encode_frame
 from kelt_proto.v1.record_pb2 import FilePiece
 
@@ -31,7 +30,6 @@ from kelt_proto.v1.record_pb2 import FilePiece
 FILES_MAX = 10_000
 FILE_BYTES_MAX = 2 * 2**30
 PIECE_BYTES = 2**20
-_FOLDER = "files"
 _SEGMENT_BYTES = 16 * 2**20
 _NAME_BYTES_MAX = 4096
 _DEPTH_MAX = 32
@@ -49,7 +47,7 @@ class FoundFile:
 
 @dataclass(frozen=True, slots=True)
 class FoundFiles:
-    """The files of a run folder, by name, and how many are not carried, by reason."""
+    """The files of a run, by name, and how many are not carried, by reason."""
 
     files: tuple[FoundFile, ...] = ()
     left_out: Counter[str] = field(default_factory=Counter)
@@ -69,19 +67,20 @@ class _Version:
     digest: bytes
 
 
-def has_files(wandb_file: Path) -> bool:
-    """Whether a `.wandb` file lies in a run folder with files."""
-    return (wandb_file.parent / _FOLDER).is_dir()
+def find_files(root: Path, *, follows_links: bool = True) -> FoundFiles:
+    """The files below a folder; none where it is not there.
 
-
-def find_files(wandb_file: Path) -> FoundFiles:
-    """The files of the run folder in which a `.wandb` file lies."""
+    Args:
+        root: the folder.
+        follows_links: whether a link to a file is one; never is one to a folder.
+    """
     left_out: Counter[str] = Counter()
     found: list[FoundFile] = []
-    root = wandb_file.parent / _FOLDER
     for path, status in _walk(root, _DEPTH_MAX):
         name = path.relative_to(root).as_posix()
-        if len(found) == FILES_MAX or len(os.fsencode(name)) > _NAME_BYTES_MAX:
+        if not follows_links and path.is_symlink():
+            left_out["link"] += 1
+        elif len(found) == FILES_MAX or len(os.fsencode(name)) > _NAME_BYTES_MAX:
             left_out["file beyond the bound"] += 1
         elif status.st_size > FILE_BYTES_MAX or not _is_text(name):
             left_out["file too large or with a name that is no text"] += 1
@@ -91,7 +90,7 @@ def find_files(wandb_file: Path) -> FoundFiles:
 
 
 def _walk(folder: Path, depth: int) -> Iterator[tuple[Path, os.stat_result]]:
-    """Regular files; links to such are followed, as `run.save` makes them, links to folders not."""
+    """Regular files, and links to such, as W&B's `run.save` makes them."""
     try:
         children = sorted(folder.iterdir()) if depth else []
     except OSError:
@@ -116,13 +115,18 @@ def _is_text(name: str) -> bool:
 
 
 def write_files(
-    folder: Path, run: WandbRun, found: FoundFiles, known: Mapping[str, str], *, first_number: int
+    folder: Path,
+    writer_id: bytes,
+    found: FoundFiles,
+    known: Mapping[str, str],
+    *,
+    first_number: int,
 ) -> dict[str, str]:
     """Writes the versions that are new as journal segments.
 
     Args:
         folder: for the segments.
-        run: whose files they are.
+        writer_id: of the run's rows.
         found: the files.
         known: the versions that were written before, by name.
         first_number: of the first segment.
@@ -137,14 +141,14 @@ def write_files(
     new = [v for v in versions if known.get(v.file.name) != v.digest.hex()]
     if not new:
         return dict(known)
-    digest = hashlib.sha256(b"kelt wandb files\n" + run.writer_id)
+    digest = hashlib.sha256(b"kelt wandb files\n" + writer_id)
     for version in new:
         before = known.get(version.file.name, "")
         digest.update(f"{version.file.name!r} {before} {version.digest.hex()}\n".encode())
     writer = _PieceWriter(folder, digest.digest(), first_number)
     written = dict(known)
     for version in new:
-        if writer.add(run, version):
+        if writer.add(writer_id, version):
             written[version.file.name] = version.digest.hex()
     writer.close()
     return written
@@ -183,7 +187,7 @@ class _PieceWriter:
         self._number = first_number
         self._buffer = bytearray()
 
-    def add(self, run: WandbRun, version: _Version) -> bool:
+    def add(self, writer_id: bytes, version: _Version) -> bool:
         """Takes a file; False where it was not the same any more, or cannot be read."""
         file, offset_bytes = version.file, 0
         digest = hashlib.sha256()
@@ -195,7 +199,7 @@ class _PieceWriter:
                         self._put(waiting)
                     digest.update(content)
                     waiting = FilePiece(
-                        writer_id=run.writer_id,
+                        writer_id=writer_id,
                         name=file.name,
                         version=version.digest,
                         size_bytes=file.size_bytes,

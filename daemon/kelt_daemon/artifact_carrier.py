@@ -1,0 +1,208 @@
+"""Carries the artifacts of one run folder upstream, in the order in which they were logged.
+
+They lie in the run folder (`kelt.artifacts`), whole, from before their record comes until it is
+written there what became of them, so nothing is remembered but that. The server is told all of an
+artifact and answers with what it lacks; that is put, and it is told again. Whatever breaks off in
+between, on either side, begins anew there: what is on the server already is not sent again.
+
+Rows go their own way meanwhile. What is refused for good, or cannot be read any more, becomes a
+loss of the run, with its reason; everything else is tried again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import structlog
+
+from kelt.artifacts.logged import (
+    End,
+    LoggedArtifact,
+    content_path,
+    read_said,
+    remove_contents,
+    waiting,
+    write_end,
+)
+from kelt_daemon.commit import GroupCommitter
+from kelt_daemon.config import DaemonConfig
+from kelt_daemon.errors import (
+    OverloadedError,
+    RejectedDataError,
+    RunGoneError,
+    UnreachableError,
+    UpstreamError,
+)
+from kelt_daemon.host import Host
+from kelt_daemon.retry import Backoff
+from kelt_daemon.run_folders import RunFolder
+from kelt_daemon.upstream import ArtifactUpstream
+from kelt_proto.v1.upstream_pb2 import LogArtifactReply, LogArtifactRequest
+
+log = structlog.get_logger()
+_LOOK_S = 5.0
+
+
+class ArtifactCarrier:
+    """The way upstream of one run folder's artifacts.
+
+    Args:
+        folder: the run folder.
+        committer: makes durable what is said of a loss.
+        host: chance and threads.
+        config: intervals.
+        turns: bounds how many artifacts are on their way at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: RunFolder,
+        committer: GroupCommitter,
+        host: Host,
+        config: DaemonConfig,
+        turns: anyio.CapacityLimiter,
+    ) -> None:
+        self._folder = folder
+        self._committer = committer
+        self._host = host
+        self._turns = turns
+        self._backoff = Backoff(min_s=config.backoff_s_min, max_s=config.backoff_s_max)
+
+    async def run(self) -> None:
+        """Until the folder is over and none waits, or none is taken where it goes."""
+        folder, has_told = self._folder, False
+        while True:
+            news = folder.artifact_news.next()
+            places, link = await self._look(), folder.link
+            upstream = link.upstream.artifacts
+            if places and upstream is None and not has_told:
+                has_told = True
+                log.warning("artifacts_stay", run=folder.manifest.run_id, upstream=link.url)
+            if folder.is_over and (not places or upstream is None or folder.is_held):
+                return
+            if not places or upstream is None:
+                await news.wait()
+            elif folder.is_held or folder.problem:
+                await folder.changed.wait()
+            else:
+                with anyio.move_on_after(_LOOK_S):  # it may be sent elsewhere meanwhile
+                    await link.wait_ready()
+                if link.is_ready and link is folder.link:
+                    await self._try(places[0], upstream)
+
+    async def _look(self) -> list[Path]:
+        folder = self._folder
+        places = await self._host.in_thread(waiting, folder.path, folder.home)
+        if len(places) != folder.artifacts_waiting:
+            folder.artifacts_waiting = len(places)
+            folder.changed.notify()
+        return places
+
+    async def _try(self, place: Path, upstream: ArtifactUpstream) -> None:
+        name = place.name
+        try:
+            said = await self._host.in_thread(read_said, place)
+            name = said.name
+            async with self._turns:
+                version = await self._carry(place, said, upstream)
+        except (RejectedDataError, RunGoneError) as error:
+            await self._end(place, name, End(problem=str(error)))
+        except ValueError as error:
+            await self._end(place, name, End(problem=f"what was said of it is damaged: {error}"))
+        except UnreachableError as error:  # which is told of the upstream
+            await self._rest(retry_after_s=error.retry_after_s)
+        except UpstreamError as error:
+            await self._rest(str(error), retry_after_s=getattr(error, "retry_after_s", None))
+        except OSError as error:
+            reason = f"a file of it cannot be read ({error.strerror or error})"
+            if isinstance(error, FileNotFoundError) and self._folder.is_on_this_machine:
+                await self._end(place, name, End(problem=reason))
+            else:  # of a copy perhaps not there yet
+                await self._rest(f"The artifact {name!r} waits: {reason}; it is tried again.")
+        else:
+            self._backoff = self._backoff.succeeded()
+            await self._end(place, name, End(version=version))
+
+    async def _carry(self, place: Path, said: LoggedArtifact, upstream: ArtifactUpstream) -> str:
+        """Returns the version that it became."""
+        request = self._request(said)
+        put: set[str] = set()
+        while not (reply := await upstream.log_artifact(request)).version:
+            for md5 in _missing(reply, put):
+                path = content_path(place, md5)
+                await upstream.put_artifact_file(request.entity, md5, path)
+                put.add(md5)
+        return reply.version
+
+    def _request(self, said: LoggedArtifact) -> LogArtifactRequest:
+        manifest = self._folder.manifest
+        return LogArtifactRequest(
+            id=said.id,
+            writer_id=self._folder.writer_id,
+            entity=manifest.entity,
+            project=manifest.project,
+            run_id=manifest.run_id,
+            name=said.name,
+            type=said.type,
+            description=said.description,
+            metadata_json=said.metadata_json,
+            aliases=said.aliases,
+            tags=said.tags,
+            step=said.step,
+            manifest_md5=said.manifest_md5,
+        )
+
+    async def _rest(self, problem: str = "", *, retry_after_s: float | None = None) -> None:
+        """Until it may work, or somebody asks."""
+        folder = self._folder
+        if folder.artifacts_problem != problem:
+            folder.artifacts_problem = problem
+            folder.changed.notify()
+            if problem:
+                log.warning("artifact_waits", run=folder.manifest.run_id, reason=problem)
+        self._backoff = self._backoff.failed()
+        delay_s = self._backoff.delay_s(chance=self._host.chance(), retry_after_s=retry_after_s)
+        await folder.nudged.wait_at_most(delay_s)
+
+    async def _end(self, place: Path, name: str, end: End) -> None:
+        """Says what became of one, before its contents go."""
+        folder = self._folder
+        try:
+            await self._host.in_thread(write_end, folder.home, place, end)
+        except OSError as error:
+            await self._rest(f"{folder.home} cannot be written ({error.strerror}); make room.")
+            return
+        folder.artifacts_problem = ""
+        if end.version:
+            log.info(
+                "artifact_committed",
+                run=folder.manifest.run_id,
+                artifact=f"{name}:{end.version}",
+            )
+            if folder.home == folder.path:
+                await self._host.in_thread(remove_contents, place)
+        else:
+            log.error(
+                "artifact_lost",
+                run=folder.manifest.run_id,
+                artifact=name,
+                folder=str(place),
+                reason=end.problem,
+            )
+            folder.assert_loss(0, f"the artifact {name!r} was not delivered: {end.problem}")
+            self._committer.submit(folder)
+        await self._look()
+
+
+def _missing(reply: LogArtifactReply, put: set[str]) -> list[str]:
+    """What is to be put.
+
+    Raises:
+        OverloadedError: it was, and the server does not have it all the same.
+    """
+    missing = [md5 for md5 in reply.missing if md5 not in put]
+    if not missing:
+        raise OverloadedError("The server asks for what it was sent; it is asked again.")
+    return missing

@@ -1,0 +1,298 @@
+"""Several runs that follow on each other, while the daemon dies at any of its steps and W&B fails.
+
+A step is what reaches the outside: a request, a write or a removal on the disk. The daemon dies before
+it, or behind it without having heard of it; the next one has the disk alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from daemon.upstream_wandb.desks import Desk, add_file, add_line, files_of, opened, outgoing
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from server.streams import Stream
+
+from harness.amounts import amount
+from harness.wandb_stub import WandbStub
+from kelt_daemon.errors import UpstreamError
+from kelt_daemon.upstream.wandb import requests
+from kelt_daemon.upstream.wandb.carried_run import CarriedRun
+from kelt_daemon.upstream.wandb.file_room import FileRoom
+from kelt_daemon.upstream.wandb.wandb_server import WandbServer
+from kelt_proto.v1.record_pb2 import BranchPoint, Resumed
+from kelt_proto.v1.rows import FLAG_PARTIAL, FLAG_RELATIVE_STEP
+
+pytestmark = pytest.mark.asyncio
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class Deaths:
+    """Where the daemon dies: the numbers of steps, counted over all its lives."""
+
+    at: Mapping[int, bool]
+    steps: int = 0
+
+    async def around(self, work: Any) -> Any:
+        self.steps += 1
+        is_before = self.at.get(self.steps)
+        if is_before:
+            raise Died
+        done = await work()
+        if is_before is False:
+            raise Died
+        return done
+
+
+class Mortal(WandbServer):
+    """Dies in the middle."""
+
+    deaths: Deaths
+
+    async def ask(self, question: requests.Question) -> dict[str, Any]:
+        return await self.deaths.around(lambda: super(Mortal, self).ask(question))
+
+    async def stream(self, run: CarriedRun, body: dict[str, Any]) -> None:
+        await self.deaths.around(lambda: super(Mortal, self).stream(run, body))
+
+    async def put(self, *said: Any) -> None:
+        await self.deaths.around(lambda: super(Mortal, self).put(*said))
+
+
+@dataclass
+class MortalDesk(Desk):
+    deaths: Deaths = field(default_factory=lambda: Deaths({}))
+
+    def _made(self) -> WandbServer:
+        async def in_thread(work: Any, /, *args: object) -> Any:
+            async def done() -> Any:
+                return work(*args)
+
+            return await self.deaths.around(done)
+
+        self.room = FileRoom(limit_bytes=self.config.wandb_files_bytes_max)
+        server = Mortal(
+            url=f"wandb+{self.stub.url}", config=self.config, queue=self.queue.values,
+            look=self._look, room=self.room, in_thread=in_thread,
+        )  # fmt: skip
+        server.deaths = self.deaths
+        return server
+
+
+@dataclass
+class Folder:
+    """A run folder: what its journal holds, in order, and how far that was sent."""
+
+    stream: Stream
+    files: Stream
+    run_id: str
+    branch_id: str
+    journal: list[tuple[Stream, int]] = field(default_factory=list)
+    sent: dict[bytes, int] | None = None
+    is_done: bool = False
+
+    def note(self) -> None:
+        """What was recorded since lies in the journal."""
+        for stream in (self.stream, self.files):
+            known = sum(1 for other, _ in self.journal if other is stream)
+            self.journal += [(stream, seq) for seq in range(known + 1, stream.last_seq + 1)]
+
+    async def push(self, desk: Desk, count: int) -> None:
+        """Sends the next `count` records."""
+        writers = [stream.writer_id for stream in (self.stream, self.files)]
+        if self.sent is None:
+            found = await desk.server.cursors(writers)
+            self.sent = {writer: found.get(writer, 0) for writer in writers}
+        left = [(s, seq) for s, seq in self.journal if seq > self.sent[s.writer_id]]
+        if not left:
+            found = await desk.server.cursors(writers)
+            self.is_done = all(found[s.writer_id] >= seq for s, seq in self.journal)
+            assert self.is_done
+            desk.change(self.stream, is_through=True)
+            return
+        sent, self.sent = self.sent, None
+        reply = await desk.server.push([outgoing(s, seq, seq) for s, seq in left[:count]])
+        if not any(cursor.gap for cursor in reply.values()):
+            self.sent = sent | {s.writer_id: seq for s, seq in left[:count]}
+
+
+@dataclass
+class Script:
+    """What the processes did, and what W&B is to have of it."""
+
+    draw: random.Random
+    folders: dict[str, Folder] = field(default_factory=dict)
+    rows: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    console: dict[str, dict[int, str]] = field(default_factory=dict)
+    contents: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    counter: int = 0
+    #: On which the run stands.
+    branch: str = "b-r"
+
+    def session(self, number: int, run_id: str, **origin: Any) -> Folder:
+        stream = opened(number, run_id, **origin)
+        folder = self.folders[f"{run_id}-{number}"] = Folder(
+            stream, files_of(stream), run_id, self.branch if run_id == "r" else f"b-{run_id}"
+        )
+        self.rows.setdefault(run_id, {})
+        self.console.setdefault(run_id, {})
+        self.contents.setdefault(run_id, {})
+        return folder
+
+    def live(self, folder: Folder, run_id: str, first_step: int, *, base: int = 0) -> int:
+        """Logs a while; returns the last step. `base`: of steps that count from the end."""
+        step, rows = first_step, self.rows[run_id]
+        lines = len(self.console[run_id])
+        flags = FLAG_RELATIVE_STEP if base else 0
+        for _ in range(self.draw.randint(1, 6)):
+            self.counter += 1
+            what = self.draw.choice(("row", "row", "part", "config", "console", "file"))
+            if what in {"row", "part"}:
+                is_part = FLAG_PARTIAL if what == "part" else 0
+                values = {f"k{self.counter % 3}": self.counter}
+                folder.stream.row(
+                    step - base, values, flags=flags | is_part, timestamp=float(self.counter)
+                )
+                rows.setdefault(step, {"_step": step}).update(values)
+                step += 0 if is_part else 1
+            elif what == "config":
+                folder.stream.config(1.0, value=self.counter)
+            elif what == "console":
+                add_line(folder.stream, lines, str(self.counter))
+                self.console[run_id][lines] = str(self.counter)
+            else:
+                content = bytes(self.draw.randbytes(self.draw.choice((0, 99, 250))))
+                name = f"f{self.counter % 2}"
+                add_file(folder.files, name, content)
+                self.contents[run_id][name] = content
+            folder.note()
+        folder.stream.row(step - base, {"end": 1}, flags=flags)
+        rows.setdefault(step, {"_step": step}).update(end=1)
+        return step
+
+    def back(self, run_id: str, step: int) -> None:
+        self.rows[run_id] = {at: row for at, row in self.rows[run_id].items() if at <= step}
+        self.console[run_id] = {}
+
+    def fork(self, number: int, run_id: str, step: int) -> None:
+        """Another run that leaves `r` where it stands now."""
+        point = BranchPoint(project="p", run_id="r", branch_id=self.branch, step=step)
+        child = self.session(number, run_id, forked=point)
+        inherited = {at: dict(row) for at, row in self.rows["r"].items() if at <= step}
+        self.rows[run_id] = inherited
+        self.live(child, run_id, step + 1)
+        self.end(child)
+
+    def end(self, folder: Folder) -> None:
+        folder.stream.exit(0, at=9.0)
+        folder.note()
+
+
+def family(seed: int) -> Script:
+    """A run that may go back, a fork of what it had before, a session that follows, and its fork."""
+    script = Script(random.Random(seed))
+    draw = script.draw
+    first = script.session(1, "r")
+    last = script.live(first, "r", 0)
+    script.fork(2, "child", draw.randint(0, last))
+    if draw.random() < 0.6:
+        to = draw.randint(0, last)
+        first.stream.rewind("b2", at=5.0, point=BranchPoint(project="p", run_id="r", step=to))
+        script.back("r", to)
+        script.branch = "b2"
+        last = script.live(first, "r", to + 1)
+    script.end(first)
+    how = draw.choice(("resumed", "relative", "rewound"))
+    if how == "rewound":
+        script.branch = "b7"
+        to = draw.randint(0, last)
+        back = BranchPoint(project="p", run_id="r", step=to)
+        second = script.session(7, "r", rewound=back)
+        script.back("r", to)
+        script.live(second, "r", to + 1)
+    else:
+        resumed = Resumed(point_unknown=how == "relative", last_step=last, mode="must")
+        second = script.session(7, "r", resumed=resumed)
+        # A session counts its console lines from 0; they lie behind those that were there.
+        before, script.console["r"] = script.console["r"], {}
+        script.live(second, "r", last + 1, base=last + 1 if how == "relative" else 0)
+        held = 1 + max(before, default=-1)
+        after = {held + number: line for number, line in script.console["r"].items()}
+        script.console["r"] = before | after
+    script.end(second)
+    script.fork(9, "late", draw.choice(sorted(script.rows["r"])))
+    return script
+
+
+def left_behind(home: Path) -> list[Path]:
+    return list(home.rglob("*.part"))
+
+
+async def carried(desk: MortalDesk, script: Script, draw: random.Random) -> None:
+    for folder in script.folders.values():
+        desk.add(folder.stream, folder.run_id, branch_id=folder.branch_id)
+    is_connected = False
+    for _ in range(2000):
+        left = [folder for folder in script.folders.values() if not folder.is_done]
+        if not left:
+            return
+        try:
+            if not is_connected:
+                await desk.connect()
+                is_connected = True
+            await draw.choice(left).push(desk, draw.choice((1, 2, 50)))
+        except UpstreamError as error:
+            desk.errors.append(error)
+        except Died:
+            is_connected = False
+            await desk.restart()
+            for folder in script.folders.values():
+                folder.sent = None
+    raise AssertionError([str(error) for error in desk.errors[-3:]])
+
+
+def kept(lines: list[str | None]) -> dict[int, str]:
+    return {number: line for number, line in enumerate(lines) if line is not None}
+
+
+@settings(
+    max_examples=amount(4, long=300), deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(
+    seed=st.integers(0, 2**32),
+    deaths=st.dictionaries(st.integers(1, 400), st.booleans(), max_size=12),
+    faults=st.sets(st.integers(0, 120), max_size=8),
+)
+async def test_however_the_daemon_dies_and_w_and_b_fails_each_run_is_there_once(
+    tmp_path_factory: pytest.TempPathFactory,
+    stub: WandbStub,
+    seed: int,
+    deaths: dict[int, bool],
+    faults: set[int],
+) -> None:
+    stub.runs.clear()
+    script = family(seed)
+    asked = iter(range(100_000))
+    stub.fault = lambda _: (
+        (503, "lose", "cut", 404)[n % 4] if (n := next(asked)) in faults else None
+    )
+    home: Path = tmp_path_factory.mktemp("desk")
+    async with MortalDesk(stub, home, deaths=Deaths(deaths)) as desk:
+        await carried(desk, script, random.Random(seed))
+    for run_id, rows in script.rows.items():
+        run = stub.run(run_id)
+        assert run.rows() == list(rows.values()), run_id
+        assert run.exit_code == 0
+        assert kept(run.console) == script.console[run_id]
+        assert {k: v for k, v in run.files.items() if k[0] == "f"} == script.contents[run_id]
+    assert not left_behind(home)
