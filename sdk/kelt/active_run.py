@@ -105,7 +105,7 @@ class Run(BranchingRun, FactsOfRun, ArtifactsOfRun):
             session.sender.start()
             is_offline = self._settings.mode == "offline"
             self._console.started(self.label, how=self._origin.how, offline=is_offline)
-            session.output.begin(self._console)
+            session.output.begin()
         if self._origin.warning:
             self._console.warn(self._origin.warning)
 

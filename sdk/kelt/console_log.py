@@ -26,9 +26,11 @@ WAITING_CHARACTERS_MAX = 1024 * 1024
 #: So long after a loss another one is told by another line.
 GAP_S = 10.0
 _RECORD_CHARACTERS_MAX = 64 * 1024
-#: How long the end waits for the background thread. It may in its turn wait for a record that is
-#: being written in the middle of which a signal handler ends the run.
-_END_S = 1.0
+#: What a line takes in a record beside its characters, about.
+_LINE = 32
+#: How long others wait for the background thread. It may in its turn wait for a record that is
+#: being written, in the middle of which a signal handler ends the run.
+_WAIT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -98,18 +100,25 @@ class ConsoleLog:
     @contextlib.contextmanager
     def between_branches(self, now_s: float) -> Iterator[None]:
         """What was printed before is written before, and after it lines count from 0."""
-        with self._lock:
-            self._write_all(now_s)
+        with self._held_soon() as is_held:
+            if is_held:
+                self._write_all(now_s)
             yield
-            self._output, self._gap = ConsoleOutput(), None
+            if is_held:
+                self._output, self._gap = ConsoleOutput(), None
 
     def end(self, now_s: float) -> None:
         """Writes the rest, and nothing after it."""
-        is_held = self._lock.acquire(timeout=_END_S)
-        try:
+        with self._held_soon() as is_held:
             if is_held:
                 self._write_all(now_s)
             self._has_ended = True
+
+    @contextlib.contextmanager
+    def _held_soon(self) -> Iterator[bool]:
+        is_held = self._lock.acquire(timeout=_WAIT_S)
+        try:
+            yield is_held
         finally:
             if is_held:
                 self._lock.release()
@@ -174,10 +183,11 @@ def _parts(lines: Iterable[PrintedLine]) -> Iterator[list[PrintedLine]]:
     part: list[PrintedLine] = []
     size = 0
     for line in lines:
-        if part and size + len(line.text) > _RECORD_CHARACTERS_MAX:
+        more = len(line.text) + _LINE
+        if part and size + more > _RECORD_CHARACTERS_MAX:
             yield part
             part, size = [], 0
         part.append(line)
-        size += len(line.text)
+        size += more
     if part:
         yield part

@@ -44,7 +44,7 @@ def open_in_child(
         sends=False,
         measures=False,
     )
-    session.output.begin(console)
+    session.output.begin()
     session.sender.start()
     return session
 

@@ -9,6 +9,7 @@ begins on a line of its own.
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ RATE = 64 * 1024
 BURST = 1024 * 1024
 #: What is held of a gap that still goes on, so that the end of a run shows what it was at.
 _END = 16 * 1024
-#: What a piece counts for beside its characters: `print` hands over each line in two.
-_PIECE = 32
+#: What pieces and lines count for beside their characters; `print` hands over a line in two pieces.
+_PIECE, _LINE = 16, 32
 
 _Piece = tuple[bool, str]
 
@@ -66,7 +67,8 @@ class PrintedText:
         if not text:
             return
         with self._lock:
-            size, stream = len(text) + _PIECE, self._streams[is_error]
+            size = _PIECE + len(text) + _LINE * text.count("\n")  # as `_size`, which would cost
+            stream = self._streams[is_error]
             if stream.is_losing or size > self._room:
                 self._take_in_need(text, is_error, stream)
                 return
@@ -76,19 +78,20 @@ class PrintedText:
 
     def _take_in_need(self, text: str, is_error: bool, stream: _Stream) -> None:
         """What there is room for, in whole lines, unless a line is being lost."""
-        kept, room = 0, max(0, int(self._room) - _PIECE)
-        if not stream.is_losing_line:
-            kept = len(text) if len(text) <= room else text.rfind("\n", 0, room) + 1
+        kept = 0 if stream.is_losing_line else _fitting(text, self._room)
         if kept:
             self._forget_end()
-            self._room -= kept + _PIECE
+            self._room -= _size(text, kept)
             self._keep(is_error, text[:kept])
-        rest = text[kept:]
-        stream.is_losing = bool(rest)
-        stream.is_losing_line = bool(rest) and rest[-1] != "\n"
-        if rest:
-            self._end.append((is_error, rest))
-            self._end_characters += len(rest)
+        held = max(kept, len(text) - _END)  # not the whole of what may be very long
+        stream.is_losing = kept < len(text)
+        stream.is_losing_line = stream.is_losing and text[-1] != "\n"
+        if held > kept:
+            self._forget_end()
+            self._lose(is_error, text, kept, held)
+        if stream.is_losing:
+            self._end.append((is_error, text[held:]))
+            self._end_characters += len(text) - held
             while self._end_characters > _END and len(self._end) > 1:
                 self._end_characters -= len(self._end[0][1])
                 self._lose(*self._end.popleft())
@@ -99,11 +102,12 @@ class PrintedText:
         self._pieces.append((is_error, "\n" * begins_line + text))
         stream.is_within_line, stream.has_gap = text[-1] != "\n", False
 
-    def _lose(self, is_error: bool, text: str) -> None:
+    def _lose(self, is_error: bool, text: str, start: int = 0, end: int | None = None) -> None:
+        end = len(text) if end is None else end
         stream = self._streams[is_error]
-        stream.has_gap, stream.gap_within_line = True, text[-1] != "\n"
-        self._lost.lines += text.count("\n")
-        self._lost.characters += len(text)
+        stream.has_gap, stream.gap_within_line = True, text[end - 1] != "\n"
+        self._lost.lines += text.count("\n", start, end)
+        self._lost.characters += end - start
 
     def _forget_end(self) -> None:
         while self._end:
@@ -115,7 +119,7 @@ class PrintedText:
 
         Args:
             elapsed_s: since the last time.
-            is_last: whether nothing more will be taken.
+            is_last: whether the end of what was lost belongs to it, as nothing more does.
         """
         with self._lock:
             if is_last:
@@ -129,15 +133,27 @@ class PrintedText:
         """Keeps the end of what was lost, from the beginning of a line."""
         pieces = _joined(self._end)
         self._end.clear()
+        self._end_characters = 0
         for is_error, text in pieces:
             stream = self._streams[is_error]
-            begins = max(0, len(text) - _END)
-            if begins or (stream.has_gap and stream.gap_within_line):
-                begins = text.find("\n", begins) + 1 or len(text)
-            if begins:
-                self._lose(is_error, text[:begins])
+            begins = 0
+            if stream.has_gap and stream.gap_within_line:
+                begins = text.find("\n") + 1 or len(text)
+                self._lose(is_error, text, 0, begins)
             if begins < len(text):
                 self._keep(is_error, text[begins:])
+
+
+def _size(text: str, length: int) -> int:
+    """What the beginning of a text counts for."""
+    return _PIECE + length + _LINE * text.count("\n", 0, length)
+
+
+def _fitting(text: str, room: float) -> int:
+    """How much of a text there is room for: all of it, or some whole lines."""
+    lengths = range(min(len(text), max(0, int(room))) + 1)
+    length = bisect_right(lengths, room, key=lambda length: _size(text, length)) - 1
+    return length if length == len(text) else text.rfind("\n", 0, max(0, length)) + 1
 
 
 def _joined(pieces: Iterable[_Piece]) -> list[_Piece]:

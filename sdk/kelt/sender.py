@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from kelt.background import BackgroundThread, shared_thread
 from kelt.console import Console
@@ -53,13 +52,6 @@ _STOP_TIMEOUT_S = 2.0
 _COPY_TIMEOUT_S = 5.0
 
 
-class Output(Protocol):
-    """What a run puts out beside its rows."""
-
-    def turn(self, now_s: float, /) -> None:
-        """Writes what is due."""
-
-
 class Sender:
     """Everything that a run does in the background.
 
@@ -72,7 +64,7 @@ class Sender:
         sends: whether records go to the daemon, or stay in the spool for it to find.
         copy: of the spool in the run folder, where it lies elsewhere.
         on_stop: called once, when somebody asked the process to stop, at the upstream.
-        output: has a turn in each round.
+        put_out: writes what the run puts out beside its rows, given the monotonic time.
     """
 
     def __init__(
@@ -86,10 +78,10 @@ class Sender:
         sends: bool,
         copy: SpoolCopy | None = None,
         on_stop: Callable[[], None] = lambda: None,
-        output: Output | None = None,
+        put_out: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._on_stop: Callable[[], None] | None = on_stop
-        self._output = output
+        self._put_out = put_out
         self._spool = spool
         self._folder = folder
         self._console = console
@@ -239,8 +231,7 @@ class Sender:
         if must_stop and self._on_stop is not None and not self._is_finishing:
             on_stop, self._on_stop = self._on_stop, None
             on_stop()
-        if self._output is not None:
-            self._output.turn(now)
+        self._put_out(now)
         self._watch.look(now, is_last=self._is_finishing or self._stopping.is_set())
         self._send_all(note)
         if self._copy is not None:

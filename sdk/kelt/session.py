@@ -244,6 +244,7 @@ def open_session(
     output = RunOutput(
         settings=settings,
         spool=spool,
+        console=console,
         label="" if opening.shared is None else opening.shared.label,
         measures=measures,
     )
@@ -256,7 +257,7 @@ def open_session(
         sends=sends and settings.mode == "online",
         copy=None if place == folder else SpoolCopy(folder=folder),
         on_stop=partial(obey_stop, console, stoppable=settings.stoppable),
-        output=output,
+        put_out=output.turn,
     )
     return Session(
         folder=folder,

@@ -24,8 +24,7 @@ NAME_CHARS_MAX = 128
 #: What cannot stand in a project's name or a run's id, because both are part of paths and URLs.
 FORBIDDEN_IN_NAMES = '/\\#?%:"<>|*'
 
-#: "wrap" follows what Python writes, as "auto" does; the other names are W&B's for ways that kelt
-#: has not, and stand for it, too.
+#: W&B's names. All but "off" stand for following what Python writes, the one way that kelt has.
 CONSOLE_MODES = ("auto", "off", "wrap", "redirect", "wrap_raw", "wrap_emu")
 #: W&B's own bound.
 _STATS_INTERVAL_S_MIN = 0.1

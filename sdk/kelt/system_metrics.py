@@ -1,17 +1,20 @@
 """What the machine does while a run goes on: the values that W&B's client measures, by its names.
 
-As there, `cpu` is the share of the machine's cores that this process takes, and disk and network
-count up; here, from the first sample. Loading psutil takes a while, so this module is imported by
+As there, `cpu` is the share of the machine's cores that this process takes, what is a share of the
+machine is one of the control group's limits where there are such, and disk and network count up;
+here, from the first sample. Loading psutil takes a while, so this module is imported by
 the thread that measures (`kelt.system_sampling`), and not at all by runs that are over before.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 
 import psutil
 
+from kelt.cgroup_limits import cgroup_limits
 from kelt.gpu_metrics import NvidiaGpus
 
 _PREFIX = "system."
@@ -30,7 +33,8 @@ class SystemMetrics:
 
     def __init__(self, *, began_s: float, cpu_s: float) -> None:
         self._process = psutil.Process()
-        self._cores = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+        self._limits = cgroup_limits()
+        self._cores = self._limits.cores or psutil.cpu_count(logical=False) or os.cpu_count() or 1
         self._looked_s, self._cpu_s = began_s, cpu_s
         self._sent_bytes, self._received_bytes = _network_bytes()
         self._disks = _disk_bytes()
@@ -61,11 +65,15 @@ class SystemMetrics:
 
     def _memory(self) -> Mapping[str, float]:
         machine, resident_bytes = psutil.virtual_memory(), self._process.memory_info().rss
+        total_bytes, available_bytes = machine.total, machine.available
+        limit_bytes, used_bytes = self._limits.memory_bytes, self._limits.used_bytes()
+        if limit_bytes is not None and used_bytes is not None:
+            total_bytes, available_bytes = limit_bytes, max(0, limit_bytes - used_bytes)
         return {
-            "memory_percent": machine.percent,
-            "proc.memory.availableMB": machine.available / _MIB,
+            "memory_percent": 100 * (1 - available_bytes / total_bytes),
+            "proc.memory.availableMB": available_bytes / _MIB,
             "proc.memory.rssMB": resident_bytes / _MIB,
-            "proc.memory.percent": 100 * resident_bytes / machine.total,
+            "proc.memory.percent": 100 * resident_bytes / total_bytes,
         }
 
     @staticmethod

@@ -47,7 +47,7 @@ def test_where_all_is_committed_it_says_so(host, reader):
     wait_logged(process)
     out, err = process.communicate("\n", timeout=60)
     assert (process.returncode, out) == (0, "finished\n")
-    assert "all 502 records are on the server" in err
+    assert "all 503 records are on the server" in err
     assert ON_DISK not in err
     assert err.splitlines()[-1].endswith("rows=500 lost=0 synced=yes")
     everything_arrives(reader)

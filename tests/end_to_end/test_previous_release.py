@@ -121,10 +121,15 @@ def test_this_host_sends_to_an_older_server(tmp_path, previous):
         server_of(tmp_path / "server", previous) as server,
         host_of(tmp_path / "s", server.url) as host,
     ):
-        host.run(TRAINER, "r", 300, 0.0)
+        host.run(TRAINER, "r", 300, 0.0, KELT_CONSOLE="off")
         assert host.daemon["version"] == __version__
         run = has_rows(Reader(server.url), "r", 300)
         assert run["config"] == {"lr": 0.5}
+        host.run(TRAINER, "printed", 50, 0.0)
+        reader = Reader(server.url)
+        losses = eventually(lambda: reader.run("printed")["losses"] or None)
+        assert ["unknown kind 12" in loss["reason"] for loss in losses] == [True]
+        assert [row["i"] for row in reader.history("printed")] == list(range(50))
 
 
 def test_what_the_older_release_left_on_disk_this_one_sends(tmp_path, previous):

@@ -6,8 +6,13 @@ import math
 from harness.stack import eventually
 
 EVERY_KIND = """
-    import kelt
-    run = kelt.init("p", id="kinds", config={"lr": 0.1, "nested": {"depth": 3}, "tags": ["a"]})
+    import time, kelt
+    run = kelt.init("p", id="kinds", config={"lr": 0.1, "nested": {"depth": 3}, "tags": ["a"]},
+                    settings={"stats_sampling_interval_s": 0.1})
+    print("one\\nhalf", end="")
+    sampling = run._session.output._sampling
+    while sampling._metrics is None or sampling._is_under_way:
+        time.sleep(0.01)
     run.log({"f": 1.0, "i": 1, "b": True, "none": None, "s": "text", "l": [1, 2.5, "x"]})
     run.log({"f": float("nan"), "i": 2**70, "b": False, "s": "snow \\u2603"})
     run.log({"f": float("inf"), "deep": {"er": {"x": -1}}, "l": []})
@@ -34,6 +39,11 @@ def test_every_kind_of_value_is_read_back_exactly(host, reader):
     assert (run["state"], run["rows"], run["last_step"]) == ("finished", 5, 4)
     assert run["lost_rows"] == 0
     assert run["problems"] == []
+    console = reader.get("/runs/-/p/kinds/console")["lines"]
+    assert [line["text"] for line in console] == ["one", "half"]
+    assert host.kelt("runs", "logs", "p/kinds")[0] == "one\nhalf\n"
+    samples = reader.get("/runs/-/p/kinds/history", stream="system")["rows"]
+    assert {"system.cpu", "system.proc.memory.rssMB"} <= samples[0]["values"].keys()
 
 
 def test_many_rows_arrive_once_each_and_in_order(host, reader):

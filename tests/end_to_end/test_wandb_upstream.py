@@ -28,10 +28,15 @@ TRAINER = """
     run.finish()
 """
 SHORT = """
-    import sys, kelt
-    with kelt.init("p", id=sys.argv[1], config={"lr": 0.1}) as run:
+    import sys, time, kelt
+    settings = {"stats_sampling_interval_s": 0.1}
+    with kelt.init("p", id=sys.argv[1], config={"lr": 0.1}, settings=settings) as run:
         for i in range(5):
             run.log({"i": i})
+        print("10 %\\r20 %\\nthe end", end="")
+        sampling = run._session.output._sampling
+        while sampling._metrics is None or sampling._is_under_way:
+            time.sleep(0.01)
 """
 BRANCHES = """
     import sys, kelt
@@ -231,6 +236,10 @@ def test_offline_runs_are_sent_there_on_demand_parents_first(
     out, _ = wandb_host.kelt("sync", "-y", "--upstream", f"wandb+{stub.url}/")
     assert "Synced 2 runs" in out
     assert [row["i"] for row in stub.rows("child")] == [0, 1, 2, 100]
+    parent = stub.run("parent")
+    assert [line.split(" ", 1)[1] for line in parent.console] == ["20 %", "the end"]
+    assert "system.cpu" in parent.events[0]
+    assert stub.run("child").console == []
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_bytes_that_are_no_text_are_written_all_the_same(records: Records) -> No
 def test_the_end_waits_for_nobody_for_long(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console_log, "_END_S", 0.05)
+    monkeypatch.setattr(console_log, "_WAIT_S", 0.05)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:

@@ -7,6 +7,14 @@ import sys
 import pytest
 
 PRELUDE = "import kelt, sys, time\n"
+HELLO = """
+run = kelt.init("p")
+print("hello")
+sampling = run._session.output._sampling
+while sampling is not None and (sampling._metrics is None or sampling._is_under_way):
+    time.sleep(0.01)
+run.finish()
+"""
 
 
 def test_each_run_of_a_process_has_what_was_printed_while_it_was_open(
@@ -68,8 +76,7 @@ def test_a_rewind_leaves_the_console_of_the_branch_and_begins_another(start, con
     ],
 )
 def test_settings_say_what_is_kept(run_script, folders, contents, environ, printed) -> None:
-    body = "run = kelt.init('p'); print('hello'); time.sleep(1.5); run.finish()"
-    done = run_script(PRELUDE + body, **environ)
+    done = run_script(PRELUDE + HELLO, **environ)
     assert done.returncode == 0, done.stderr
     found = contents(folders()[0])
     assert [line for line in found.printed if not line.startswith("kelt: ")] == printed
@@ -90,6 +97,24 @@ def test_a_disabled_run_leaves_the_streams_alone(start) -> None:
     run = start(mode="disabled")
     assert sys.stdout.write == write
     run.finish()
+
+
+def test_output_that_fails_is_given_up_and_costs_no_row(
+    start, contents, monkeypatch, capsys
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a mistake of kelt's")
+
+    monkeypatch.setattr("kelt.console_log.records.console", fail)
+    run = start(settings={"silent": False})
+    sys.stdout.write("something\n")
+    for i in range(3):
+        run.log({"i": i})
+    run._session.output.turn(1e9)
+    run.finish()
+    (folder,) = run.settings.state_dir.runs.iterdir()
+    assert len(contents(folder).rows) == 3
+    assert capsys.readouterr().err.count("are given up (RuntimeError: a mistake of kelt's)") == 1
 
 
 def test_a_console_never_takes_the_room_that_rows_need(start, contents) -> None:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from kelt.cgroup_limits import CgroupLimits
 from kelt.system_metrics import SystemMetrics
 from kelt.system_sampling import SystemSampling
 from kelt_proto.v1.record_pb2 import System
@@ -85,6 +86,19 @@ def test_without_psutil_there_are_no_samples_and_nothing_else(taken, monkeypatch
     sampling.look(time.monotonic() + 2)
     assert taken.samples == []
     assert not sampling._is_under_way
+
+
+def test_shares_of_memory_are_those_of_a_containers_limit(tmp_path, monkeypatch) -> None:
+    used = tmp_path / "memory.current"
+    used.write_text(str(512 * 2**20))
+    limits = CgroupLimits(cores=0.5, memory_bytes=2**30, memory_file=used)
+    monkeypatch.setattr("kelt.system_metrics.cgroup_limits", lambda: limits)
+    now_s, cpu_s = time.monotonic(), time.process_time()
+    values = SystemMetrics(began_s=now_s - 100, cpu_s=cpu_s - 25).sample()
+    assert (values["system.memory_percent"], values["system.proc.memory.availableMB"]) == (50, 512)
+    resident = values["system.proc.memory.rssMB"]
+    assert values["system.proc.memory.percent"] == pytest.approx(100 * resident / 1024)
+    assert 45 < values["system.cpu"] < 60
 
 
 def test_what_one_thing_cannot_say_costs_the_others_nothing(monkeypatch) -> None:
