@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon.upstream_wandb.desks import Desk, add_file, add_line, files_of, opened, outgoing
+from daemon.upstream_wandb.desks import Desk, Queue, add_file, add_line, files_of, opened, outgoing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from server.streams import Stream
@@ -81,7 +81,7 @@ class MortalDesk(Desk):
 
         self.room = FileRoom(limit_bytes=self.config.wandb_files_bytes_max)
         server = Mortal(
-            url=f"wandb+{self.stub.url}", config=self.config, queue=self.queue.values,
+            url=f"wandb+{self.stub.url}", config=self.config, queue=Queue(self.queue),
             look=self._look, room=self.room, in_thread=in_thread,
         )  # fmt: skip
         server.deaths = self.deaths

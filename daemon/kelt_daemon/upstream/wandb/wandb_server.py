@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,7 @@ from kelt_daemon.upstream.wandb.chapters import chapters, contiguous
 from kelt_daemon.upstream.wandb.file_carrying import FileCarrier
 from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstream.wandb.file_spool import FileSpool
-from kelt_daemon.upstream.wandb.ordering import QueuedRun
+from kelt_daemon.upstream.wandb.ordering import QueuedRun, RunQueue
 from kelt_daemon.upstream.wandb.progress_file import progress_path, read_progress, write_progress
 from kelt_daemon.upstream.wandb.replies import UNREADABLE, read_standing
 from kelt_daemon.upstream.wandb.talking import Talk, trust_for
@@ -76,7 +76,7 @@ class WandbServer:
         *,
         url: str,
         config: DaemonConfig,
-        queue: Callable[[], Iterable[QueuedRun]],
+        queue: RunQueue,
         look: Callable[[], Awaitable[None]],
         room: FileRoom,
         in_thread: InThread = in_thread,
@@ -194,15 +194,14 @@ class WandbServer:
 
     async def cursors(self, writer_ids: Sequence[bytes]) -> Mapping[bytes, int]:
         """As in `Upstream`: what W&B has acknowledged, by our own book."""
-        wanted, found = set(writer_ids), dict[bytes, int]()
-        for run in list(self._queue()):
-            if not wanted.isdisjoint(run.writers):
-                seat = self._seats.setdefault(run.writer_id, _Seat())
-                if not seat.lock.locked():
-                    async with seat.lock:
-                        await self._sweep(run, seat)
-                kept = await self._kept(run)
-                found |= {writer: kept.committed(writer) for writer in run.writers}
+        found: dict[bytes, int] = {}
+        for run in self._queue.of(writer_ids):
+            seat = self._seats.setdefault(run.writer_id, _Seat())
+            if not seat.lock.locked():
+                async with seat.lock:
+                    await self._sweep(run, seat)
+            kept = await self._kept(run)
+            found |= {writer: kept.committed(writer) for writer in run.writers}
         return found
 
     async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> Collection[bytes]:
@@ -210,7 +209,7 @@ class WandbServer:
 
         Whose run is to stop W&B says in its answers to posts, to these and to those with rows.
         """
-        queued = {run.writer_id: run for run in self._queue()}
+        queued = {run.writer_id: run for run in self._queue.of([writer for writer, _ in beats])}
         for writer, _ in beats:
             me, seat = queued.get(writer), self._seats.setdefault(writer, _Seat())
             is_due = anyio.current_time() - seat.posted_at_s >= self._config.wandb_heartbeat_s
@@ -296,9 +295,8 @@ class WandbServer:
         return self._talk
 
     def _queued(self, writer_id: bytes) -> QueuedRun:
-        for run in self._queue():
-            if writer_id in run.writers:
-                return run
+        for run in self._queue.of((writer_id,)):
+            return run
         raise NotYetError("The run's folder is not known yet.")
 
     async def _kept(self, run: QueuedRun) -> CarriedRun:
