@@ -35,6 +35,7 @@ from kelt_daemon.upstream.wandb.file_carrying import FileCarrier
 from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstream.wandb.file_spool import FileSpool
 from kelt_daemon.upstream.wandb.ordering import QueuedRun, RunQueue
+from kelt_daemon.upstream.wandb.output_log import OutputLog
 from kelt_daemon.upstream.wandb.progress_file import progress_path, read_progress, write_progress
 from kelt_daemon.upstream.wandb.replies import UNREADABLE, read_standing
 from kelt_daemon.upstream.wandb.talking import Talk, trust_for
@@ -150,6 +151,7 @@ class WandbServer:
         files = FileCarrier(
             run=run,
             spool=FileSpool(me.home, self._url),
+            output=OutputLog(me.home, self._url),
             speaker=self,
             putter=self,
             wait_turn=partial(self._turns.wait_files, me),
@@ -309,9 +311,12 @@ class WandbServer:
     async def _sweep(self, me: QueuedRun, seat: _Seat) -> None:
         """Once: what an earlier daemon has left of files, and the room that they take."""
         if not seat.is_swept:
+            run = await self._kept(me)
             # Of a run that is through nothing waits but what its process did not finish.
-            files = {} if me.is_through else (await self._kept(me)).files
+            files = {} if me.is_through else run.files
             await self._in_thread(FileSpool(me.home, self._url).sweep, files.keys())
+            if me.is_through or run.has_output_file:
+                await self._in_thread(OutputLog(me.home, self._url).remove)
             self._settle(me.writer_id, files)
             seat.is_swept = True
 
