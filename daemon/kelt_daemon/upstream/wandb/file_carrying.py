@@ -117,6 +117,11 @@ class FileCarrier:
         await self._keep()
         await self._in_thread(self._output.remove)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether something can be sent."""
+        return self._run.is_begun and bool(due_files(self._run))
+
     async def send(self) -> None:
         """Sends what is whole.
 
@@ -124,7 +129,7 @@ class FileCarrier:
             NotYetError: something is left, for later.
             UpstreamError: the server is not to be had.
         """
-        while self._run.is_begun and (batch := due_files(self._run)):
+        while batch := due_files(self._run):
             await self._wait_turn()
             failure = await self._send(batch)
             if failure is not None:
