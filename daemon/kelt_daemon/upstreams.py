@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from functools import partial
 
 from kelt.wandb_upstream import is_wandb
@@ -36,17 +36,38 @@ def upstream_for(
     # Few daemons need it, and what it stands on stays in memory.
     from kelt_daemon.upstream.wandb.wandb_server import WandbServer  # noqa: PLC0415
 
-    def queue() -> Iterator[QueuedRun]:
-        return (_queued(folder) for folder in tuple(folders()) if folder.link.url == url)
-
+    queue = _FolderQueue(url=url, folders=folders)
     return WandbServer(url=url, config=config, queue=queue, look=rescan, room=room)
+
+
+class _FolderQueue:
+    """As a `RunQueue`."""
+
+    def __init__(self, *, url: str, folders: Callable[[], Iterable[RunFolder]]) -> None:
+        self._url = url
+        self._folders = folders
+
+    def __iter__(self) -> Iterator[QueuedRun]:
+        return (_queued(folder) for folder in self._going())
+
+    def of(self, writer_ids: Collection[bytes]) -> list[QueuedRun]:
+        """As in `RunQueue`."""
+        wanted = frozenset(writer_ids)
+        return [_queued(f) for f in self._going() if not wanted.isdisjoint(_writers(f))]
+
+    def _going(self) -> list[RunFolder]:
+        return [folder for folder in self._folders() if folder.link.url == self._url]
+
+
+def _writers(folder: RunFolder) -> frozenset[bytes]:
+    return frozenset((*folder.writers, folder.writer_id, folder.witness_id))
 
 
 def _queued(folder: RunFolder) -> QueuedRun:
     manifest = folder.manifest
     return QueuedRun(
         writer_id=folder.writer_id,
-        writers=folder.writers.keys() | {folder.writer_id, folder.witness_id},
+        writers=_writers(folder),
         home=folder.home,
         entity=manifest.entity,
         project=manifest.project,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from harness.amounts import long_only
 from harness.quick_daemon import QuickDaemon
 from harness.stack import Host, Reader, ServerProcess, eventually
 from harness.wandb_stub import KEY, WandbStub
@@ -64,6 +67,30 @@ CHILD = """
     import kelt
     with kelt.init("p", id="child", fork_from="parent?_step=2", mode="offline") as run:
         run.log({"i": 100})
+"""
+FAMILIES = """
+    import kelt
+    for n in range(6):
+        run = kelt.init("p", id=f"root{n}")
+        for i in range(30 + n):
+            run.log({"x": 1000 * n + i})
+        if n % 2:
+            with run.fork(5 * n, id=f"mid{n}") as fork:
+                fork.log({"x": -n})
+            run.rewind(4 * n)
+            run.log({"x": 7000 + n})
+        run.finish()
+    for n in range(6):
+        with kelt.init("p", id=f"late{n}", fork_from=f"root{n}?_step=2") as fork:
+            fork.log({"x": 10 * n})
+    for n in range(3):
+        with kelt.init("p", id=f"deep{n}", fork_from=f"late{n}?_step=3") as fork:
+            fork.log({"x": n})
+    for n in (1, 2):
+        with kelt.init("p", id=f"root{n}", resume="must") as run:
+            run.log({"x": 5555})
+    with kelt.init("p", id="root3", resume_from="root3?_step=1") as run:
+        run.log({"x": 6666})
 """
 
 
@@ -240,6 +267,46 @@ def test_offline_runs_are_sent_there_on_demand_parents_first(
     assert [line.split(" ", 1)[1] for line in parent.console] == ["20 %", "the end"]
     assert "system.cpu" in parent.events[0]
     assert stub.run("child").console == []
+
+
+@long_only
+def test_many_runs_that_follow_on_each_other_are_synced_though_the_daemon_is_killed(
+    server: ServerProcess, host: Host, reader: Reader, wandb_host: Host, stub: WandbStub
+):
+    for where in (host, wandb_host):
+        where.run(FAMILIES, KELT_MODE="offline", KELT_UPSTREAM="http://127.0.0.1:1")
+    host.kelt("sync", "-y", "--upstream", server.url)
+    killed = []
+
+    def kill_or_fail(_request):
+        """Each daemon but the last at its thirtieth request; each seventh is not answered well."""
+        count = len(stub.requests)
+        pid = wandb_host.daemon_alive()
+        if count % 30 == 0 and pid and len(killed) < 6:
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+            return "lose"
+        return (503, "lose", "cut", 404)[count % 4] if count % 7 == 0 else None
+
+    stub.fault = kill_or_fail
+    environment = wandb_host.environment | {"WANDB_API_KEY": KEY}
+    command = [
+        sys.executable, "-m", "kelt.cli.main", "sync", "-y", "--upstream", f"wandb+{stub.url}",
+    ]  # fmt: skip
+    for _ in range(10):
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        if done.returncode == 0:
+            break
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(killed) == 6
+    for kind, count in (("root", 6), ("late", 6), ("deep", 3)):
+        for run_id in [f"{kind}{n}" for n in range(count)]:
+            wanted = [(row["step"], row["x"]) for row in reader.history(run_id)]
+            assert [(row["_step"], row["x"]) for row in stub.rows(run_id)] == wanted, run_id
+            assert stub.run(run_id).exit_code == 0
+    assert not list(wandb_host.state_dir.rglob("*.part"))
 
 
 @pytest.mark.parametrize(

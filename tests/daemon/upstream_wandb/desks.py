@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,19 @@ async def inline(work: Any, /, *args: object) -> Any:
 
 
 @dataclass
+class Queue:
+    """As the daemon has it."""
+
+    runs: dict[bytes, QueuedRun]
+
+    def __iter__(self) -> Iterator[QueuedRun]:
+        return iter(tuple(self.runs.values()))
+
+    def of(self, writer_ids: Collection[bytes]) -> list[QueuedRun]:
+        return [run for run in self if not set(run.writers).isdisjoint(writer_ids)]
+
+
+@dataclass
 class Desk:
     """Pushes streams, as often as it takes."""
 
@@ -50,7 +63,7 @@ class Desk:
         return WandbServer(
             url=f"wandb+{self.stub.url}",
             config=self.config,
-            queue=self.queue.values,
+            queue=Queue(self.queue),
             look=self._look,
             room=self.room,
             in_thread=inline,

@@ -12,6 +12,7 @@ from server.streams import Stream
 from harness.wandb_stub import WandbStub
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import NotYetError, UpstreamError
+from kelt_daemon.upstream.wandb import wandb_server
 from kelt_daemon.upstream.wandb.file_pieces import MADE_NAMES, TRIES_MAX
 from kelt_daemon.upstream.wandb.progress_file import progress_path
 from kelt_proto.v1 import record_pb2
@@ -201,6 +202,37 @@ async def test_rows_far_behind_a_file_that_waits_do_not_wait(desk, stub):
     await desk.server.push([outgoing(files, files.last_seq, files.last_seq)])
     assert sorted(stub.run("r").files) == [f"f{number}" for number in range(5)]
     assert not left_behind(desk, stream)
+
+
+async def test_a_run_lives_while_a_large_file_of_it_goes_and_holds_up_others_for_a_while_alone(
+    desk, stub, monkeypatch
+):
+    monkeypatch.setattr(wandb_server, "_SENDERS_MAX", 1)
+    monkeypatch.setattr(wandb_server, "_SENDER_WAIT_S", 0.01)
+    desk.config = DaemonConfig(wandb_heartbeat_s=0.0)
+    await desk.restart()
+    await desk.connect()
+    stream, files = await begun(desk)
+    other = desk.add(opened(2, "s"), "s")
+    other.row(0, {"x": 0})
+    others = files_of(other)
+    add_file(others, "b", CONTENT)
+    add_file(files, "a", CONTENT)
+    put, beats = desk.server.put, [(stream.writer_id, False)]
+
+    async def slow(*said):
+        await desk.server.heartbeat(beats)
+        with pytest.raises(NotYetError, match="those of other runs"):
+            await desk.server.push([outgoing(other, 1, 2), outgoing(others, 1, others.last_seq)])
+        await put(*said)
+
+    monkeypatch.setattr(desk.server, "put", slow)
+    await desk.server.push([outgoing(files, 1, files.last_seq)])
+    monkeypatch.setattr(desk.server, "put", put)
+    assert stub.run("r").heartbeats == 1
+    assert [row["x"] for row in stub.rows("s")] == [0]
+    await desk.ship(others)
+    assert (stub.run("r").files, stub.run("s").files) == ({"a": CONTENT}, {"b": CONTENT})
 
 
 async def test_files_of_a_later_session_go_behind_those_of_the_one_before(desk, stub):

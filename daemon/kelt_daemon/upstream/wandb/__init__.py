@@ -17,7 +17,9 @@ go before their children, and sessions of one run one after the other (`ordering
 `chapters` takes batches apart, `folding` folds records into a `CarriedRun`, `history_lines`,
 `output_lines`, `file_pieces`, `summaries`, `run_config` and `requests` say what that is in W&B's
 words, and `replies` takes in what W&B answers: all without I/O. `progress_file` keeps it, `talking`
-speaks HTTP, `carrying` does one run's chapters in order, and `wandb_server` is the `Upstream` that
-joins them. Files lie on the disk until they are whole (`file_spool`), and go behind the rows
-(`file_carrying`, `uploading`).
+speaks HTTP, `carrying` does one run's chapters in order, `seats` has them one after the other and
+gives signs of life, and `wandb_server` is the `Upstream` that joins them. Files lie on the disk
+until they are whole (`file_spool`), within a bound (`file_room`), and go behind the rows
+(`file_carrying`, `uploading`); some are made when the run ends (`made_files`, of `output_log` and
+`yaml_text`), and the word of that goes behind them all.
 """

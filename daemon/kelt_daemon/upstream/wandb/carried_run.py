@@ -96,6 +96,7 @@ class CarriedRun:
         files: those that came and are not at W&B, by their key.
         recorded_names: those of recorded files that would be made otherwise.
         has_made_files: whether those were made, that is, the end of the run is being told.
+        has_output_file: whether there is one of all that was on the console: later lines make none.
         skipped: records of kinds that are not carried.
     """
 
@@ -137,6 +138,7 @@ class CarriedRun:
     files: dict[str, CarriedFile] = field(default_factory=dict)
     recorded_names: list[str] = field(default_factory=list)
     has_made_files: bool = False
+    has_output_file: bool = False
     skipped: int = 0
 
     def committed(self, writer_id: bytes) -> int:
@@ -157,9 +159,14 @@ class CarriedRun:
         return through
 
     @property
+    def may_end(self) -> bool:
+        """Whether its end is the run's: of a shared run its primary's is."""
+        return self.is_primary or not self.is_shared
+
+    @property
     def tells_end(self) -> bool:
-        """Whether it is this session that tells the run's end: of a shared run its primary's."""
-        return self.exit_code is not None and (self.is_primary or not self.is_shared)
+        """Whether the run has ended with it."""
+        return self.exit_code is not None and self.may_end
 
     def lose(self, rows: int, reason: str, *, files: int = 0) -> None:
         """Counts rows, or files, that W&B will not get."""

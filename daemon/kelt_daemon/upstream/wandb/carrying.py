@@ -17,7 +17,6 @@ from kelt_daemon.host import InThread
 from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.chapters import Chapter, Record
-from kelt_daemon.upstream.wandb.file_pieces import Piece
 from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstream.wandb.folding import (
     Folded,
@@ -59,7 +58,7 @@ class Carrier:
         speaker: the server.
         wait_turn: raises unless those before it are at the server.
         wait_children: raises unless those have begun that inherit what a rewind drops.
-        store: puts pieces of files down.
+        store: puts down what becomes files.
         room: how much of them there may be.
         keep: makes `run` as it stands durable.
         in_thread: does work that blocks.
@@ -73,7 +72,7 @@ class Carrier:
         speaker: Speaker,
         wait_turn: Callable[[RunOpened], Awaitable[None]],
         wait_children: Callable[[int, float], Awaitable[None]],
-        store: Callable[[Sequence[Piece]], Awaitable[None]],
+        store: Callable[[Folded], Awaitable[None]],
         room: FileRoom,
         keep: Callable[[], Awaitable[None]],
         in_thread: InThread,
@@ -106,8 +105,7 @@ class Carrier:
         folded = await self._in_thread(fold, run, chapter.records, self._room)
         if run.is_begun:
             await self._tell(folded)
-        if folded.pieces:
-            await self._store(folded.pieces)
+        await self._store(folded)
         await self._keep()
         return not folded.is_cut
 

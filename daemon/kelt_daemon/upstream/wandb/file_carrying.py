@@ -32,7 +32,10 @@ from kelt_daemon.upstream.wandb.file_pieces import (
     put_off,
 )
 from kelt_daemon.upstream.wandb.file_spool import FileSpool
+from kelt_daemon.upstream.wandb.folding import Folded
 from kelt_daemon.upstream.wandb.made_files import make_files
+from kelt_daemon.upstream.wandb.output_lines import texts_of
+from kelt_daemon.upstream.wandb.output_log import OutputLog
 from kelt_daemon.upstream.wandb.replies import UNREADABLE, Addresses, read_addresses
 from kelt_daemon.upstream.wandb.uploading import FileRefusedError
 
@@ -52,6 +55,7 @@ class FileCarrier:
     Args:
         run: as far as it is.
         spool: where files lie meanwhile.
+        output: what becomes one of them.
         speaker: the server.
         putter: where files go.
         wait_turn: raises unless those of the run that go first are there.
@@ -64,6 +68,7 @@ class FileCarrier:
         *,
         run: CarriedRun,
         spool: FileSpool,
+        output: OutputLog,
         speaker: Speaker,
         putter: Putter,
         wait_turn: Callable[[], Awaitable[None]],
@@ -72,6 +77,7 @@ class FileCarrier:
     ) -> None:
         self._run = run
         self._spool = spool
+        self._output = output
         self._speaker = speaker
         self._putter = putter
         self._wait_turn = wait_turn
@@ -80,8 +86,17 @@ class FileCarrier:
         #: What is there, and is to be told with the end.
         self.uploaded: list[str] = []
 
-    async def store(self, pieces: Sequence[Piece]) -> None:
-        """Puts pieces down; a file for which there is no room is lost."""
+    async def store(self, folded: Folded) -> None:
+        """Puts down what becomes files; one for which the disk has no room is lost."""
+        run = self._run
+        if folded.pieces:
+            await self._store(folded.pieces)
+        if folded.console and run.may_end and not run.has_output_file:
+            lines = texts_of(folded.console)
+            with contextlib.suppress(OSError):  # W&B has the lines themselves
+                await self._in_thread(self._output.add, len(run.branches), lines)
+
+    async def _store(self, pieces: Sequence[Piece]) -> None:
         run = self._run
         for key, error in (await self._in_thread(self._spool.write, pieces)).items():
             if (file := run.files.get(key)) is not None:
@@ -92,10 +107,20 @@ class FileCarrier:
     async def make(self) -> None:
         """Puts down what is made of a run that ends."""
         run = self._run
-        if run.is_begun and run.tells_end and not run.has_made_files:
-            run.has_made_files = True
-            await self.store(await self._in_thread(lambda: list(make_files(run))))
-            await self._keep()
+        if not (run.is_begun and run.tells_end) or run.has_made_files:
+            return
+        output = ""
+        if not run.has_output_file:
+            output = await self._in_thread(self._output.text, len(run.branches))
+        run.has_made_files = run.has_output_file = True
+        await self._store(await self._in_thread(lambda: list(make_files(run, output))))
+        await self._keep()
+        await self._in_thread(self._output.remove)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something can be sent."""
+        return self._run.is_begun and bool(due_files(self._run))
 
     async def send(self) -> None:
         """Sends what is whole.
@@ -104,8 +129,9 @@ class FileCarrier:
             NotYetError: something is left, for later.
             UpstreamError: the server is not to be had.
         """
-        while self._run.is_begun and (batch := due_files(self._run)):
-            await self._wait_turn()
+        while batch := due_files(self._run):
+            if not self._run.is_shared:  # its writers wait for nobody
+                await self._wait_turn()
             failure = await self._send(batch)
             if failure is not None:
                 raise failure

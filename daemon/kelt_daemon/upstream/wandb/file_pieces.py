@@ -20,7 +20,8 @@ TRIES_MAX = 5
 #: Files of one request for addresses.
 _BATCH_MAX = 20
 #: What is made of a run when it ends, unless such a file was recorded.
-MADE_NAMES = frozenset(("config.yaml", "wandb-summary.json", "wandb-metadata.json"))
+OUTPUT = "output.log"
+MADE_NAMES = frozenset(("config.yaml", "wandb-summary.json", "wandb-metadata.json", OUTPUT))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Folded:
 
     history: Lines = field(default_factory=Lines)
     events: Lines = field(default_factory=Lines)
-    console: dict[int, str] = field(default_factory=dict)
+    console: dict[int, record_pb2.ConsoleLine] = field(default_factory=dict)
     pieces: list[Piece] = field(default_factory=list)
     is_cut: bool = False
 

@@ -12,19 +12,25 @@ import json
 from collections.abc import Iterator
 
 from kelt_daemon.upstream.wandb.carried_run import CarriedFile, CarriedRun
-from kelt_daemon.upstream.wandb.file_pieces import Piece, key_of
+from kelt_daemon.upstream.wandb.file_pieces import OUTPUT, Piece, key_of
 from kelt_daemon.upstream.wandb.history_lines import encode
 from kelt_daemon.upstream.wandb.run_config import config_of
 from kelt_daemon.upstream.wandb.summaries import summary_of
 from kelt_daemon.upstream.wandb.yaml_text import encode_yaml
 
 
-def make_files(run: CarriedRun) -> Iterator[Piece]:
-    """Puts them among the run's files, and yields what is to be put down."""
+def make_files(run: CarriedRun, output: str) -> Iterator[Piece]:
+    """Puts them among the run's files, and yields what is to be put down.
+
+    Args:
+        run: that ends.
+        output: what is on its console.
+    """
     texts = {
         "wandb-metadata.json": json.dumps(run.environment, indent=2, ensure_ascii=False),
         "wandb-summary.json": encode(summary_of(run)),
         "config.yaml": encode_yaml(config_of(run)),
+        **({OUTPUT: output} if output else {}),
     }
     for name in [name for name in texts if name not in run.recorded_names]:
         content = texts[name].encode("utf-8", "backslashreplace")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kelt_proto.v1.record_pb2 import BranchPoint, RunOpened
 
@@ -62,6 +62,16 @@ class QueuedRun:
     def is_stuck(self) -> bool:
         """Whether it cannot be sent before somebody does something."""
         return self.is_held or bool(self.problem)
+
+
+class RunQueue(Protocol):
+    """The run folders that go to one server, thousands perhaps: whoever can asks for some alone."""
+
+    def __iter__(self) -> Iterator[QueuedRun]:
+        """All of them."""
+
+    def of(self, writer_ids: Collection[bytes]) -> list[QueuedRun]:
+        """Those in which one of these writes."""
 
 
 def sessions_before(

@@ -26,10 +26,20 @@ _MEASURED: Mapping[str, Any] = {"_wandb": True}
 _YEAR_MAX_S = 2**36
 
 
-def add_console(run: CarriedRun, said: record_pb2.Console, console: dict[int, str]) -> None:
+Console = Mapping[int, record_pb2.ConsoleLine]
+
+
+def add_console(
+    run: CarriedRun, said: record_pb2.Console, console: dict[int, record_pb2.ConsoleLine]
+) -> None:
     """Puts lines at their places; a later one replaces an earlier one."""
     for line in said.lines:
-        console[run.console_base + line.number] = _console_line(line)
+        console[run.console_base + line.number] = line
+
+
+def texts_of(console: Console) -> dict[int, str]:
+    """Lines by their own numbers."""
+    return {line.number: line.text for line in console.values()}
 
 
 def _console_line(line: record_pb2.ConsoleLine) -> str:
@@ -40,14 +50,14 @@ def _console_line(line: record_pb2.ConsoleLine) -> str:
     return f"{prefix}{at.isoformat(timespec='microseconds')} {line.text}"
 
 
-def console_pieces(console: Mapping[int, str]) -> Iterator[Lines]:
+def console_pieces(console: Console) -> Iterator[Lines]:
     """Lines that follow each other, together: a post has one offset."""
     piece = Lines()
     for number in sorted(console):
         if piece.texts and number != piece.first_index + len(piece.texts):
             yield piece
             piece = Lines()
-        piece.add(number, console[number])
+        piece.add(number, _console_line(console[number]))
     if piece.texts:
         yield piece
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 
 from kelt_daemon.errors import NotYetError, RunRefusedError
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.ordering import (
     QueuedRun,
+    RunQueue,
     files_before,
     has_reached,
     inherits,
@@ -30,7 +31,7 @@ class Turns:
     def __init__(
         self,
         *,
-        queue: Callable[[], Iterable[QueuedRun]],
+        queue: RunQueue,
         kept: Callable[[QueuedRun], Awaitable[CarriedRun]],
         look: Callable[[], Awaitable[None]],
     ) -> None:
@@ -53,7 +54,7 @@ class Turns:
         self._opened[me.writer_id] = opened
         self.advanced(me.writer_id)
         entity = self.default_entity
-        for before in list(sessions_before(opened, me, self._queue(), default_entity=entity)):
+        for before in list(sessions_before(opened, me, self._queue, default_entity=entity)):
             # Of one that has ended there, no more than files are left: those are not waited for.
             if not (await self._kept(before)).is_completed:
                 self._hold(me, before)
@@ -64,7 +65,7 @@ class Turns:
 
     async def _wait_parents(self, me: QueuedRun, point: BranchPoint) -> None:
         missing: list[QueuedRun] = []
-        found = parents(point, me, self._queue(), default_entity=self.default_entity)
+        found = parents(point, me, self._queue, default_entity=self.default_entity)
         for parent in list(found):
             if not has_reached(await self._kept(parent), point):
                 missing += [] if parent.is_through else [parent]
@@ -79,7 +80,7 @@ class Turns:
         Raises:
             NotYetError: a session before it has files that did not go yet.
         """
-        for before in list(files_before(me, self._queue(), default_entity=self.default_entity)):
+        for before in list(files_before(me, self._queue, default_entity=self.default_entity)):
             if (await self._kept(before)).files:
                 self._await(before, me)
                 raise NotYetError(f"Files of {me.name} wait for those of its session before.")
@@ -110,7 +111,7 @@ class Turns:
             NotYetError: a fork of what goes may be on the way.
         """
         await self._look()  # the folder of a fork lay there before its parent went back
-        for other in list(self._queue()):
+        for other in list(self._queue):
             entity = self.default_entity
             if not may_inherit(other, me, before_at=at, default_entity=entity):
                 continue

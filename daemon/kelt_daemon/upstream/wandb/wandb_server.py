@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,9 +32,11 @@ from kelt_daemon.upstream.wandb.chapters import chapters, contiguous
 from kelt_daemon.upstream.wandb.file_carrying import FileCarrier
 from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstream.wandb.file_spool import FileSpool
-from kelt_daemon.upstream.wandb.ordering import QueuedRun
+from kelt_daemon.upstream.wandb.ordering import QueuedRun, RunQueue
+from kelt_daemon.upstream.wandb.output_log import OutputLog
 from kelt_daemon.upstream.wandb.progress_file import progress_path, read_progress, write_progress
 from kelt_daemon.upstream.wandb.replies import UNREADABLE, read_standing
+from kelt_daemon.upstream.wandb.seats import Seat, Seats
 from kelt_daemon.upstream.wandb.talking import Talk, trust_for
 from kelt_daemon.upstream.wandb.turns import Turns
 from kelt_daemon.upstream.wandb.uploading import Uploader
@@ -44,19 +44,9 @@ from kelt_proto.v1.frames import DamagedFrameError
 from kelt_proto.v1.record_pb2 import RunInfo, RunOpened
 from kelt_proto.v1.upstream_pb2 import DescribeRunReply, DescribeRunRequest
 
-
-@dataclass(eq=False)
-class _Seat:
-    """One run: what is done for it is done one after the other."""
-
-    lock: anyio.Lock = field(default_factory=anyio.Lock)
-    #: None: to be read from its file.
-    run: CarriedRun | None = None
-    posted_at_s: float = 0.0
-    #: Somebody asked W&B to stop the run.
-    must_stop: bool = False
-    #: What an earlier daemon left of its files was looked for.
-    is_swept: bool = False
+#: How many runs send files at a time: other runs' pushes need some of the upstream's slots, too.
+_SENDERS_MAX = 8
+_SENDER_WAIT_S = 5.0
 
 
 class WandbServer:
@@ -79,7 +69,7 @@ class WandbServer:
         *,
         url: str,
         config: DaemonConfig,
-        queue: Callable[[], Iterable[QueuedRun]],
+        queue: RunQueue,
         look: Callable[[], Awaitable[None]],
         room: FileRoom,
         in_thread: InThread = in_thread,
@@ -92,7 +82,10 @@ class WandbServer:
         self._talk: Talk | None = None
         self._uploader: Uploader | None = None
         self._turns = Turns(queue=queue, kept=self._kept, look=look)
-        self._seats: dict[bytes, _Seat] = {}
+        self._seats = Seats(
+            queue=queue, kept=self._kept, speaker=self, interval_s=config.wandb_heartbeat_s
+        )
+        self._senders = anyio.CapacityLimiter(_SENDERS_MAX)
 
     async def connect(self, access: Access) -> ServerInfo:
         """As in `Upstream`."""
@@ -130,13 +123,13 @@ class WandbServer:
     async def push(self, batches: Sequence[Outgoing]) -> Mapping[bytes, PushedCursor]:
         """As in `Upstream`; what waits for its parent, or is refused by itself, raises."""
         me = self._queued(batches[0].writer_id)
-        seat = self._seats.setdefault(me.writer_id, _Seat())
+        seat = self._seats.of(me.writer_id)
         async with seat.lock:
             await self._sweep(me, seat)
             run = seat.run = seat.run or await self._kept(me)
             fitting, gaps = contiguous(batches, run.folded)
             try:
-                await self._carry(fitting, run, me)
+                await self._carry(fitting, run, seat, me)
             except BaseException:
                 seat.run = None
                 raise
@@ -148,11 +141,14 @@ class WandbServer:
             for writer in {batch.writer_id for batch in batches}
         }
 
-    async def _carry(self, batches: Sequence[Outgoing], run: CarriedRun, me: QueuedRun) -> None:
+    async def _carry(
+        self, batches: Sequence[Outgoing], run: CarriedRun, seat: Seat, me: QueuedRun
+    ) -> None:
         keep = partial(self._keep, me, run)
         files = FileCarrier(
             run=run,
             spool=FileSpool(me.home, self._url),
+            output=OutputLog(me.home, self._url),
             speaker=self,
             putter=self,
             wait_turn=partial(self._turns.wait_files, me),
@@ -176,13 +172,30 @@ class WandbServer:
             raise RejectedDataError(f"records that cannot be read: {error}") from error
         await files.make()
         try:
-            await files.send()
+            await self._send_files(files, seat)
         except NotYetError as error:
             failure = error
+        async with seat.beating:
+            pass  # a sign of life that is on its way arrives before the word of the end
         await carrier.tell_config()
         await carrier.tell_end(files.uploaded)
         if failure is not None:
             raise failure
+
+    async def _send_files(self, files: FileCarrier, seat: Seat) -> None:
+        if not files.is_due:
+            return
+        sender = object()
+        with anyio.move_on_after(_SENDER_WAIT_S):
+            await self._senders.acquire_on_behalf_of(sender)
+            seat.is_sending_files = True
+        if not seat.is_sending_files:
+            raise NotYetError("Files of the run wait for those of other runs.")
+        try:
+            await files.send()
+        finally:
+            seat.is_sending_files = False
+            self._senders.release_on_behalf_of(sender)
 
     async def _carry_records(
         self, carrier: Carrier, batches: Sequence[Outgoing], run: CarriedRun
@@ -197,15 +210,14 @@ class WandbServer:
 
     async def cursors(self, writer_ids: Sequence[bytes]) -> Mapping[bytes, int]:
         """As in `Upstream`: what W&B has acknowledged, by our own book."""
-        wanted, found = set(writer_ids), dict[bytes, int]()
-        for run in list(self._queue()):
-            if not wanted.isdisjoint(run.writers):
-                seat = self._seats.setdefault(run.writer_id, _Seat())
-                if not seat.lock.locked():
-                    async with seat.lock:
-                        await self._sweep(run, seat)
-                kept = await self._kept(run)
-                found |= {writer: kept.committed(writer) for writer in run.writers}
+        found: dict[bytes, int] = {}
+        for run in self._queue.of(writer_ids):
+            seat = self._seats.of(run.writer_id)
+            if not seat.lock.locked():
+                async with seat.lock:
+                    await self._sweep(run, seat)
+            kept = await self._kept(run)
+            found |= {writer: kept.committed(writer) for writer in run.writers}
         return found
 
     async def heartbeat(self, beats: Sequence[tuple[bytes, bool]]) -> Collection[bytes]:
@@ -213,23 +225,9 @@ class WandbServer:
 
         Whose run is to stop W&B says in its answers to posts, to these and to those with rows.
         """
-        queued = {run.writer_id: run for run in self._queue()}
-        for writer, _ in beats:
-            me, seat = queued.get(writer), self._seats.setdefault(writer, _Seat())
-            is_due = anyio.current_time() - seat.posted_at_s >= self._config.wandb_heartbeat_s
-            if me is None or not is_due or seat.lock.locked():
-                continue
-            async with seat.lock:
-                run = seat.run or await self._kept(me)
-                if run.is_begun and not run.is_completed:
-                    await self._beat(run, seat)
-        return [writer for writer, _ in beats if self._seats[writer].must_stop]
-
-    async def _beat(self, run: CarriedRun, seat: _Seat) -> None:
-        seat.posted_at_s = anyio.current_time()  # also where nothing comes of it
-        # What is the run's own fault its next push tells.
-        with contextlib.suppress(NotYetError, RunRefusedError, RejectedDataError):
-            await self.stream(run, {})
+        writers = [writer for writer, _ in beats]
+        await self._seats.beat(writers)
+        return [writer for writer in writers if self._seats.of(writer).must_stop]
 
     async def describe_run(
         self, request: DescribeRunRequest, *, deadline_s: float
@@ -276,7 +274,7 @@ class WandbServer:
 
     async def stream(self, run: CarriedRun, body: dict[str, Any]) -> None:
         """As in `Speaker`; hears in passing whether the run is to stop."""
-        seat = self._seats.setdefault(run.writer_id, _Seat())
+        seat = self._seats.of(run.writer_id)
         names = (run.entity or self._turns.default_entity, run.project, run.run_id)
         deadline_s = self._config.push_deadline_s
         said = await self._connected().stream(
@@ -299,9 +297,8 @@ class WandbServer:
         return self._talk
 
     def _queued(self, writer_id: bytes) -> QueuedRun:
-        for run in self._queue():
-            if writer_id in run.writers:
-                return run
+        for run in self._queue.of((writer_id,)):
+            return run
         raise NotYetError("The run's folder is not known yet.")
 
     async def _kept(self, run: QueuedRun) -> CarriedRun:
@@ -311,12 +308,15 @@ class WandbServer:
             return CarriedRun(writer_id=run.writer_id)
         return found
 
-    async def _sweep(self, me: QueuedRun, seat: _Seat) -> None:
+    async def _sweep(self, me: QueuedRun, seat: Seat) -> None:
         """Once: what an earlier daemon has left of files, and the room that they take."""
         if not seat.is_swept:
+            run = await self._kept(me)
             # Of a run that is through nothing waits but what its process did not finish.
-            files = {} if me.is_through else (await self._kept(me)).files
+            files = {} if me.is_through else run.files
             await self._in_thread(FileSpool(me.home, self._url).sweep, files.keys())
+            if me.is_through or run.has_output_file:
+                await self._in_thread(OutputLog(me.home, self._url).remove)
             self._settle(me.writer_id, files)
             seat.is_swept = True
 
