@@ -21,8 +21,6 @@ from kelt.artifacts.logged import (
     write_artifact,
 )
 from kelt.artifacts.manifest import Entry, digest_of_md5
-from kelt.artifacts.staging import Staging
-from kelt.state_dir import StateDir
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import ArtifactLogged, Loss
 from kelt_proto.v1.upstream_pb2 import LogArtifactReply, PutArtifactFileReply
@@ -69,16 +67,17 @@ class Shelving(MemoryUpstream):
 
 def log_artifact(tmp_path, folder, files, *, number=1):
     """What a trainer leaves in its run folder."""
-    staging, entries = Staging(StateDir(tmp_path / "state")), {}
+    entries, contents = {}, {}
     for name, content in files.items():
-        (tmp_path / "source").write_bytes(content)
-        md5, size_bytes = staging.add(tmp_path / "source", may_link=False)
-        entries[name] = Entry(path=name, digest=digest_of_md5(md5), size_bytes=size_bytes)
+        md5 = hashlib.md5(content).hexdigest()
+        contents[md5] = tmp_path / f"{number}-{name}"
+        contents[md5].write_bytes(content)
+        entries[name] = Entry(path=name, digest=digest_of_md5(md5), size_bytes=len(content))
     said = LoggedArtifact(
         id=f"{number:032x}", name="data", type="t", description="", metadata_json="{}",
         aliases=(), tags=(), step=-1, manifest_md5=manifest_md5(entries),
     )  # fmt: skip
-    return write_artifact(folder, said, entries=entries, staging=staging)
+    return write_artifact(folder, said, entries=entries, contents=contents)
 
 
 def ended_run(tmp_path, url):

@@ -164,7 +164,7 @@ class Artifact:
         """
         del policy  # what nobody else knows is linked
         self._check_open()
-        path = self._contents().new_path()
+        path = self._staged().new_path()
         try:
             with path.open(mode.replace("x", "w"), encoding=encoding) as file:
                 yield file
@@ -218,7 +218,7 @@ class Artifact:
         if policy not in _POLICIES:
             raise UsageError(f"artifact: the policy {policy!r} is none of {', '.join(_POLICIES)}.")
         path = checked_path(name)
-        md5, size_bytes = self._contents().add(source, may_link=policy == "immutable")
+        md5, size_bytes = self._staged().add(source, may_link=policy == "immutable")
         entry = Entry(path=path, digest=digest_of_md5(md5), size_bytes=size_bytes)
         return self._keep(entry, overwrite=overwrite)
 
@@ -232,7 +232,7 @@ class Artifact:
         self._entries[entry.path] = entry
         return entry
 
-    def _contents(self) -> Staging:
+    def _staged(self) -> Staging:
         if self._staging is None:
             self._staging = Staging(load_settings({}, os.environ).state_dir)
         return self._staging
@@ -251,10 +251,10 @@ class Artifact:
         """What is in it, by path."""
         return dict(self._entries)
 
-    @property
-    def staging(self) -> Staging:
-        """Where its contents lie before it is logged."""
-        return self._contents()
+    def contents(self) -> dict[str, Path]:
+        """Where its contents lie, by MD5."""
+        md5s = [entry.md5 for entry in self._entries.values() if entry.md5]
+        return {md5: self._staged().path(md5) for md5 in md5s}
 
     def plain_metadata(self) -> Any:
         """The metadata as JSON has it.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kelt.artifacts.manifest import Entry, encode_manifest
-from kelt.artifacts.staging import Staging, link_or_copy
+from kelt.artifacts.staging import link_or_copy
 from kelt.checked_json import decode_checked, encode_checked
 from kelt.errors import StorageError
 from kelt.private_files import replace_private
@@ -49,26 +49,40 @@ class End:
 
 
 def write_artifact(
-    run_folder: Path, said: LoggedArtifact, *, entries: Mapping[str, Entry], staging: Staging
+    run_folder: Path,
+    said: LoggedArtifact,
+    *,
+    entries: Mapping[str, Entry],
+    contents: Mapping[str, Path],
+    number: int | None = None,
 ) -> Path:
     """Puts an artifact into a run folder, all of it or nothing; returns its own folder.
 
     Only the process that writes the run calls this; of two calls at a time either may be the first.
 
+    Args:
+        run_folder: of the run that logs it.
+        said: what is said of it.
+        entries: what is in it, by path.
+        contents: where nobody changes them, by MD5.
+        number: its place among the run's artifacts; the next one without it.
+
     Raises:
         StorageError: there is no room, or the folder cannot be written.
     """
     parent = run_folder / ARTIFACTS_NAME
-    aside = parent / f".{said.id}"
+    key = hashlib.md5(said.id.encode(), usedforsecurity=False).hexdigest()
+    aside = parent / f".{key}"
     try:
         parent.mkdir(mode=0o700, exist_ok=True)
         (aside / _FILES).mkdir(mode=0o700, parents=True)
         for md5 in {entry.md5 for entry in entries.values() if entry.md5}:
-            link_or_copy(staging.path(md5), aside / _FILES / md5)
+            link_or_copy(contents[md5], aside / _FILES / md5)
         replace_private(aside / _FILES / said.manifest_md5, encode_manifest(entries))
         replace_private(aside / _SAID, encode_checked(asdict(said)))
-        number = 1 + max((number for number, _ in _numbered(parent)), default=0)
-        folder = parent / f"{number:06d}-{said.id}"
+        if number is None:
+            number = 1 + max((number for number, _ in _numbered(parent)), default=0)
+        folder = parent / f"{number:06d}-{key}"
         aside.rename(folder)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)

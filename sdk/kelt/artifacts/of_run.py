@@ -152,7 +152,7 @@ class ArtifactsOfRun(RunIdentity):
         if session is None:
             raise StorageError(f"The artifact {said.name!r} cannot be kept: the run has no folder.")
         place = write_artifact(
-            session.folder, said, entries=artifact.entries, staging=artifact.staging
+            session.folder, said, entries=artifact.entries, contents=artifact.contents()
         )
         session.artifacts.append(place)
         self._recording.artifact_logged(payload)  # at which the daemon looks for it

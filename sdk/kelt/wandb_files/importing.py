@@ -25,6 +25,7 @@ from kelt.journal.spool_files import SpoolFiles
 from kelt.private_files import replace_private
 from kelt.run_folder import MANIFEST_NAME, RunManifest, folder_name
 from kelt.state_dir import StateDir
+from kelt.wandb_files.artifacts import write_artifacts
 from kelt.wandb_files.reading import Sink, WandbContent, read_wandb_file, read_wandb_run
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
@@ -87,6 +88,7 @@ def _bring_in(
     content = _write_spool(path, staged, observe)
     if content.exit_code is None and not content.is_going_on:
         _write_witness(staged, content)
+    write_artifacts(staged, content.artifacts)
     said = {"records": content.records, "lost_rows": content.lost_rows, **version}
     numbers = segment_numbers(folder, "journal")
     said["versions"] = write_files(
