@@ -21,6 +21,7 @@ from kelt.artifacts.logged import (
     write_artifact,
 )
 from kelt.artifacts.manifest import Entry, digest_of_md5
+from kelt_daemon.control import _run_status
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import ArtifactLogged, Loss
 from kelt_proto.v1.upstream_pb2 import LogArtifactReply, PutArtifactFileReply
@@ -184,4 +185,5 @@ async def test_where_none_is_taken_they_stay_and_hold_up_nothing(tmp_path, monke
         await parts.until(lambda: folder.is_over and folder.is_committed, "its rows are there")
         await anyio.sleep(0.2)
         assert (folder.artifacts_waiting, read_end(path, place)) == (1, None)
+        assert "its artifacts (1) stay in" in _run_status(folder, parts.config).problem
         assert (place / "files").exists()

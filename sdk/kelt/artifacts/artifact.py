@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -78,7 +77,6 @@ class Artifact:
         self.description = description
         self.metadata: dict[str, Any] = dict(metadata or {})
         self._name = name
-        self._id = secrets.token_hex(16)
         self._entries: dict[str, Entry] = {}
         self._staging: Staging | None = None
         self._logging: Logging | None = None
