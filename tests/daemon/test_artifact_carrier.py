@@ -46,7 +46,7 @@ class Shelving(MemoryUpstream):
     async def LogArtifact(self, request, context):  # noqa: N802 # the name in upstream.proto
         await self._meet_error(context)
         if request.manifest_md5 not in self.contents:
-            return LogArtifactReply(missing=[request.manifest_md5])
+            return LogArtifactReply(missing=["../artifact.json", request.manifest_md5])
         contents = json.loads(self.contents[request.manifest_md5])["contents"].values()
         md5s = [Entry(path="", digest=c["digest"], size_bytes=0).md5 for c in contents]
         if missing := [md5 for md5 in md5s if md5 not in self.contents]:
@@ -133,16 +133,22 @@ async def test_what_is_refused_or_gone_is_a_loss_of_the_run_and_the_next_goes_on
         (changed / "files" / hashlib.md5(b"c").hexdigest()).write_bytes(b"d")
         damaged = log_artifact(tmp_path, path, {"d": b"d"}, number=4)
         (damaged / "artifact.json").write_text("{}")
-        right = log_artifact(tmp_path, path, {"e": b"e"}, number=5)
+        linked = log_artifact(tmp_path, path, {"f": b"f"}, number=5)
+        content = linked / "files" / hashlib.md5(b"f").hexdigest()
+        content.rename(tmp_path / "secret")
+        content.symlink_to(tmp_path / "secret")
+        right = log_artifact(tmp_path, path, {"e": b"e"}, number=6)
         upstream.errors = [grpc.StatusCode.INVALID_ARGUMENT]
         folder = await carried(parts, path)
-        ends = [read_end(path, place) for place in (refused, gone, changed, damaged, right)]
-        assert [end.version for end in ends] == ["", "", "", "", "v0"]
-        for i, reason in enumerate(("as the test says", "No such file", "another MD5", "damaged")):
-            assert reason in ends[i].problem
+        places = (refused, gone, changed, damaged, linked, right)
+        ends = [read_end(path, place) for place in places]
+        assert [end.version for end in ends] == ["", "", "", "", "", "v0"]
+        reasons = ("as the test says", "No such file", "another MD5", "damaged", "symbolic links")
+        for end, reason in zip(ends, reasons, strict=False):
+            assert reason in end.problem
         lost = upstream.records[folder.witness_id]
         told = [Loss.FromString(r.payload).reason for r in lost.values() if r.kind == LOSS]
-        assert len(told) == 4
+        assert len(told) == 5
         assert all("was not delivered: " in reason for reason in told)
 
 

@@ -16,11 +16,13 @@ from kelt.artifacts.manifest import Entry, encode_manifest
 from kelt.artifacts.staging import link_or_copy
 from kelt.checked_json import decode_checked, encode_checked
 from kelt.errors import StorageError
+from kelt.journal.files import open_regular
 from kelt.private_files import replace_private
 
 ARTIFACTS_NAME = "artifacts"
 _SAID, _END, _FILES = "artifact.json", "end.json", "files"
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{32})")
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _POLL_S = 0.05
 _SAID_BYTES_MAX = 16 * 1024 * 1024
 
@@ -119,7 +121,7 @@ def read_said(folder: Path) -> LoggedArtifact:
         OSError: it cannot be read.
         ValueError: it is damaged.
     """
-    with (folder / _SAID).open("rb") as file:
+    with open_regular(folder / _SAID) as file:
         data = decode_checked(file.read(_SAID_BYTES_MAX))
     try:
         known: dict[str, Any] = {field.name: data[field.name] for field in fields(LoggedArtifact)}
@@ -128,6 +130,11 @@ def read_said(folder: Path) -> LoggedArtifact:
         return LoggedArtifact(**known)
     except (KeyError, TypeError) as error:
         raise ValueError(f"it lacks {error}") from error
+
+
+def is_content_name(name: str) -> bool:
+    """Whether a content may have the name; an upstream could ask for anything."""
+    return _MD5.fullmatch(name) is not None
 
 
 def content_path(folder: Path, md5: str) -> Path:
@@ -168,6 +175,14 @@ def write_end(home: Path, folder: Path, end: End) -> None:
 def remove_contents(folder: Path) -> None:
     """Frees the room of an artifact that the server has."""
     shutil.rmtree(folder / _FILES, ignore_errors=True)
+
+
+def sweep_ended(run_folder: Path) -> None:
+    """Frees what a daemon that was killed had not freed any more."""
+    for folder in artifact_folders(run_folder):
+        end = read_end(run_folder, folder)
+        if end is not None and end.version:
+            remove_contents(folder)
 
 
 def waiting(run_folder: Path, home: Path) -> list[Path]:

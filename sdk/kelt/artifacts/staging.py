@@ -73,18 +73,18 @@ class Staging:
 
     def _place(self) -> Path:
         if self._folder is None:
-            self._state_dir.create()
             parent = self._state_dir.root / STAGING_NAME
             own = parent / _process_name()
             folder = own / secrets.token_hex(8)
             try:
+                self._state_dir.create()
                 own.mkdir(mode=0o700, parents=True, exist_ok=True)
                 sweep(parent)
                 folder.mkdir(mode=0o700)
             except OSError as error:
                 raise StorageError(
-                    f"{folder} cannot be made ({error.strerror}); point KELT_DIR at a folder that "
-                    "can be written."
+                    f"{folder} cannot be made ({error.strerror or error}); point KELT_DIR at a "
+                    "folder that can be written."
                 ) from error
             self._folder = folder
             weakref.finalize(self, _remove, folder, os.getpid())
