@@ -11,6 +11,7 @@ loss of the run, with its reason; everything else is tried again.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import anyio
@@ -20,8 +21,10 @@ from kelt.artifacts.logged import (
     End,
     LoggedArtifact,
     content_path,
+    is_content_name,
     read_said,
     remove_contents,
+    sweep_ended,
     waiting,
     write_end,
 )
@@ -42,6 +45,8 @@ from kelt_proto.v1.upstream_pb2 import LogArtifactReply, LogArtifactRequest
 
 log = structlog.get_logger()
 _LOOK_S = 5.0
+#: How it is told that a file is not there, or no file.
+_FOR_GOOD = frozenset({errno.ENOENT, errno.ELOOP, errno.EINVAL, errno.EISDIR})
 
 
 class ArtifactCarrier:
@@ -73,6 +78,8 @@ class ArtifactCarrier:
     async def run(self) -> None:
         """Until the folder is over and none waits, or none is taken where it goes."""
         folder, has_told = self._folder, False
+        if folder.home == folder.path:
+            await self._host.in_thread(sweep_ended, folder.path)
         while True:
             news = folder.artifact_news.next()
             places, link = await self._look(), folder.link
@@ -117,7 +124,7 @@ class ArtifactCarrier:
             await self._rest(str(error), retry_after_s=getattr(error, "retry_after_s", None))
         except OSError as error:
             reason = f"a file of it cannot be read ({error.strerror or error})"
-            if isinstance(error, FileNotFoundError) and self._folder.is_on_this_machine:
+            if error.errno in _FOR_GOOD and self._folder.is_on_this_machine:
                 await self._end(place, name, End(problem=reason))
             else:  # of a copy perhaps not there yet
                 await self._rest(f"The artifact {name!r} waits: {reason}; it is tried again.")
@@ -197,12 +204,12 @@ class ArtifactCarrier:
 
 
 def _missing(reply: LogArtifactReply, put: set[str]) -> list[str]:
-    """What is to be put.
+    """What is to be put: nothing but contents, whatever the server asks for.
 
     Raises:
         OverloadedError: it was, and the server does not have it all the same.
     """
-    missing = [md5 for md5 in reply.missing if md5 not in put]
+    missing = [md5 for md5 in reply.missing if is_content_name(md5) and md5 not in put]
     if not missing:
         raise OverloadedError("The server asks for what it was sent; it is asked again.")
     return missing

@@ -311,8 +311,8 @@ def _artifacts_kept(folder: RunFolder) -> str:
     if not folder.artifacts_waiting or folder.link.takes_artifacts:
         return ""
     return (
-        f"{folder.artifacts_waiting} artifacts stay in {folder.path / ARTIFACTS_NAME}: kelt does "
-        "not send them to W&B servers; `kelt sync --upstream` sends them to a kelt server"
+        f"its artifacts ({folder.artifacts_waiting}) stay in {folder.path / ARTIFACTS_NAME}: kelt "
+        "sends none to W&B servers; `kelt sync --upstream` of a kelt server does"
     )
 
 

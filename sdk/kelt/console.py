@@ -123,8 +123,8 @@ class Console:
             lines.append(f"all {closing.records} records are on the server")
             if closing.artifacts_waiting:
                 lines.append(
-                    f"{closing.artifacts_waiting} artifacts are on this host's disk and not yet on "
-                    "the server; the daemon goes on sending them"
+                    f"its artifacts are on this host's disk and not all on the server "
+                    f"({closing.artifacts_waiting} wait); the daemon goes on sending them"
                 )
         else:
             lines.append(

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from kelt.artifacts.logged import artifact_folders
 from kelt.checked_json import decode_checked
 from kelt.journal.entries import encode_entry
 from kelt.journal.segments import (
@@ -134,11 +135,16 @@ def replace_contents(staged: Path, folder: Path, source_name: str) -> None:
     """Puts what was made aside in the place of what a folder holds.
 
     Args:
-        staged: segments, perhaps journals, and the file that tells their source.
+        staged: segments, perhaps journals and artifacts, and the file that tells their source.
         folder: a whole one of the same run.
         source_name: of that file.
     """
     (folder / WHOLE_NAME).unlink(missing_ok=True)
+    for artifact in artifact_folders(staged):
+        place = folder / artifact.relative_to(staged)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        if not place.exists():
+            artifact.rename(place)
     for number in segment_numbers(staged, "spool"):
         name = segment_path(staged, "spool", number).name
         (staged / name).replace(folder / name)

@@ -21,8 +21,7 @@ from kelt.artifacts.logged import (
     write_artifact,
 )
 from kelt.artifacts.manifest import Entry, digest_of_md5
-from kelt.artifacts.staging import Staging
-from kelt.state_dir import StateDir
+from kelt_daemon.control import _run_status
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import ArtifactLogged, Loss
 from kelt_proto.v1.upstream_pb2 import LogArtifactReply, PutArtifactFileReply
@@ -47,7 +46,7 @@ class Shelving(MemoryUpstream):
     async def LogArtifact(self, request, context):  # noqa: N802 # the name in upstream.proto
         await self._meet_error(context)
         if request.manifest_md5 not in self.contents:
-            return LogArtifactReply(missing=[request.manifest_md5])
+            return LogArtifactReply(missing=["../artifact.json", request.manifest_md5])
         contents = json.loads(self.contents[request.manifest_md5])["contents"].values()
         md5s = [Entry(path="", digest=c["digest"], size_bytes=0).md5 for c in contents]
         if missing := [md5 for md5 in md5s if md5 not in self.contents]:
@@ -69,16 +68,17 @@ class Shelving(MemoryUpstream):
 
 def log_artifact(tmp_path, folder, files, *, number=1):
     """What a trainer leaves in its run folder."""
-    staging, entries = Staging(StateDir(tmp_path / "state")), {}
+    entries, contents = {}, {}
     for name, content in files.items():
-        (tmp_path / "source").write_bytes(content)
-        md5, size_bytes = staging.add(tmp_path / "source", may_link=False)
-        entries[name] = Entry(path=name, digest=digest_of_md5(md5), size_bytes=size_bytes)
+        md5 = hashlib.md5(content).hexdigest()
+        contents[md5] = tmp_path / f"{number}-{name}"
+        contents[md5].write_bytes(content)
+        entries[name] = Entry(path=name, digest=digest_of_md5(md5), size_bytes=len(content))
     said = LoggedArtifact(
         id=f"{number:032x}", name="data", type="t", description="", metadata_json="{}",
         aliases=(), tags=(), step=-1, manifest_md5=manifest_md5(entries),
     )  # fmt: skip
-    return write_artifact(folder, said, entries=entries, staging=staging)
+    return write_artifact(folder, said, entries=entries, contents=contents)
 
 
 def ended_run(tmp_path, url):
@@ -133,16 +133,22 @@ async def test_what_is_refused_or_gone_is_a_loss_of_the_run_and_the_next_goes_on
         (changed / "files" / hashlib.md5(b"c").hexdigest()).write_bytes(b"d")
         damaged = log_artifact(tmp_path, path, {"d": b"d"}, number=4)
         (damaged / "artifact.json").write_text("{}")
-        right = log_artifact(tmp_path, path, {"e": b"e"}, number=5)
+        linked = log_artifact(tmp_path, path, {"f": b"f"}, number=5)
+        content = linked / "files" / hashlib.md5(b"f").hexdigest()
+        content.rename(tmp_path / "secret")
+        content.symlink_to(tmp_path / "secret")
+        right = log_artifact(tmp_path, path, {"e": b"e"}, number=6)
         upstream.errors = [grpc.StatusCode.INVALID_ARGUMENT]
         folder = await carried(parts, path)
-        ends = [read_end(path, place) for place in (refused, gone, changed, damaged, right)]
-        assert [end.version for end in ends] == ["", "", "", "", "v0"]
-        for i, reason in enumerate(("as the test says", "No such file", "another MD5", "damaged")):
-            assert reason in ends[i].problem
+        places = (refused, gone, changed, damaged, linked, right)
+        ends = [read_end(path, place) for place in places]
+        assert [end.version for end in ends] == ["", "", "", "", "", "v0"]
+        reasons = ("as the test says", "No such file", "another MD5", "damaged", "symbolic links")
+        for end, reason in zip(ends, reasons, strict=False):
+            assert reason in end.problem
         lost = upstream.records[folder.witness_id]
         told = [Loss.FromString(r.payload).reason for r in lost.values() if r.kind == LOSS]
-        assert len(told) == 4
+        assert len(told) == 5
         assert all("was not delivered: " in reason for reason in told)
 
 
@@ -185,4 +191,5 @@ async def test_where_none_is_taken_they_stay_and_hold_up_nothing(tmp_path, monke
         await parts.until(lambda: folder.is_over and folder.is_committed, "its rows are there")
         await anyio.sleep(0.2)
         assert (folder.artifacts_waiting, read_end(path, place)) == (1, None)
+        assert "its artifacts (1) stay in" in _run_status(folder, parts.config).problem
         assert (place / "files").exists()

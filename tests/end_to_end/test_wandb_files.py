@@ -29,6 +29,10 @@ PLAIN = """
         for i in range(int(ARGS[1])):
             run.log({"loss": 1 / (i + 1), "acc": i % 7, "nan": float("nan"), "text": f"row {i}",
                      "val/x": {"y": i}, "epoch": i // 10})
+        artifact = wandb.Artifact("of-" + ARGS[0], "dataset", metadata={"k": 1})
+        with artifact.new_file("a.txt") as file:
+            file.write("a")
+        run.log_artifact(artifact, aliases=["best"])
         run.summary["by_hand"] = 42
         run.config.update({"late": True})
 """
@@ -171,6 +175,10 @@ def test_every_row_of_an_offline_run_arrives_once_however_often_it_is_synced(
     assert run["summary"]["by_hand"] == 42
     assert run["summary"]["acc"] == 6
     assert run["losses"] == []
+    logged_artifacts = reader.get("/runs/-/p/plain/artifacts")["logged"]
+    (artifact,) = logged_artifacts
+    assert (artifact["name"], artifact["version"]) == ("of-plain", "v0")
+    assert (artifact["aliases"], artifact["metadata"]) == (["best", "latest"], {"k": 1})
     # Again, by the file's own name, and from another machine.
     out, _ = host.kelt("sync", wandb_home.file("plain"))
     assert "sent 0 records" in out
@@ -178,6 +186,7 @@ def test_every_row_of_an_offline_run_arrives_once_however_often_it_is_synced(
     other_host.kelt("sync", other_host.state_dir.parent / "copied")
     assert_same(history(server, "plain"), logged(2000))
     assert len(reader.run("plain")["sessions"]) == 1
+    assert reader.get("/runs/-/p/plain/artifacts")["logged"] == logged_artifacts
     assert before == {p: p.read_bytes() for p in wandb_home.root.rglob("*") if p.is_file()}
 
 

@@ -42,7 +42,7 @@ def host(tmp_path, reader):
     host.close()
 
 
-def train(host: Host, folder: Path, *command: str, code: int = 0) -> str:
+def train(host: Host, folder: Path, *command: str, code: int = 0, **environment: str) -> str:
     """Runs a script of `scripts/` in a folder; by `kelt run` where it logs to wandb."""
     script, *options = command
     how = [] if "kelt" in options else ["-m", "kelt.as_wandb"]
@@ -51,6 +51,7 @@ def train(host: Host, folder: Path, *command: str, code: int = 0) -> str:
         ["env", "-C", str(folder), python, *how, str(_SCRIPTS / script), *options],
         HF_HUB_OFFLINE="1",
         CUDA_VISIBLE_DEVICES="",
+        **environment,
     )
     out, err = process.communicate(timeout=240)
     assert process.returncode == code, out + err
@@ -67,8 +68,14 @@ def values(reader: Reader, run: dict[str, Any], key: str) -> list[tuple[int, Any
     return [(row["step"], row[key]) for row in rows if key in row]
 
 
+def versions(reader: Reader, run: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """What the run logged as artifacts: version and aliases."""
+    path = f"/runs/{run['entity']}/{run['project']}/{run['run_id']}/artifacts"
+    return [(item["version"], item["aliases"]) for item in reader.get(path)["logged"]]
+
+
 def test_the_trainer_reports_to_wandb(host, reader, tmp_path):
-    train(host, tmp_path, "trainer.py", "--by", "wandb")
+    train(host, tmp_path, "trainer.py", "--by", "wandb", WANDB_LOG_MODEL="checkpoint")
     run = the_run(reader, "huggingface")
     assert (run["state"], run["lost_rows"]) == ("finished", 0)
     assert [at for _, at in values(reader, run, "train/global_step")] == [
@@ -80,6 +87,13 @@ def test_the_trainer_reports_to_wandb(host, reader, tmp_path):
     assert (run["config"]["max_steps"], run["config"]["output_dir"]) == (12, "checkpoints")
     axes = {said["name"]: said["step_metric"] for said in run["definitions"]}
     assert axes["*"] == "train/global_step"
+    assert versions(reader, run) == [
+        ("v0", ["base_model"]),
+        ("v1", ["checkpoint_global_step_4", "epoch_0.5"]),
+        ("v2", ["checkpoint_global_step_8", "epoch_1.0"]),
+        ("v3", ["checkpoint_global_step_12", "epoch_1.5"]),
+        ("v4", ["final_model", "latest"]),
+    ]
 
 
 def test_lightnings_wandb_logger(host, reader, tmp_path):
@@ -89,6 +103,7 @@ def test_lightnings_wandb_logger(host, reader, tmp_path):
     assert len(values(reader, run, "train/loss")) == 8
     assert len(values(reader, run, "val/loss")) == 2
     assert values(reader, run, "texts")[0][1]["data"] == [["one"], ["two"]]
+    assert versions(reader, run) == [("v0", []), ("v1", ["best", "latest"])]
     assert "wandb.Image is not carried by kelt" in said
     assert "wandb.watch" in said
 
@@ -103,9 +118,7 @@ def test_keras_callbacks_of_wandb(host, reader, tmp_path):
     assert run["summary"]["best_val_loss"] == run["summary"]["val_loss"]
     assert (tmp_path / "m.keras").exists()
     assert "not carried" not in said
-    path = f"/runs/{run['entity']}/{run['project']}/{run['run_id']}/artifacts"
-    (logged,) = reader.get(path)["logged"]
-    assert (logged["name"], logged["type"]) == (f"run_{run['run_id']}_model", "model")
+    assert versions(reader, run) == [("v0", ["epoch_0"]), ("v1", ["epoch_1", "latest"])]
 
 
 def test_accelerates_tracker(host, reader, tmp_path):

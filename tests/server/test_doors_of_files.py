@@ -277,3 +277,18 @@ def test_a_file_is_not_brought_to_a_writer_of_another_s(tmp_path: Path) -> None:
         assert web.get(ANN, "/api/v1/runs/-/proj/run/files").json()["files"] == []
         web.push(carrier, ANN)
         assert web.get(ANN, "/api/v1/runs/-/proj/run/files/planted.txt").content == b"planted"
+
+
+def test_nobody_uses_another_s_artifact_nor_says_so_for_another_s_run(
+    filled: tuple[Web, dict[str, str]],
+) -> None:
+    web, _ = filled
+    for run, artifact in (("bob", "ann"), ("ann", "ann")):
+        path = f"/api/v1/runs/{run}/proj/run/uses/{artifact}/proj/data:v0"
+        assert web.ask(BOB, "POST", path).status_code == 403
+        assert web.ask("", "POST", path).status_code == 401
+    own = "/api/v1/runs/ann/proj/user/uses/ann/proj/data:v0"
+    assert web.ask(ANN, "POST", own).json()["version"] == "v0"
+    assert web.ask(ANN, "POST", own.replace("v0", "v7")).status_code == 404
+    used_by = web.get(ANN, "/api/v1/artifacts/ann/proj/data").json()["used_by"]
+    assert used_by == [{"entity": "ann", "project": "proj", "run_id": "user"}]

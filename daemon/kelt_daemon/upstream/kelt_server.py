@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 
 from kelt.errors import SettingsError
+from kelt.journal.files import open_regular
 from kelt.proxies import proxy_for
 from kelt.tls import root_certificates
 from kelt.version import __version__
@@ -162,26 +163,28 @@ class KeltServer:
 
     async def put_artifact_file(self, entity: str, md5: str, path: Path) -> None:
         """As in `ArtifactUpstream`."""
-        size_bytes = (await anyio.to_thread.run_sync(path.stat)).st_size
-        deadline_s = self._config.artifact_deadline_s
-        deadline_s += size_bytes / self._config.artifact_bytes_per_s_min
         failures: list[OSError] = []
+        file = await anyio.to_thread.run_sync(open_regular, path)  # a copy may hold what it likes
 
         async def pieces() -> AsyncIterator[ArtifactPiece]:
+            yield ArtifactPiece(entity=entity, md5=md5)
             try:
-                async with await anyio.open_file(path, "rb") as file:
-                    yield ArtifactPiece(entity=entity, md5=md5)
-                    while content := await file.read(_PIECE_BYTES):
-                        yield ArtifactPiece(content=content)
+                while content := await anyio.to_thread.run_sync(file.read, _PIECE_BYTES):
+                    yield ArtifactPiece(content=content)
             except OSError as error:  # the server then refuses what it has of it
                 failures.append(error)
 
         try:
+            size_bytes = os.fstat(file.fileno()).st_size
+            slowest_s = size_bytes / self._config.artifact_bytes_per_s_min
+            deadline_s = self._config.artifact_deadline_s + slowest_s
             await self._call(self._connected().PutArtifactFile, pieces(), deadline_s)
         except UpstreamError:
             if failures:
                 raise failures[0] from None
             raise
+        finally:
+            file.close()
 
     async def wait_lost(self) -> None:
         """As in `Upstream`."""

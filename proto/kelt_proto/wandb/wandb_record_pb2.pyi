@@ -289,3 +289,53 @@ class StatsItem(_message.Message):
     key: str
     value_json: str
     def __init__(self, key: _Optional[str] = ..., value_json: _Optional[str] = ...) -> None: ...
+
+class Artifact(_message.Message):
+    __slots__ = ("type", "name", "description", "metadata", "aliases", "manifest", "finalize", "client_id", "base_id", "tags", "incremental_beta1")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    METADATA_FIELD_NUMBER: _ClassVar[int]
+    ALIASES_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    FINALIZE_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    BASE_ID_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    INCREMENTAL_BETA1_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    name: str
+    description: str
+    metadata: str
+    aliases: _containers.RepeatedScalarFieldContainer[str]
+    manifest: Manifest
+    finalize: bool
+    client_id: str
+    base_id: str
+    tags: _containers.RepeatedScalarFieldContainer[str]
+    incremental_beta1: bool
+    def __init__(self, type: _Optional[str] = ..., name: _Optional[str] = ..., description: _Optional[str] = ..., metadata: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., manifest: _Optional[_Union[Manifest, _Mapping]] = ..., finalize: bool = ..., client_id: _Optional[str] = ..., base_id: _Optional[str] = ..., tags: _Optional[_Iterable[str]] = ..., incremental_beta1: bool = ...) -> None: ...
+
+class Manifest(_message.Message):
+    __slots__ = ("version", "contents", "manifest_file_path")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FILE_PATH_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    contents: _containers.RepeatedCompositeFieldContainer[ManifestEntry]
+    manifest_file_path: str
+    def __init__(self, version: _Optional[int] = ..., contents: _Optional[_Iterable[_Union[ManifestEntry, _Mapping]]] = ..., manifest_file_path: _Optional[str] = ...) -> None: ...
+
+class ManifestEntry(_message.Message):
+    __slots__ = ("path", "digest", "ref", "size", "local_path")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REF_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_PATH_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    digest: str
+    ref: str
+    size: int
+    local_path: str
+    def __init__(self, path: _Optional[str] = ..., digest: _Optional[str] = ..., ref: _Optional[str] = ..., size: _Optional[int] = ..., local_path: _Optional[str] = ...) -> None: ...

@@ -12,14 +12,15 @@ Constraints:
 
 Format, in the run folder (`logged`):
 
-    artifacts/<number>-<id>/artifact.json   what was said of it: checked JSON (`LoggedArtifact`)
-    artifacts/<number>-<id>/files/<MD5>     each content once, the manifest too
-    artifacts/<number>-<id>/end.json        the daemon's: the version, or why there is none
+    artifacts/<number>-<key>/artifact.json   what was said of it: checked JSON (`LoggedArtifact`)
+    artifacts/<number>-<key>/files/<MD5>     each content once, the manifest too
+    artifacts/<number>-<key>/end.json        the daemon's: the version, or why there is none
 
-The folder of an artifact is made aside and renamed, so that it is there whole or not at all. Of a
-copy of a run folder, `end.json` lies in the daemon's own folder for it. Before an artifact is
-logged its contents lie in `KELT_DIR/staging/<boot id>_<pid>-<start ticks>/<random>/`, which whoever
-stages next, or the daemon at its start, sweeps once the process is gone.
+The key is the MD5 of the artifact's id, by which the server knows it again. The folder of an
+artifact is made aside and renamed, so that it is there whole or not at all. Of a copy of a run
+folder, `end.json` lies in the daemon's own folder for it. Before it is logged its contents lie in
+`KELT_DIR/staging/<boot id>_<pid>-<start ticks>/<random>/`, which whoever stages next, or the daemon
+at its start, sweeps once the process is gone.
 """
 
 from kelt.artifacts.artifact import Artifact

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -78,7 +77,6 @@ class Artifact:
         self.description = description
         self.metadata: dict[str, Any] = dict(metadata or {})
         self._name = name
-        self._id = secrets.token_hex(16)
         self._entries: dict[str, Entry] = {}
         self._staging: Staging | None = None
         self._logging: Logging | None = None
@@ -164,7 +162,7 @@ class Artifact:
         """
         del policy  # what nobody else knows is linked
         self._check_open()
-        path = self._contents().new_path()
+        path = self._staged().new_path()
         try:
             with path.open(mode.replace("x", "w"), encoding=encoding) as file:
                 yield file
@@ -218,7 +216,7 @@ class Artifact:
         if policy not in _POLICIES:
             raise UsageError(f"artifact: the policy {policy!r} is none of {', '.join(_POLICIES)}.")
         path = checked_path(name)
-        md5, size_bytes = self._contents().add(source, may_link=policy == "immutable")
+        md5, size_bytes = self._staged().add(source, may_link=policy == "immutable")
         entry = Entry(path=path, digest=digest_of_md5(md5), size_bytes=size_bytes)
         return self._keep(entry, overwrite=overwrite)
 
@@ -232,7 +230,7 @@ class Artifact:
         self._entries[entry.path] = entry
         return entry
 
-    def _contents(self) -> Staging:
+    def _staged(self) -> Staging:
         if self._staging is None:
             self._staging = Staging(load_settings({}, os.environ).state_dir)
         return self._staging
@@ -251,10 +249,10 @@ class Artifact:
         """What is in it, by path."""
         return dict(self._entries)
 
-    @property
-    def staging(self) -> Staging:
-        """Where its contents lie before it is logged."""
-        return self._contents()
+    def contents(self) -> dict[str, Path]:
+        """Where its contents lie, by MD5."""
+        md5s = [entry.md5 for entry in self._entries.values() if entry.md5]
+        return {md5: self._staged().path(md5) for md5 in md5s}
 
     def plain_metadata(self) -> Any:
         """The metadata as JSON has it.

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from kelt.artifacts.manifest import Entry, encode_manifest
-from kelt.artifacts.staging import Staging, link_or_copy
+from kelt.artifacts.staging import link_or_copy
 from kelt.checked_json import decode_checked, encode_checked
 from kelt.errors import StorageError
+from kelt.journal.files import open_regular
 from kelt.private_files import replace_private
 
 ARTIFACTS_NAME = "artifacts"
 _SAID, _END, _FILES = "artifact.json", "end.json", "files"
 _NAME = re.compile(r"(\d{6,})-([0-9a-f]{32})")
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _POLL_S = 0.05
 _SAID_BYTES_MAX = 16 * 1024 * 1024
 
@@ -49,26 +51,40 @@ class End:
 
 
 def write_artifact(
-    run_folder: Path, said: LoggedArtifact, *, entries: Mapping[str, Entry], staging: Staging
+    run_folder: Path,
+    said: LoggedArtifact,
+    *,
+    entries: Mapping[str, Entry],
+    contents: Mapping[str, Path],
+    number: int | None = None,
 ) -> Path:
     """Puts an artifact into a run folder, all of it or nothing; returns its own folder.
 
     Only the process that writes the run calls this; of two calls at a time either may be the first.
 
+    Args:
+        run_folder: of the run that logs it.
+        said: what is said of it.
+        entries: what is in it, by path.
+        contents: where nobody changes them, by MD5.
+        number: its place among the run's artifacts; the next one without it.
+
     Raises:
         StorageError: there is no room, or the folder cannot be written.
     """
     parent = run_folder / ARTIFACTS_NAME
-    aside = parent / f".{said.id}"
+    key = hashlib.md5(said.id.encode(), usedforsecurity=False).hexdigest()
+    aside = parent / f".{key}"
     try:
         parent.mkdir(mode=0o700, exist_ok=True)
         (aside / _FILES).mkdir(mode=0o700, parents=True)
         for md5 in {entry.md5 for entry in entries.values() if entry.md5}:
-            link_or_copy(staging.path(md5), aside / _FILES / md5)
+            link_or_copy(contents[md5], aside / _FILES / md5)
         replace_private(aside / _FILES / said.manifest_md5, encode_manifest(entries))
         replace_private(aside / _SAID, encode_checked(asdict(said)))
-        number = 1 + max((number for number, _ in _numbered(parent)), default=0)
-        folder = parent / f"{number:06d}-{said.id}"
+        if number is None:
+            number = 1 + max((number for number, _ in _numbered(parent)), default=0)
+        folder = parent / f"{number:06d}-{key}"
         aside.rename(folder)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -105,7 +121,7 @@ def read_said(folder: Path) -> LoggedArtifact:
         OSError: it cannot be read.
         ValueError: it is damaged.
     """
-    with (folder / _SAID).open("rb") as file:
+    with open_regular(folder / _SAID) as file:
         data = decode_checked(file.read(_SAID_BYTES_MAX))
     try:
         known: dict[str, Any] = {field.name: data[field.name] for field in fields(LoggedArtifact)}
@@ -114,6 +130,11 @@ def read_said(folder: Path) -> LoggedArtifact:
         return LoggedArtifact(**known)
     except (KeyError, TypeError) as error:
         raise ValueError(f"it lacks {error}") from error
+
+
+def is_content_name(name: str) -> bool:
+    """Whether a content may have the name; an upstream could ask for anything."""
+    return _MD5.fullmatch(name) is not None
 
 
 def content_path(folder: Path, md5: str) -> Path:
@@ -154,6 +175,14 @@ def write_end(home: Path, folder: Path, end: End) -> None:
 def remove_contents(folder: Path) -> None:
     """Frees the room of an artifact that the server has."""
     shutil.rmtree(folder / _FILES, ignore_errors=True)
+
+
+def sweep_ended(run_folder: Path) -> None:
+    """Frees what a daemon that was killed had not freed any more."""
+    for folder in artifact_folders(run_folder):
+        end = read_end(run_folder, folder)
+        if end is not None and end.version:
+            remove_contents(folder)
 
 
 def waiting(run_folder: Path, home: Path) -> list[Path]:

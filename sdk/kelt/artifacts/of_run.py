@@ -27,6 +27,7 @@ _POLL_S = 0.05
 _ANSWER_S = 30.0
 #: As the server has it.
 _NAME, _VERSION = re.compile(r"[^/:\0\ud800-\udfff]{1,256}"), re.compile(r"v\d+")
+_UNSAFE, _NAME_CHARS_MAX = re.compile(r"[^a-zA-Z0-9_\-.]"), 128
 _METADATA_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -152,7 +153,7 @@ class ArtifactsOfRun(RunIdentity):
         if session is None:
             raise StorageError(f"The artifact {said.name!r} cannot be kept: the run has no folder.")
         place = write_artifact(
-            session.folder, said, entries=artifact.entries, staging=artifact.staging
+            session.folder, said, entries=artifact.entries, contents=artifact.contents()
         )
         session.artifacts.append(place)
         self._recording.artifact_logged(payload)  # at which the daemon looks for it
@@ -168,7 +169,8 @@ class ArtifactsOfRun(RunIdentity):
         path = Path(given)
         is_address = "://" in str(given)
         last = urlsplit(str(given)).path.rpartition("/")[2] if is_address else path.name
-        made = Artifact(name or f"run-{self.id}-{last}", kind or "unspecified")
+        by_default = _UNSAFE.sub("_", f"run-{self.id}-{last}")[:_NAME_CHARS_MAX]
+        made = Artifact(name or by_default, kind or "unspecified")
         if is_address:
             made.add_reference(str(given))
         elif path.is_dir():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -18,6 +19,8 @@ from kelt.state_dir import StateDir
 #: Within the state folder.
 STAGING_NAME = "staging"
 _PIECE_BYTES = 1024 * 1024
+#: What copies leave free on the disk, for rows and for the training itself.
+_DISK_FREE_BYTES_MIN = 1024**3
 #: Of another boot, or of another machine that shares the state folder: swept after so long.
 _STRANGE_AGE_S = 3 * 24 * 3600.0
 
@@ -45,10 +48,11 @@ class Staging:
         """
         staged = self.new_path()
         try:
-            if not (may_link and _is_linked(source, staged)):
-                md5, size_bytes = _copy(source, staged)
-            else:
+            if may_link and _is_linked(source, staged):
                 md5, size_bytes = _read(staged)
+            else:
+                _check_room(staged.parent, source.stat().st_size)
+                md5, size_bytes = _copy(source, staged)
             staged.replace(self._place() / md5)
         except OSError as error:
             with contextlib.suppress(OSError):
@@ -69,18 +73,18 @@ class Staging:
 
     def _place(self) -> Path:
         if self._folder is None:
-            self._state_dir.create()
             parent = self._state_dir.root / STAGING_NAME
             own = parent / _process_name()
             folder = own / secrets.token_hex(8)
             try:
+                self._state_dir.create()
                 own.mkdir(mode=0o700, parents=True, exist_ok=True)
                 sweep(parent)
                 folder.mkdir(mode=0o700)
             except OSError as error:
                 raise StorageError(
-                    f"{folder} cannot be made ({error.strerror}); point KELT_DIR at a folder that "
-                    "can be written."
+                    f"{folder} cannot be made ({error.strerror or error}); point KELT_DIR at a "
+                    "folder that can be written."
                 ) from error
             self._folder = folder
             weakref.finalize(self, _remove, folder, os.getpid())
@@ -113,6 +117,11 @@ def sweep(parent: Path) -> None:
                 continue
             if is_left:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_room(folder: Path, size_bytes: int) -> None:
+    if shutil.disk_usage(folder).free - size_bytes < _DISK_FREE_BYTES_MIN:
+        raise OSError(errno.ENOSPC, "its copy would leave less than 1 GiB of the disk free")
 
 
 def _process_name() -> str:

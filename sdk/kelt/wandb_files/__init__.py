@@ -47,6 +47,8 @@ Runs
     What was written to the console becomes the lines that stand there in the end
     (`console_output`); system samples are taken as they are. The files beside the `.wandb` file are
     carried by writers of their own (`kelt.import_files`), in segments behind that of the witness.
+    Artifacts go beside the records, as those of kelt's own runs do, while W&B's copies of their
+    files are there (`artifacts`).
 
     The history's last values, and what `define_metric` asks for, kelt finds itself. Of the summary
     only what does not follow from that is carried, as set by hand (`summary_changes`).

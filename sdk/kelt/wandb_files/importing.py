@@ -29,6 +29,7 @@ from kelt.journal.spool_files import SpoolFiles
 from kelt.private_files import replace_private
 from kelt.run_folder import MANIFEST_NAME, WHOLE_NAME, RunManifest, folder_name
 from kelt.state_dir import StateDir
+from kelt.wandb_files.artifacts import write_artifacts
 from kelt.wandb_files.reading import FILES_NAME, Sink, WandbContent, read_wandb_file, read_wandb_run
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
@@ -107,6 +108,7 @@ def _bring_in(
     content = _write_spool(path, place, observe, on_begun if is_new else None)
     if content.exit_code is None and not content.is_going_on:
         _write_witness(place.path, content)
+    write_artifacts(place.path, content.artifacts)
     said = {"records": content.records, "lost_rows": content.lost_rows, **version}
     numbers = segment_numbers(folder, "journal")
     said["versions"] = write_files(

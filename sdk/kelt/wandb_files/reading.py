@@ -11,6 +11,7 @@ from pathlib import Path
 from kelt.errors import KeltError
 from kelt.import_files import find_files
 from kelt.journal.files import open_regular
+from kelt.wandb_files.artifacts import WandbArtifact
 from kelt.wandb_files.finding import is_being_written
 from kelt.wandb_files.log_blocks import (
     FILE_HEADER_BYTES,
@@ -42,6 +43,7 @@ class WandbContent:
         tail: what could not be read at the end.
         is_tail_damaged: whether that is more than a record cut short.
         is_going_on: somebody still writes the file.
+        artifacts: those that can be carried, their files or not.
         not_carried: a sentence about what kelt does not carry; empty where that is nothing.
         state: running, finished, failed or crashed.
     """
@@ -55,6 +57,7 @@ class WandbContent:
     tail: Damage | None
     is_tail_damaged: bool
     is_going_on: bool
+    artifacts: tuple[WandbArtifact, ...]
     not_carried: str
     size_bytes: int
 
@@ -119,6 +122,7 @@ def read_wandb_file(path: Path, sink: Sink | None = None) -> WandbContent:
         tail=None if reader is None else reader.tail,
         is_tail_damaged=reader is not None and reader.is_tail_damaged,
         is_going_on=is_going_on,
+        artifacts=tuple(translator.artifacts.found),
         not_carried=_not_carried(translator, path),
         size_bytes=path.stat().st_size,
     )
@@ -163,7 +167,7 @@ def _why_no_run(reader: LogReader | None) -> str:
 
 
 def _not_carried(translator: Translator, path: Path) -> str:
-    found = Counter(translator.not_carried)
+    found = Counter(translator.not_carried) + translator.artifacts.not_carried()
     if (path.parent / FILES_NAME).is_dir():  # those that rows name are among them
         found += find_files(path.parent / FILES_NAME).left_out
     else:

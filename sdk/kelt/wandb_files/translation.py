@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from kelt import records
 from kelt.terminal_output import ConsoleOutput
 from kelt.wandb_files import output_records, run_facts
+from kelt.wandb_files.artifacts import ArtifactRecords
 from kelt.wandb_files.log_blocks import Damage
 from kelt.wandb_files.numbering import Numbering
 from kelt.wandb_files.row_building import BuiltRow, RowBuilder
@@ -24,9 +25,8 @@ from kelt_proto.wandb.wandb_record_pb2 import Config, Exit, Metric, Record, Stat
 #: Kinds that kelt does not carry, as people call them. What is not named is W&B's own business.
 _NOT_CARRIED = {
     "output_logger": "console line",
-    "artifact": "artifact",
-    "use_artifact": "artifact",
-    "link_artifact": "artifact",
+    "use_artifact": "used artifact",
+    "link_artifact": "linked artifact",
     "alert": "alert",
     "tbrecord": "TensorBoard log",
 }
@@ -51,6 +51,7 @@ class Translator:
     Attributes:
         run: known from the first `run` record on.
         not_carried: what was left out, by what people call it, but for files in rows.
+        artifacts: which lie beside the records.
         rows: translated.
         lost_rows: about how many rows damage has taken.
         exit_code: said at the end; None while nothing was.
@@ -59,6 +60,7 @@ class Translator:
     def __init__(self) -> None:
         self.run: WandbRun | None = None
         self.not_carried: Counter[str] = Counter()
+        self.artifacts = ArtifactRecords()
         self.rows = 0
         self.lost_rows = 0
         self.exit_code: int | None = None
@@ -139,7 +141,9 @@ class Translator:
             if not is_of_a_row(raw):
                 self._summary.take(record.summary)
             return self._next_waiting()
-        if kind in _NOT_CARRIED:
+        if kind == "artifact":
+            self.artifacts.take(record.artifact, record.num)
+        elif kind in _NOT_CARRIED:
             self.not_carried[_NOT_CARRIED[kind]] += 1
         found = self._control(record, kind)
         if found is not None and len(found.payload) > PAYLOAD_BYTES_MAX:

@@ -51,7 +51,7 @@ if options.by == "kelt":
 else:
     from lightning.pytorch.loggers import WandbLogger
 
-    logger = WandbLogger(project="lightning-by-wandb", name="fitted")
+    logger = WandbLogger(project="lightning-by-wandb", name="fitted", log_model=True)
 trainer = pl.Trainer(
     max_epochs=options.epochs, logger=logger, callbacks=callbacks, log_every_n_steps=1,
     accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -28,8 +27,9 @@ def state(tmp_path, monkeypatch):
 
 
 def contents(artifact: Artifact) -> dict[str, bytes]:
+    staged = artifact.contents()
     return {
-        path: artifact.staging.path(entry.md5).read_bytes()
+        path: staged[entry.md5].read_bytes()
         for path, entry in artifact.entries.items()
         if entry.md5
     }
@@ -133,7 +133,8 @@ def test_a_logged_artifact_lies_whole_in_the_run_folder_before_its_record(state,
     with kelt.init("p", id="r") as run:
         run.log({"x": 1}, step=7)
         assert run.log_artifact(artifact, aliases=["best", "best"]) is artifact
-        run.log_model("model.bin")
+        (tmp_path / "model (1).bin").write_bytes(b"weights")
+        run.log_model("model (1).bin")
         with pytest.raises(UsageError, match="not changed any more"):
             artifact.add_file("model.bin", name="other")
         for wrong in ("a/b", "v3", "", "\ud800", 3):
@@ -144,7 +145,7 @@ def test_a_logged_artifact_lies_whole_in_the_run_folder_before_its_record(state,
     first, second = map(read_said, places)
     assert (first.name, first.aliases, first.step) == ("model", ("best",), 7)
     assert first.metadata_json == '{"loss": NaN}'
-    assert (second.name, second.type) == ("run-r-model.bin", "model")
+    assert (second.name, second.type) == ("run-r-model__1_.bin", "model")
     [entry] = artifact.entries.values()
     assert content_path(places[0], entry.md5).read_bytes() == b"weights"
     told = [
@@ -152,7 +153,7 @@ def test_a_logged_artifact_lies_whole_in_the_run_folder_before_its_record(state,
         for record in read_records(folder)
         if record.kind == Kind.ARTIFACT
     ]
-    assert [(said.name, said.step) for said in told] == [("model", 7), ("run-r-model.bin", 7)]
+    assert [(said.name, said.step) for said in told] == [("model", 7), ("run-r-model__1_.bin", 7)]
     assert told[0].digest == artifact.digest
 
 
@@ -168,6 +169,12 @@ def test_no_room_is_an_error_of_the_call_and_leaves_nothing_half(state, tmp_path
     with kelt.init("p") as run:
         artifact = Artifact("a", "t")
         artifact.add_file("a")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("kelt.artifacts.staging._DISK_FREE_BYTES_MIN", 2**62)
+            with pytest.raises(StorageError, match="less than 1 GiB"):
+                artifact.add_file("a", name="b")
+        assert list(artifact.entries) == ["a"]
 
         def full(*_: object) -> None:
             raise OSError(28, "No space left on device")
@@ -209,4 +216,3 @@ def test_a_forked_child_leaves_its_parents_contents_alone(state, tmp_path):
         os._exit(0)
     os.waitpid(pid, 0)
     assert contents(artifact) == {"a": b"a"}
-    assert Path(artifact.staging.path("x")).parent.exists()
