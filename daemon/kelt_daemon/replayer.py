@@ -26,7 +26,7 @@ log = structlog.get_logger()
 #: About this much is read at a time.
 _TAKE_BYTES = 4 * MIB
 _TAKE_ENTRIES_MAX = 64
-#: A copy that grows is looked at so often: a few system calls, no read where nothing has changed.
+#: Between its intervals a copy that grows is looked at so often, and read where that shows more.
 _LOOK_EVERY_S = 0.25
 #: What a copy lacks is given up only after it was watched for so long, whatever the clock says.
 _WATCHED_S = 60.0
@@ -72,7 +72,9 @@ class Replayer:
         if folder.copied != signature:
             known_s = await self._known_quiet_s() if folder.copied is None else 0.0
             folder.quiet_since_s = anyio.current_time() - known_s
-        read: Signature | None = None
+        read: tuple[Signature, bool] | None = None
+        interval_s = min(config.settle_s, config.follow_interval_s)
+        next_read_s = 0.0
         while True:
             # Before what is there: nothing comes after it was said that it is whole.
             is_whole = await self._host.in_thread(_is_whole, folder.path)
@@ -80,13 +82,16 @@ class Replayer:
             if now != signature:
                 signature, folder.quiet_since_s = now, anyio.current_time()
             folder.copied = signature
-            if read != signature:
-                async with self._reading:
-                    await self._take(copy)
-                read = signature
-                now = await self._host.in_thread(spool_signature, folder.path)
-                if now != signature:
-                    signature, folder.quiet_since_s = now, anyio.current_time()
+            # What is written through a map may change neither size nor time of a file.
+            if read == (signature, is_whole) and anyio.current_time() < next_read_s:
+                await anyio.sleep(min(interval_s, _LOOK_EVERY_S))
+                continue
+            async with self._reading:
+                await self._take(copy)
+            read, next_read_s = (signature, is_whole), anyio.current_time() + interval_s
+            now = await self._host.in_thread(spool_signature, folder.path)
+            if now != signature:
+                signature, folder.quiet_since_s = now, anyio.current_time()
             quiet_s = anyio.current_time() - folder.quiet_since_s
             if self._declare(copy, quiet_s=quiet_s):
                 read = None
@@ -94,7 +99,7 @@ class Replayer:
             is_awaited = any(hole.damage for hole in copy.holes.values())
             if (is_whole or quiet_s >= config.settle_s) and not is_awaited:
                 break
-            await anyio.sleep(min(config.settle_s, config.follow_interval_s, _LOOK_EVERY_S))
+            await anyio.sleep(min(interval_s, _LOOK_EVERY_S))
         self._pass_end(copy)
         folder.incomplete = _incomplete(folder, copy, patience_s=config.missing_settle_s)
 

@@ -125,11 +125,9 @@ def test_markers_are_remembered_where_the_daemon_dies_before_they_are_committed(
     network.front.before = before
     process = start(network, "remembered", 200)
     eventually(lambda: "marker" in seen or None)
-    network.daemon.process.kill()
-    network.daemon.process.wait()
-    seen.append("dead")
+    network.restart_daemon(kills=True)
     refusals = seen.count("refused")
-    network.daemon = network._new_daemon().start()
+    seen.append("dead")
     folder = end(process)
     eventually(lambda: run_of(network, "remembered")["rows"] == 199 or None)
     assert seen.count("refused") == refusals

@@ -156,11 +156,15 @@ class Network:
     def _stop_daemon(self) -> None:
         self.daemon.stop()
 
-    def restart_daemon(self) -> None:
+    def restart_daemon(self, *, kills: bool = False) -> None:
         """By us, and not by the trainer that misses it, whose daemon would have other times."""
         with (self.host.state_dir / "spawn.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self.daemon.stop()
+            if kills:
+                self.daemon.process.kill()
+                self.daemon.process.wait()
+            else:
+                self.daemon.stop()
             self.daemon = self._new_daemon().start()
 
     def train(self, run_id: str, **options) -> Trainer:

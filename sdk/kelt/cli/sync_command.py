@@ -108,7 +108,7 @@ def sync(  # the options
 
     chosen = _settings(upstream)
     asks = not (yes or as_json) and sys.stdin.isatty() and sys.stdout.isatty()
-    with _reading(is_quiet=as_json):
+    with _reading(is_quiet=as_json or not paths):
         plan = plan_sync(
             [_folder(path) for path in paths] if paths else None,
             settings=chosen,

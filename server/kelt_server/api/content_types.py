@@ -26,7 +26,8 @@ _TYPES = {
     ".json": "application/json",
     **dict.fromkeys((".csv", ".log", ".md", ".patch", ".py", ".txt", ".yaml", ".yml"), _TEXT),
 }
-HEADERS = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
+#: Besides what each answer has (`app`).
+HEADERS = {"Content-Security-Policy": "sandbox"}
 
 
 def content_type(path: str) -> str:
