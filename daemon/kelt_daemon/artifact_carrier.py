@@ -87,7 +87,7 @@ class ArtifactCarrier:
             if places and upstream is None and not has_told:
                 has_told = True
                 log.warning("artifacts_stay", run=folder.manifest.run_id, upstream=link.url)
-            if folder.is_over and (not places or upstream is None or folder.is_held):
+            if folder.is_over and (not places or upstream is None):
                 return
             if not places or upstream is None:
                 await news.wait()

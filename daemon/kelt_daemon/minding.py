@@ -52,9 +52,16 @@ class Minder:
             reading=self._reading,
         )
         async with anyio.create_task_group() as group:
-            group.start_soon(self._ship, folder)
-            group.start_soon(self._carrier(folder).run)
+            group.start_soon(self._send, folder)
             await keeper.run()
+
+    async def _send(self, folder: RunFolder) -> None:
+        """Records and artifacts, side by side; of a held folder until its records are left alone."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._carrier(folder).run)
+            await self._ship(folder)
+            if folder.is_held:
+                group.cancel_scope.cancel()
 
     def sent_elsewhere(self, folder: RunFolder) -> None:
         """A folder has another upstream now: what is on its way to the one before ends."""

@@ -256,9 +256,10 @@ class Registry:
         now = await self.host.in_thread(signature_of, folder.path)
         self._signatures[folder] = now if folder.copied is None else folder.copied
         self._active.discard(folder)
-        # What the upstream turned out to have lost as the tasks were ending is sent again; and
-        # where somebody wanted to know meanwhile, it is asked.
-        is_wanted = folder.has_unshipped or folder.is_unconfirmed
+        # What the upstream turned out to have lost as the tasks were ending is sent again, and so
+        # are artifacts where the folder was released then; and where somebody wanted to know
+        # meanwhile, it is asked.
+        is_wanted = folder.has_unshipped or folder.is_unconfirmed or folder.has_artifacts_to_send
         if is_wanted and not (folder.problem or folder.is_held):
             self.activate(folder)
 

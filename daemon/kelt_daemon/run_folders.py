@@ -181,9 +181,14 @@ class RunFolder:
     @property
     def is_committed(self) -> bool:
         """Whether the upstream has all that was accepted."""
-        if self.artifacts_waiting and self.link.takes_artifacts:
+        if self.has_artifacts_to_send:
             return False
         return all(c.committed >= c.accepted for c in self.writers.values())
+
+    @property
+    def has_artifacts_to_send(self) -> bool:
+        """Whether artifacts wait that go where its records go."""
+        return bool(self.artifacts_waiting) and self.link.takes_artifacts
 
     @property
     def has_unshipped(self) -> bool:

@@ -22,6 +22,7 @@ from kelt.artifacts.logged import (
 )
 from kelt.artifacts.manifest import Entry, digest_of_md5
 from kelt_daemon.control import _run_status
+from kelt_daemon.minding import Minder
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import ArtifactLogged, Loss
 from kelt_proto.v1.upstream_pb2 import LogArtifactReply, PutArtifactFileReply
@@ -160,6 +161,27 @@ async def test_an_offline_run_keeps_its_artifacts_until_somebody_asks_for_it(tmp
         folder = await parts.adopt(path)
         await parts.until(lambda: folder.is_over, "read")
         assert not upstream.versions
+        parts.registry.release(folder)
+        await parts.until(lambda: read_end(path, place), "sent")
+
+
+async def test_a_folder_that_is_released_as_it_ends_has_its_artifacts_sent(tmp_path, monkeypatch):
+    """Its records are on their way by then, so that it is not minded again."""
+    ship = Minder._ship
+
+    async def ship_late(minder, folder):
+        while folder.is_held:
+            await folder.changed.wait()
+        await ship(minder, folder)
+
+    monkeypatch.setattr(Minder, "_ship", ship_late)
+    async with Shelving() as upstream, daemon_parts(tmp_path / "runs") as parts:
+        path = tmp_path / "runs" / "r"
+        make_folder(path, upstream.url, 3, pid=0, pid_start_ticks=1, mode="offline").close()
+        place = log_artifact(tmp_path, path, {"a": b"a"})
+        folder = await parts.adopt(path)
+        await parts.until(lambda: folder.is_over, "read")
+        await anyio.sleep(0.1)  # whoever would end here has ended
         parts.registry.release(folder)
         await parts.until(lambda: read_end(path, place), "sent")
 
