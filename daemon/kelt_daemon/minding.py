@@ -56,7 +56,7 @@ class Minder:
             await keeper.run()
 
     async def _send(self, folder: RunFolder) -> None:
-        """Records and artifacts, side by side; of a held folder until its records are left alone."""
+        """Records and artifacts, side by side; of a held folder until nothing more is sent."""
         async with anyio.create_task_group() as group:
             group.start_soon(self._carrier(folder).run)
             await self._ship(folder)
