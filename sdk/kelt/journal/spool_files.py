@@ -90,7 +90,10 @@ class SpoolFiles:
         if schema is not None and schema.schema_id not in self._schemas:
             self._schemas.add(schema.schema_id)
             self._buffer += encode_frame(self._seed, Kind.SCHEMA, 0, schema.encode())
-        self._put(self._frame(Kind.ROW, payload))
+        self._buffer += encode_frame(self._seed, Kind.ROW, self.seq, payload, self._passed)
+        self._passed = 0
+        if len(self._buffer) > self._segment_bytes:
+            self._end()
 
     def _frame(self, kind: Kind, payload: bytes) -> bytes:
         passed, self._passed = self._passed, 0

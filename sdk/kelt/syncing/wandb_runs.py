@@ -13,7 +13,7 @@ from kelt.state_dir import StateDir
 from kelt.syncing.imported_runs import survey_imported
 from kelt.syncing.survey import Counts, RunOnDisk, sent_so_far
 from kelt.wandb_files.importing import bring_in, folder_of
-from kelt.wandb_files.reading import read_wandb_file
+from kelt.wandb_files.reading import read_wandb_file, read_wandb_run
 from kelt.wandb_files.row_building import BuiltRow
 from kelt.wandb_files.run_facts import WandbRun
 from kelt.wandb_files.translation import Control
@@ -44,27 +44,26 @@ def survey_wandb(
             is not yet among the runs. Else nothing is written.
         on_begun: as for `bring_in`.
     """
-    sent: list[tuple[str, int]] = []
     seen = rows = 0
 
-    def count(run: WandbRun, record: Control | BuiltRow) -> None:
+    def count(_: WandbRun, record: Control | BuiltRow) -> None:
         nonlocal seen, rows
-        if not sent:
-            sent.append(_sent(run, state_dir, upstream))
         seen += 1
-        rows += isinstance(record, BuiltRow) and seen > sent[0][1]
+        rows += isinstance(record, BuiltRow) and seen > committed
 
     try:
+        target, committed = _sent(read_wandb_run(path), state_dir, upstream)
+        observe = count if committed else None  # where nothing was sent, all rows count
         content = None
         if keeps:
             _, content = bring_in(
-                path, state_dir=state_dir, upstream=upstream, observe=count, on_begun=on_begun
+                path, state_dir=state_dir, upstream=upstream, observe=observe, on_begun=on_begun
             )
         if content is None:
-            content = read_wandb_file(path, count)
+            content = read_wandb_file(path, observe)
     except KeltError as error:
         return RunOnDisk(path=path, problem=str(error), wandb_file=path)
-    target, committed = sent[0]
+    rows = rows if committed else content.rows
     committed = min(committed, content.records)
     records = content.records - committed
     lost_rows = content.lost_rows if records else 0

@@ -106,10 +106,12 @@ class NumberRows:
 
 def _read_numbers(texts: bytes) -> list[Any] | None:
     """Numbers that stand between commas; None where they are others, or others than numbers."""
-    if b"u" in texts or b"l" in texts or texts.endswith(b"-0") or b"-0," in texts:
+    listed = b"[%b,0]" % texts
+    if b"u" in listed or b"l" in listed or b"-0," in listed:
         return None  # true, false, null; -0, which is 0 where it is read as a whole number
     try:
-        row = orjson.loads(b"[%b]" % texts)
+        row = orjson.loads(listed)
+        row.pop()
         is_exact = min(row) >= -_EXACT_MAX and max(row) <= _EXACT_MAX
     except (orjson.JSONDecodeError, TypeError):
         return None

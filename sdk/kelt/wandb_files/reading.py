@@ -103,17 +103,17 @@ def read_wandb_file(path: Path, sink: Sink | None = None) -> WandbContent:
     with _errors_named(path), open_regular(path) as file:
         check_file_header(file.read(FILE_HEADER_BYTES))
         reader = LogReader(file)
-        take = translator.take
+        take, run = translator.take, None
         for item in reader:
             for record in take(item):
-                if sink is not None and translator.run is not None:
-                    sink(translator.run, record)
+                if sink is not None:
+                    run = run or _run_of(translator)
+                    sink(run, record)
         if translator.exit_code is None:
             # What was closed only after it had been read to its end is longer than that.
             is_going_on = is_being_written(path) or path.stat().st_size != _read_bytes(reader)
-    run = _checked_run(path, translator, reader)
     return WandbContent(
-        run=run,
+        run=_checked_run(path, translator, reader),
         records=translator.last_seq,
         rows=translator.rows,
         lost_rows=translator.lost_rows,
@@ -126,6 +126,13 @@ def read_wandb_file(path: Path, sink: Sink | None = None) -> WandbContent:
         not_carried=_not_carried(translator, path),
         size_bytes=path.stat().st_size,
     )
+
+
+def _run_of(translator: Translator) -> WandbRun:
+    """It is known before there is a record."""
+    if translator.run is None:
+        raise AssertionError
+    return translator.run
 
 
 def _read_bytes(reader: LogReader) -> int:

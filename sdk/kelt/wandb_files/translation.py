@@ -105,19 +105,17 @@ class Translator:
         missing = self._numbering.place(self._numbering.next_num if record is None else record.num)
         lost = tuple(self._lost(missing)) if missing else ()
         self._records += 1
-        return (*lost, self._made(record, item))
-
-    def _made(self, record: Record | None, raw: bytes) -> Control | BuiltRow:
         if record is None:
-            return self._loss(rows=1, reason=_UNREADABLE)
+            return (*lost, self._loss(rows=1, reason=_UNREADABLE))
         try:
-            return self._translated(record, raw)
+            made = self._translated(record, item)
         except DecodeError:
-            return self._loss(rows=1, reason=_UNREADABLE)
+            made = self._loss(rows=1, reason=_UNREADABLE)
         except (ValueError, OverflowError, RecursionError, struct.error) as error:
             rows = int(record.HasField("history"))
             reason = f"{'a row' if rows else 'a record'} that kelt cannot hold: {error}"
-            return self._loss(rows=rows, reason=reason)
+            made = self._loss(rows=rows, reason=reason)
+        return (*lost, made) if lost else (made,)
 
     def _begin(self, raw: bytes, record: Record | None) -> Iterator[Control]:
         kind = None if record is None else record.WhichOneof("kind")
