@@ -24,6 +24,8 @@ FILE_HEADER = _FILE_HEADER.pack(_IDENT, _MAGIC, _VERSION)
 _CHUNK = struct.Struct("<IHB")
 #: Kinds of chunks.
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+#: The checksum of a chunk begins with its kind.
+_KIND_CRCS = [zlib.crc32(bytes((kind,))) for kind in range(256)]
 _READ_BLOCKS = 32
 
 
@@ -90,8 +92,7 @@ class LogReader:
         end = start
         while buffer := self._file.read(BLOCK_BYTES * _READ_BLOCKS):
             for at in range(0, len(buffer), BLOCK_BYTES):
-                block = memoryview(buffer)[at : at + BLOCK_BYTES]
-                yield from self._block(block, end + at, skipped)
+                yield from self._block(buffer[at : at + BLOCK_BYTES], end + at, skipped)
                 skipped = 0
             end += len(buffer)
             if len(buffer) % BLOCK_BYTES:  # the end, for now: what comes later is read from there
@@ -101,7 +102,7 @@ class LogReader:
             self.tail = Damage(self.end_bytes, end - self.end_bytes, reason)
             self.is_tail_damaged = bool(self._bad)
 
-    def _block(self, block: memoryview, base: int, offset: int) -> Iterator[bytes | Damage]:
+    def _block(self, block: bytes, base: int, offset: int) -> Iterator[bytes | Damage]:
         size = len(block)
         if base == 0:
             offset = max(offset, FILE_HEADER_BYTES)
@@ -117,26 +118,27 @@ class LogReader:
                 if end > BLOCK_BYTES:
                     self._lose("a length that does not fit its block")
                 return
-            if zlib.crc32(block[offset + CHUNK_HEADER_BYTES - 1 : end]) != crc32:
+            payload = block[offset + CHUNK_HEADER_BYTES : end]
+            if zlib.crc32(payload, _KIND_CRCS[kind]) != crc32:
                 self._lose("a checksum that does not match")
             elif kind == FULL and not (self._parts or self._bad):  # most of them
                 self.end_bytes = base + end
-                yield bytes(block[offset + CHUNK_HEADER_BYTES : end])
+                yield payload
             else:
-                record = self._take(kind, block[offset + CHUNK_HEADER_BYTES : end], base + offset)
+                record = self._take(kind, payload, base + offset)
                 if record is not None:
                     yield from self._whole(record, base + end)
             offset = end
 
-    def _take(self, kind: int, payload: memoryview, at: int) -> bytes | None:
+    def _take(self, kind: int, payload: bytes, at: int) -> bytes | None:
         """One chunk; returns the record that it completes."""
         if kind in {FULL, FIRST}:
             if self._parts:
                 self._lose("a record without its end")
             self._start = at
             if kind == FULL:
-                return bytes(payload)
-            self._parts, self._parts_bytes = [bytes(payload)], len(payload)
+                return payload
+            self._parts, self._parts_bytes = [payload], len(payload)
         elif kind not in {MIDDLE, LAST}:
             self._lose("a chunk of an unknown kind")
         elif not self._parts:
@@ -144,7 +146,7 @@ class LogReader:
         elif self._parts_bytes + len(payload) > RECORD_BYTES_MAX:
             self._lose(f"a record of more than {RECORD_BYTES_MAX} bytes")
         else:
-            self._parts.append(bytes(payload))
+            self._parts.append(payload)
             self._parts_bytes += len(payload)
             if kind == LAST:
                 record = b"".join(self._parts)

@@ -132,14 +132,18 @@ class Translator:
         yield self._config_change(said.config) or _NOTHING
 
     def _translated(self, record: Record, raw: bytes) -> Control | BuiltRow:
-        kind = record.WhichOneof("kind")
-        if kind == "history":
-            return self._row(record.history)
-        if kind == "summary":
+        if history := record.history:
+            return self._row(history)
+        if summary := record.summary:
             if not is_of_a_row(raw):
-                self._summary.take(record.summary)
+                self._summary.take(summary)
             return self._next_waiting()
-        if kind == "artifact":
+        kind = record.WhichOneof("kind")
+        if kind == "history":  # without anything in it
+            return self._row(b"")
+        if kind == "summary":
+            self._summary.take(b"")
+        elif kind == "artifact":
             self.artifacts.take(record.artifact, record.num)
         elif kind in _NOT_CARRIED:
             self.not_carried[_NOT_CARRIED[kind]] += 1
