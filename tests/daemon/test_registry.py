@@ -143,3 +143,15 @@ async def test_what_an_upstream_lacks_again_is_kept_though_it_was_about_to_be_de
         assert len(dropped) == 1
         (kept,) = [f for f in folders if f not in dropped]
         assert list(kept.path.glob("journal-*"))
+
+
+async def test_who_only_notices_a_folder_does_not_undo_that_somebody_asked_for_it(tmp_path):
+    """Else what was sent since would count as what the upstream had before."""
+    runs = tmp_path / "runs"
+    async with daemon_parts(runs) as parts:
+        make_folder(runs / "r", NOWHERE, 5, pid=0, pid_start_ticks=1).close()
+        folder = await parts.registry.adopt(runs / "r", is_asked=True)
+        await parts.adopt(runs / "r")
+        assert folder.is_asked
+        await parts.registry.adopt(runs / "r", is_asked=True)  # by another, who wants to know anew
+        assert not folder.is_asked
