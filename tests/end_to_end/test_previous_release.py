@@ -34,10 +34,10 @@ for i in range(300):
 run.summary["best"] = 7
 if sys.argv[2] == "offline":
     run.finish()
-else:
-    time.sleep(1)
-print("done", flush=True)
-os._exit(0)
+    os._exit(0)
+time.sleep(1)
+print("on the disk", flush=True)
+time.sleep(100)
 """
 
 
@@ -136,11 +136,13 @@ def test_what_the_older_release_left_on_disk_this_one_sends(tmp_path, previous):
     server = ServerProcess(tmp_path / "server").start()
     server.stop()  # its port is known, and nobody answers there
     with host_of(tmp_path / "s", server.url) as host:
-        host.run(KILLED, "streamed", "online", PYTHONPATH=previous)
-        assert host.daemon["version"] == "0.1.0"
-        host.run(KILLED, "offline", "offline", PYTHONPATH=previous)
+        streaming = host.start(KILLED, "streamed", "online", PYTHONPATH=previous)
+        assert read_line(streaming) == "on the disk\n"
         runs = tmp_path / "s" / "runs"
         assert eventually(lambda: list(runs.glob("run-*/journal-*")) or None)
+        assert host.daemon["version"] == "0.1.0"
+        streaming.kill()
+        host.run(KILLED, "offline", "offline", PYTHONPATH=previous)
         host.stop_daemon(signal.SIGKILL)
         server.start()
         host.kelt("sync")

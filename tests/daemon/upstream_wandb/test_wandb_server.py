@@ -190,6 +190,29 @@ async def test_a_run_goes_back_once_its_forks_have_what_they_inherit_of_it(desk,
     assert xs(stub, "r") == [0.5, 1.5, 100]
 
 
+async def test_what_a_run_follows_on_goes_first_though_its_folder_was_not_noticed_yet(desk, stub):
+    await desk.connect()
+    runs = {"r": rows_of("r", 1, 5)}
+    point = record_pb2.BranchPoint(project="p", run_id="r", branch_id="b-r", step=2)
+    runs["child"] = opened(2, "child", forked=point)
+    runs["child"].row(3, {"x": -1})
+    runs["again"] = opened(3, "r", resumed=record_pb2.Resumed(last_step=4))
+    runs["again"].row(5, {"x": -2})
+    for name, stream in runs.items():
+        desk.add(stream, "child" if name == "child" else "r")
+    parent = desk.queue.pop(runs["r"].writer_id)
+    for name in ("child", "again"):
+        desk.unseen = {parent.writer_id: parent}
+        with pytest.raises(NotYetError, match="waits until p/r, on which it follows"):
+            await desk.server.push([outgoing(runs[name], 1, runs[name].last_seq)])
+        desk.queue.pop(parent.writer_id)
+    desk.queue[parent.writer_id] = parent
+    for stream in runs.values():
+        await desk.ship(stream)
+    assert xs(stub, "child") == [0.5, 1.5, 2.5, -1]
+    assert xs(stub, "r") == [0.5, 1.5, 2.5, 3.5, 4.5, -2]
+
+
 async def test_a_fork_of_a_run_that_is_held_back_says_which(desk, stub):
     await desk.connect()
     point = record_pb2.BranchPoint(project="p", run_id="parent", step=3)

@@ -51,6 +51,9 @@ class Turns:
             NotYetError: somebody who has to go first is on the way.
             RunRefusedError: such a one cannot be sent.
         """
+        if me.writer_id not in self._opened:
+            # What it follows on lay there before it, though it may be noticed after it.
+            await self._look()
         self._opened[me.writer_id] = opened
         self.advanced(me.writer_id)
         entity = self.default_entity
