@@ -68,9 +68,9 @@ class Branches:
     def parent_of(self, branch: BranchFact) -> str | None:
         """The immutable id that a branch leaves from: known or not, None where there is none.
 
-        By name, it is the branch that held the name then; where none did by its clock, the one
-        that holds it now, for clocks of two hosts differ; but not where a run of the name was
-        deleted since, for that was its parent.
+        By name, it is the branch that held the name then; where none did by its clock, the first
+        that did afterwards, for clocks of two hosts differ, and a fork may come before its parent;
+        but not where a run of the name was deleted since, for that was its parent.
         """
         if branch.parent_branch_id:
             return branch.parent_branch_id
@@ -82,8 +82,8 @@ class Branches:
             return before
         if self.deleted.names.get(name, -math.inf) >= branch.made_at:
             return None
-        now = self.holder(name)
-        return now if now != branch.branch_id else None
+        later = (branch_id for _, branch_id in self._by_name.get(name, ()))
+        return next((branch_id for branch_id in later if branch_id != branch.branch_id), None)
 
     def related(self, name: Name) -> set[str | Name]:
         """The branches of a name, all that they descend from, and the names of those.

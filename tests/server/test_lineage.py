@@ -86,3 +86,12 @@ def test_the_later_of_two_that_made_a_name_holds_it() -> None:
         branches = Branches(said)
         assert branches.holder(("e", "p", "run")) == "b"
         assert branches.archived(("e", "p", "run"), ()) == ["a"]
+
+
+def test_a_fork_before_its_parent_leaves_the_first_that_held_the_name_afterwards() -> None:
+    named = {"parent_entity": "e", "parent_project": "p", "parent_run_id": "run", "parent_step": 3}
+    fork = branch("f", 1.0, "forked", run_id="child", **named)
+    first = branch("a", 2.0)
+    rewound = branch("b", 3.0, "rewound", **(named | {"parent_branch_id": "a", "parent_step": 1}))
+    for said in ([fork, first], [fork, first, rewound], [rewound, fork, first]):
+        assert [one.branch_id for one in lineage(*said).line("f").ancestors] == ["a"]
