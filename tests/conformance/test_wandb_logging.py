@@ -68,6 +68,7 @@ def test_values_that_rows_come_to_are_not_kept_by_hand(client: Client, kelt: Kel
     assert {k: v for k, v in run["summary"].items() if k[0] != "_"} == {"loss": 4.5, "same": 1}
 
 
+@long_only
 def test_an_exit_code_fails_the_run(client: Client, kelt: Kelt) -> None:
     client.run('r = wandb.init(id="r1"); r.log({"a": 1}); sys.exit(3)', fails=True)
     run = kelt.run("r1")

@@ -65,6 +65,7 @@ def test_two_ordinary_clients_of_one_id_keep_all_their_rows(client: Client, kelt
     assert (run["rows"], run["lost_rows"], run["archived"]) == (51, 0, [])
 
 
+@long_only
 def test_typed_values_and_gzip(client: Client, kelt: Kelt) -> None:
     code = """
     settings = wandb.Settings(x_history_value_encoding="json,typed", x_file_stream_no_gzip=False)

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from harness.amounts import amount
 from harness.crash_filesystem import CrashFilesystem
 from harness.crash_histories import MANIFEST_TEXT, RUN, RUNS, TRAINER, loaded, payload
 from kelt.journal.reader import Damage, read_journal
@@ -221,5 +222,7 @@ class JournalMachine(RuleBasedStateMachine):
 def test_the_journal_keeps_its_word_whatever_is_done_to_it():
     run_state_machine_as_test(
         JournalMachine,
-        settings=settings(max_examples=200, stateful_step_count=50, deadline=None),
+        settings=settings(
+            max_examples=amount(100, long=400), stateful_step_count=50, deadline=None
+        ),
     )

@@ -9,12 +9,14 @@ import os
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from pathlib import Path
 
 import anyio
 import grpc
 import pytest
 
+from harness.amounts import amount
 from harness.daemon_process import await_ready, daemon_of, eventually
 from harness.in_process import daemon_parts, make_folder
 from harness.memory_upstream import MemoryUpstream
@@ -202,10 +204,16 @@ def huge(path: Path) -> None:
         file.truncate(1024 * MIB)
 
 
-@pytest.mark.parametrize("make", [fifo, device, outside, folder, huge])
+MAKES = (fifo, device, outside, folder, huge)
+NAMES = ("run.json", "spool-000007.kelt", "journal-000001.kelt", "cursors.json", "witness.json")
+
+
 @pytest.mark.parametrize(
-    "name",
-    ["run.json", "spool-000007.kelt", "journal-000001.kelt", "cursors.json", "witness.json"],
+    ("name", "make"),
+    amount(
+        [*zip(NAMES, MAKES, strict=True), *zip(NAMES, MAKES[2:] + MAKES[:2], strict=True)],
+        long=list(product(NAMES, MAKES)),
+    ),
 )
 async def test_what_stands_in_a_files_place_costs_that_run_alone(tmp_path, make, name):
     async with MemoryUpstream() as upstream, daemon_parts(tmp_path / "runs") as parts:

@@ -17,6 +17,7 @@ import httpx
 import pytest
 import trustme
 
+from harness.amounts import long_only
 from harness.connect_proxy import ConnectProxy
 from harness.fault_front import GrpcFront, InfoFront
 from harness.quick_daemon import QuickDaemon
@@ -138,7 +139,7 @@ YESTERDAY = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)
     ("names", "times", "words"),
     [
         (("localhost",), {"not_before": YESTERDAY, "not_after": YESTERDAY + dt.timedelta(hours=1)}, ("expired", "renew")),
-        (("elsewhere.example",), {}, ("is not for localhost", "KELT_UPSTREAM")),
+        pytest.param(("elsewhere.example",), {}, ("is not for localhost", "KELT_UPSTREAM"), marks=long_only),
     ],
     ids=["expired", "another name"],
 )  # fmt: skip
@@ -233,7 +234,10 @@ def greet(port, authority, version):
         return wrapped.version()
 
 
-@pytest.mark.parametrize("flags", [["--tls-cert", "x"], ["--tls-cert", "x", "--tls-key", "y"]])
+@pytest.mark.parametrize(
+    "flags",
+    [pytest.param(["--tls-cert", "x"], marks=long_only), ["--tls-cert", "x", "--tls-key", "y"]],
+)
 def test_a_certificate_that_cannot_be_used_is_one_sentence(tmp_path, flags):
     command = [sys.executable, "-m", "kelt_server", "--dir", str(tmp_path), "--port", "0", *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

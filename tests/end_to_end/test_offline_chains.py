@@ -11,6 +11,7 @@ import shutil
 
 import pytest
 
+from harness.amounts import amount
 from harness.stack import Host, Reader, ServerProcess
 
 LOG = """
@@ -74,7 +75,9 @@ def written(tmp_path_factory):
     return [carried / str(number) for number in range(len(folders))], first_branch
 
 
-@pytest.mark.parametrize("order", ["as written", "backwards", 1, 2, 3])
+@pytest.mark.parametrize(
+    "order", amount(["backwards", 3], long=["as written", "backwards", *range(1, 9)])
+)
 def test_the_order_of_arrival_changes_nothing(written, tmp_path, order):
     folders, first_branch = written
     arriving = list(folders)

@@ -1,6 +1,7 @@
 """How much of what is drawn at random one run of the tests draws."""
 
 import os
+from typing import TypeVar
 
 import pytest
 
@@ -10,6 +11,9 @@ long_only = pytest.mark.skipif(
 )
 
 
-def amount(usual: int, *, long: int) -> int:
+_Amount = TypeVar("_Amount")
+
+
+def amount(usual: _Amount, *, long: _Amount) -> _Amount:
     """`usual` in `make test`, whose draws differ each time; `long` in `make test-long`."""
     return long if os.environ.get("KELT_TEST_LONG") else usual

@@ -60,7 +60,7 @@ def check_branch(stand: Stand, world: World, branch_id: str) -> None:
     ]
 
 
-@settings(max_examples=amount(12, long=60), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=amount(8, long=60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_any_interleaving_gives_what_the_naive_model_says(data: st.DataObject) -> None:
     world, streams = data.draw(worlds())

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from itertools import product
 from pathlib import Path
 from random import Random
 
@@ -14,6 +15,7 @@ import pytest
 from server.stand import Stand
 from server.streams import Stream, simple_run
 
+from harness.amounts import amount
 from kelt_server.config import ServerConfig
 from kelt_server.errors import StartError, StoreError
 from kelt_server.metrics import duckdb_reading, duckdb_store
@@ -43,9 +45,17 @@ def fill_again(stand: Stand, stream: Stream) -> list[int]:
     return [row["step"] for row in stand.rows("run")]
 
 
+CATALOG, METRICS = "catalog.sqlite", "metrics.duckdb"
+
+
 @pytest.mark.covers(phase="recovery", fault="bit flip")
-@pytest.mark.parametrize("where", ["header", "middle", "tail", "cut"])
-@pytest.mark.parametrize("name", ["catalog.sqlite", "metrics.duckdb"])
+@pytest.mark.parametrize(
+    ("name", "where"),
+    amount(
+        [(CATALOG, "header"), (METRICS, "middle"), (CATALOG, "tail"), (METRICS, "cut")],
+        long=list(product((CATALOG, METRICS), ("header", "middle", "tail", "cut"))),
+    ),
+)
 def test_a_damaged_store_is_set_aside_and_named_and_the_server_is_filled_again(
     tmp_path, filled, name, where, record_faults
 ):

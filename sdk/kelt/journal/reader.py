@@ -223,7 +223,11 @@ def read_journal_segment(
     except FileNotFoundError:
         return
     skipped_bytes = offset_bytes - JOURNAL_HEADER_BYTES
-    for item in read_journal_bytes(header + rest, path, is_whole=not rest):
+    items = read_journal_bytes(header + rest, path, is_whole=not rest)
+    if not skipped_bytes:
+        yield from items
+        return
+    for item in items:
         yield replace(
             item,
             offset_bytes=item.offset_bytes + skipped_bytes,

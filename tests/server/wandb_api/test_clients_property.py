@@ -19,7 +19,7 @@ from server.wandb_api.doors import DONE, DoorStand, line
 from harness.amounts import amount
 from kelt_server.errors import StoreError
 
-DRAWN = amount(20, long=150)
+DRAWN = amount(12, long=150)
 _NUMBERS = itertools.count()
 HEADERS = ("", "", "client-a", "client-b")
 

@@ -38,7 +38,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DoorStand]:
         yield opened
 
 
-@settings(max_examples=amount(12, long=100), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=amount(8, long=100), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(actions, max_size=14))
 def test_every_row_is_there_once(door: DoorStand, drawn: list[Any]) -> None:
     name = ("local", "proj", f"run {next(_NUMBERS)}")
