@@ -46,7 +46,6 @@ from kelt.shared_mode import SharedWriter, let_go
 from kelt.spool_place import make_spool_folder, remove_spool_folder
 from kelt.spool_policy import room_policy
 from kelt.stop_requests import obey_stop
-from kelt.wandb_upstream import is_wandb
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import RowHeader
 
@@ -283,7 +282,7 @@ def send_rest(
     deadline = time.monotonic() + timeout_s
     with progress_bar(console) as on_progress:
         end = session.sender.finish(timeout_s=timeout_s, on_progress=on_progress)
-    if end.is_synced and session.artifacts and not is_wandb(session.manifest.upstream):
+    if end.is_synced and session.artifacts:
         left_s = deadline - time.monotonic()
         end = replace(end, artifacts_waiting=wait_for_ends(session.artifacts, timeout_s=left_s))
     session.close()

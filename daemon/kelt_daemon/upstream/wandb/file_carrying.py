@@ -45,7 +45,9 @@ _REFUSALS = (RunRefusedError, RejectedDataError)
 class Putter(Protocol):
     """Sends files; see `Uploader`."""
 
-    async def put(self, url: str, headers: Mapping[str, str], path: Path, size_bytes: int) -> None:
+    async def put(
+        self, url: str, headers: Mapping[str, str], source: Path | bytes, size_bytes: int
+    ) -> None:
         """Sends one."""
 
 
