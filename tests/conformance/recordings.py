@@ -54,6 +54,48 @@ def told(stub: WandbStub, run_id: str) -> list[Told]:
     return [_session(requests) for requests in sessions if requests]
 
 
+def told_of_artifacts(stub: WandbStub) -> list[list[Any]]:
+    """Of each artifact in turn what was asked, in its order, without the ids that clients give.
+
+    W&B's client goes on with the next one meanwhile, so whether a file of two is put once or twice
+    is by chance: what is there in the end is compared instead.
+    """
+    found: dict[str, list[Any]] = {}
+    begun = iter(stub.artifacts.begun)
+    for request in stub.requests:
+        given = request.body.get("variables") or {}
+        if request.kind == "createArtifact":
+            said = given["input"]
+            is_known = said["digest"] in {a[0][1]["digest"] for a in found.values() if a}
+            key = f"again-{len(found)}" if is_known else next(begun)
+            kept = {k: v for k, v in said.items() if v is not None and not k.endswith("lientID")}
+            kept["tags"] = [tag["tagName"] for tag in said.get("tags") or ()]
+            kept["aliases"] = sorted(alias["alias"] for alias in said["aliases"])
+            kept["metadata"] = json.loads(said.get("metadata") or "{}")
+            found[key] = [("createArtifact", kept)]
+        elif request.kind == "createArtifactManifest":
+            kept = {k: v for k, v in given.items() if k not in {"artifactID", "digest"}}
+            found[given["artifactID"]].append((request.kind, kept))
+        elif request.kind == "createArtifactFiles":
+            files = given["input"]["artifactFiles"]
+            named = [(file["name"], file["md5"]) for file in files]
+            found[files[0]["artifactID"]].append((request.kind, sorted(named)))
+        elif request.kind == "commitArtifact":
+            contents = stub.artifacts.begun[given["artifactID"]].manifest
+            found[given["artifactID"]].append((request.kind, _manifest(contents)))
+    return list(found.values())
+
+
+def _manifest(said: dict[str, Any]) -> dict[str, Any]:
+    """Without where files lay on the client's disk."""
+    names = ("digest", "ref", "birthArtifactID")
+    contents = {
+        path: ({name: entry.get(name) for name in names}, entry.get("size") or 0)
+        for path, entry in said["contents"].items()
+    }
+    return {**said, "contents": contents}
+
+
 def _session(requests: list[Request]) -> Told:
     upserts = [r.body["variables"] for r in requests if r.kind == "upsertBucket"]
     posts = [r.body for r in requests if r.kind == "file_stream"]

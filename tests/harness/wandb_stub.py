@@ -276,7 +276,8 @@ class WandbStub:
         }
 
 
-_PUT = frozenset(("upload", "blob"))
+#: Kinds of requests that put a content where the server said.
+PUT = frozenset(("upload", "blob"))
 
 
 class _Server(ThreadingHTTPServer):
@@ -318,8 +319,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             run_id = "" if kind == "blob" else names[2]
         headers = {k.lower(): v for k, v in self.headers.items()}
-        content = self._read() if kind in _PUT else b""
-        file = names[-1] if kind in _PUT else ""
+        content = self._read() if kind in PUT else b""
+        file = names[-1] if kind in PUT else ""
         request = Request(kind, str(run_id), body, headers, content=content, file=file)
         stub = self.stub
         with stub._lock:
@@ -334,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault is not None:
             status, headers = fault if isinstance(fault, tuple) else (fault, {})
             self._answer(status, {"error": "a failure that was asked for"}, headers)
-        elif kind not in _PUT and not self._is_let_in():
+        elif kind not in PUT and not self._is_let_in():
             self._answer(401, {"error": "user is not logged in"})
         else:
             self._answer(said.pop("status", status), said)
