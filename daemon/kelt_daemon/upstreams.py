@@ -68,6 +68,7 @@ def _queued(folder: RunFolder) -> QueuedRun:
     return QueuedRun(
         writer_id=folder.writer_id,
         writers=_writers(folder),
+        folder=folder.path,
         home=folder.home,
         entity=manifest.entity,
         project=manifest.project,

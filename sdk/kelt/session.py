@@ -20,6 +20,7 @@ from kelt.console import Console
 from kelt.errors import StorageError
 from kelt.exit_hooks import Ending
 from kelt.history_sample import HistorySample
+from kelt.installed_packages import write_requirements
 from kelt.journal.errors import NoSpaceError
 from kelt.journal.spool import SpoolWriter
 from kelt.journal.spool_copy import SpoolCopy
@@ -212,6 +213,7 @@ def open_session(
         if place != folder:
             manifest = replace(manifest, spool_folder=os.fsdecode(place))
         write_manifest(folder, manifest)
+        write_requirements(folder, upstream=settings.upstream)
         spool = SpoolWriter(
             folder=place,
             writer_id=writer_id,

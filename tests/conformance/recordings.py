@@ -1,14 +1,14 @@
 """What a server was told of a run, in a form in which two clients can be compared.
 
 Left out is what differs between any two runs of one client: times, ids of writers, telemetry, the
-machine, how rows are cut into posts; and what kelt's SDK does not gather: `requirements.txt`, console,
-system metrics.
+machine, how rows are cut into posts; and console and system metrics.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,12 +141,14 @@ def _files(requests: list[Request], told: set[str]) -> dict[str, Any]:
     """What differs between machines and clients is left out of them."""
     put = {r.file: r.content for r in requests if r.kind == "upload"}
     assert put.keys() == told
-    put.pop("requirements.txt", None)
+    requirements = put.pop("requirements.txt").decode().split()
     metadata = json.loads(put.pop("wandb-metadata.json"))
     config = yaml.safe_load(put.pop("config.yaml"))
     internal = config.pop("_wandb")["value"]
     summary = flattened(json.loads(put.pop("wandb-summary.json")))
     return {
+        # As pip compares them: W&B's client has the names that are in the packages.
+        "requirements.txt": {re.sub(r"[-_.]+", "-", line).lower() for line in requirements},
         "config.yaml": (config, internal.get("branch_point"), _metrics(internal["m"])),
         "wandb-summary.json": _comparable(
             {k: v for k, v in summary.items() if k[0] != "_" or k == "_step"}

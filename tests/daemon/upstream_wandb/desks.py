@@ -104,7 +104,7 @@ class Desk:
         home.mkdir(exist_ok=True)
         others = witness_of(stream).writer_id, files_of(stream).writer_id
         self.queue[stream.writer_id] = QueuedRun(
-            writer_id=stream.writer_id, writers=(stream.writer_id, *others), home=home, entity="",
+            writer_id=stream.writer_id, writers=(stream.writer_id, *others), folder=home, home=home, entity="",
             project="p", run_id=run_id, branch_id=f"b-{run_id}", is_through=False, is_held=False,
             started_at=float(int.from_bytes(stream.writer_id, "big")),
         )  # fmt: skip

@@ -31,7 +31,8 @@ class QueuedRun:
     Attributes:
         writer_id: the trainer's.
         writers: all whose records are in its journal.
-        home: where progress is kept.
+        folder: the run folder.
+        home: where progress is kept: that, unless it is a copy.
         is_through: whether it is over and the server has all of it but artifacts perhaps.
         is_held: whether it waits for `kelt sync`.
         has_artifacts: whether artifacts of it wait.
@@ -42,6 +43,7 @@ class QueuedRun:
 
     writer_id: bytes
     writers: Collection[bytes]
+    folder: Path
     home: Path
     entity: str
     project: str

@@ -152,6 +152,7 @@ class WandbServer:
         keep = partial(self._keep, me, run)
         files = FileCarrier(
             run=run,
+            folder=me.folder,
             spool=FileSpool(me.home, self._url),
             output=OutputLog(me.home, self._url),
             speaker=self,
