@@ -83,7 +83,7 @@ def told_of_artifacts(stub: WandbStub) -> list[list[Any]]:
         elif request.kind == "commitArtifact":
             contents = stub.artifacts.begun[given["artifactID"]].manifest
             found[given["artifactID"]].append((request.kind, _manifest(contents)))
-    return list(found.values())
+    return sorted(found.values(), key=lambda of: of[0][1]["artifactCollectionName"])
 
 
 def _manifest(said: dict[str, Any]) -> dict[str, Any]:

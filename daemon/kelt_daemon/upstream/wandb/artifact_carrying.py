@@ -60,15 +60,12 @@ class DamagedArtifactError(RejectedDataError):
 
 @dataclass(frozen=True, kw_only=True)
 class _Artifact:
-    """One that is on its way: what lies here of it."""
+    """What lies on this host of one: `files` are its entries with a content, by path."""
 
     outgoing: OutgoingArtifact
-    run: CarriedRun
     entries: Mapping[str, Entry]
-
-    def files(self) -> list[Entry]:
-        """Those with a content, by path."""
-        return [entry for _, entry in sorted(self.entries.items()) if entry.md5]
+    files: Sequence[Entry]
+    digest: str
 
 
 class ArtifactSender:
@@ -100,10 +97,10 @@ class ArtifactSender:
     async def log_artifact(self, artifact: OutgoingArtifact) -> str:
         """As in `ArtifactUpstream`."""
         run = await self._wait_turn(artifact.said.writer_id)
-        entries = decode_manifest(await self._manifest(artifact))
+        found = await self._in_thread(_read, artifact)
         note = await self._in_thread(read_note, artifact.notes, self._url)
         try:
-            return await self._carry(_Artifact(outgoing=artifact, run=run, entries=entries), note)
+            return await self._carry(found, run, note)
         except DamagedArtifactError:
             raise
         except (RunRefusedError, RejectedDataError, FileRefusedError) as error:
@@ -115,38 +112,38 @@ class ArtifactSender:
                 ) from error
             raise RejectedDataError(str(error)) from error
 
-    async def _carry(self, artifact: _Artifact, note: ArtifactNote) -> str:
+    async def _carry(self, artifact: _Artifact, run: CarriedRun, note: ArtifactNote) -> str:
         """Returns its version."""
-        standing = await self._begun(artifact, note)
+        standing = await self._begun(artifact, run, note)
         if standing.id != note.artifact_id:
             note = replace(note, artifact_id=standing.id, files_put=0)
             await self._keep(artifact.outgoing, note)
         if standing.version:
             return standing.version
-        birth_ids = await self._send_files(artifact, standing, note)
-        await self._send_manifest(artifact, standing, birth_ids)
+        birth_ids = await self._send_files(artifact, run, standing, note)
+        await self._send_manifest(artifact, run, standing, birth_ids)
         question = requests.commit_artifact(standing.id)
         return await self._ask(question, replies.read_committed)
 
-    async def _begun(self, artifact: _Artifact, note: ArtifactNote) -> ArtifactStanding:
+    async def _begun(
+        self, artifact: _Artifact, run: CarriedRun, note: ArtifactNote
+    ) -> ArtifactStanding:
         if note.artifact_id:
             question = requests.ask_artifact(note.artifact_id)
             if (standing := await self._ask(question, replies.read_asked)) is not None:
                 return standing
-        digest = manifest_digest(artifact.entries)
-        question = requests.create_artifact(artifact.run, artifact.outgoing.said, digest)
+        question = requests.create_artifact(run, artifact.outgoing.said, artifact.digest)
         return await self._ask(question, replies.read_created)
 
     async def _send_files(
-        self, artifact: _Artifact, standing: ArtifactStanding, note: ArtifactNote
+        self, artifact: _Artifact, run: CarriedRun, standing: ArtifactStanding, note: ArtifactNote
     ) -> dict[str, str]:
         """Returns for which artifact the server keeps each."""
-        files, birth_ids, put = artifact.files(), dict[str, str](), 0
-        if not files:
-            return birth_ids
-        question = requests.create_manifest(artifact.run, standing.id, base_id=standing.base_id)
+        question = requests.create_manifest(run, standing.id, base_id=standing.base_id)
         manifest_id, _ = await self._ask(question, replies.read_manifest)
-        for batch in batches(files):
+        birth_ids: dict[str, str] = {}
+        put = 0
+        for batch in batches(artifact.files):
             question = requests.create_artifact_files(standing.id, manifest_id, batch)
             read = partial(replies.read_file_addresses, count=len(batch))
             pairs = list(zip(batch, await self._ask(question, read), strict=True))
@@ -188,12 +185,16 @@ class ArtifactSender:
         await self._putter.put(address.url, address.headers, path, size_bytes)
 
     async def _send_manifest(
-        self, artifact: _Artifact, standing: ArtifactStanding, birth_ids: Mapping[str, str]
+        self,
+        artifact: _Artifact,
+        run: CarriedRun,
+        standing: ArtifactStanding,
+        birth_ids: Mapping[str, str],
     ) -> None:
         entries = await self._resolved(artifact.entries)
         content = await self._in_thread(encode_manifest, entries, birth_ids)
         question = requests.create_manifest(
-            artifact.run, standing.id, base_id=standing.base_id, content=content
+            run, standing.id, base_id=standing.base_id, content=content
         )
         _, address = await self._ask(question, replies.read_manifest)
         if address.url:
@@ -224,10 +225,6 @@ class ArtifactSender:
                 f"{error}); it is asked again."
             ) from error
 
-    async def _manifest(self, artifact: OutgoingArtifact) -> bytes:
-        path = content_path(artifact.place, artifact.said.manifest_md5)
-        return await self._in_thread(_content_of, path)
-
     async def _keep(self, artifact: OutgoingArtifact, note: ArtifactNote) -> None:
         try:
             await self._in_thread(write_note, artifact.notes, self._url, note)
@@ -253,9 +250,13 @@ def batches(files: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
-def _content_of(path: Path) -> bytes:
-    with open_regular(path) as file:
-        return file.read()
+def _read(outgoing: OutgoingArtifact) -> _Artifact:
+    with open_regular(content_path(outgoing.place, outgoing.said.manifest_md5)) as file:
+        entries = decode_manifest(file.read())
+    files = [entry for _, entry in sorted(entries.items()) if entry.md5]
+    return _Artifact(
+        outgoing=outgoing, entries=entries, files=files, digest=manifest_digest(entries)
+    )
 
 
 def _md5_of(path: Path) -> tuple[str, int]:
