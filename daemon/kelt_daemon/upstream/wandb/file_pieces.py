@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from kelt.installed_packages import REQUIREMENTS_NAME
 from kelt_daemon.upstream.wandb.carried_run import CarriedFile, CarriedRun
 from kelt_proto.v1.record_pb2 import FilePiece
 
@@ -21,9 +20,9 @@ TRIES_MAX = 5
 #: Files of one request for addresses.
 _BATCH_MAX = 20
 #: What is made of a run when it ends, unless such a file was recorded.
-OUTPUT = "output.log"
+OUTPUT, REQUIREMENTS = "output.log", "requirements.txt"
 MADE_NAMES = frozenset(
-    ("config.yaml", "wandb-summary.json", "wandb-metadata.json", REQUIREMENTS_NAME, OUTPUT)
+    ("config.yaml", "wandb-summary.json", "wandb-metadata.json", REQUIREMENTS, OUTPUT)
 )
 
 

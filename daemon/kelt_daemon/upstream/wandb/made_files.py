@@ -11,9 +11,8 @@ import hashlib
 import json
 from collections.abc import Iterator
 
-from kelt.installed_packages import REQUIREMENTS_NAME
 from kelt_daemon.upstream.wandb.carried_run import CarriedFile, CarriedRun
-from kelt_daemon.upstream.wandb.file_pieces import OUTPUT, Piece, key_of
+from kelt_daemon.upstream.wandb.file_pieces import OUTPUT, REQUIREMENTS, Piece, key_of
 from kelt_daemon.upstream.wandb.history_lines import encode
 from kelt_daemon.upstream.wandb.run_config import config_of
 from kelt_daemon.upstream.wandb.summaries import summary_of
@@ -32,7 +31,7 @@ def make_files(run: CarriedRun, output: str, requirements: str) -> Iterator[Piec
         "wandb-metadata.json": json.dumps(run.environment, indent=2, ensure_ascii=False),
         "wandb-summary.json": encode(summary_of(run)),
         "config.yaml": encode_yaml(config_of(run)),
-        REQUIREMENTS_NAME: requirements,
+        REQUIREMENTS: requirements,
         OUTPUT: output,
     }
     for name in [name for name in texts if texts[name] and name not in run.recorded_names]:
