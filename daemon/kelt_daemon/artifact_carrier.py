@@ -1,9 +1,8 @@
 """Carries the artifacts of one run folder upstream, in the order in which they were logged.
 
 They lie in the run folder (`kelt.artifacts`), whole, from before their record comes until it is
-written there what became of them, so nothing is remembered but that. The server is told all of an
-artifact and answers with what it lacks; that is put, and it is told again. Whatever breaks off in
-between, on either side, begins anew there: what is on the server already is not sent again.
+written there what became of them, so nothing is remembered but that. How an artifact gets to a
+server, and how that is taken up after it broke off, is the adapter's business (`ArtifactUpstream`).
 
 Rows go their own way meanwhile. What is refused for good, or cannot be read any more, becomes a
 loss of the run, with its reason; everything else is tried again.
@@ -20,8 +19,7 @@ import structlog
 from kelt.artifacts.logged import (
     End,
     LoggedArtifact,
-    content_path,
-    is_content_name,
+    end_path,
     read_said,
     remove_contents,
     sweep_ended,
@@ -31,7 +29,6 @@ from kelt.artifacts.logged import (
 from kelt_daemon.commit import GroupCommitter
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import (
-    OverloadedError,
     RejectedDataError,
     RunGoneError,
     UnreachableError,
@@ -40,8 +37,8 @@ from kelt_daemon.errors import (
 from kelt_daemon.host import Host
 from kelt_daemon.retry import Backoff
 from kelt_daemon.run_folders import RunFolder
-from kelt_daemon.upstream import ArtifactUpstream
-from kelt_proto.v1.upstream_pb2 import LogArtifactReply, LogArtifactRequest
+from kelt_daemon.upstream import ArtifactUpstream, OutgoingArtifact
+from kelt_proto.v1.upstream_pb2 import LogArtifactRequest
 
 log = structlog.get_logger()
 _LOOK_S = 5.0
@@ -76,20 +73,16 @@ class ArtifactCarrier:
         self._backoff = Backoff(min_s=config.backoff_s_min, max_s=config.backoff_s_max)
 
     async def run(self) -> None:
-        """Until the folder is over and none waits, or none is taken where it goes."""
-        folder, has_told = self._folder, False
+        """Until the folder is over and none waits."""
+        folder = self._folder
         if folder.home == folder.path:
             await self._host.in_thread(sweep_ended, folder.path)
         while True:
             news = folder.artifact_news.next()
             places, link = await self._look(), folder.link
-            upstream = link.upstream.artifacts
-            if places and upstream is None and not has_told:
-                has_told = True
-                log.warning("artifacts_stay", run=folder.manifest.run_id, upstream=link.url)
-            if folder.is_over and (not places or upstream is None):
+            if folder.is_over and not places:
                 return
-            if not places or upstream is None:
+            if not places:
                 await news.wait()
             elif folder.is_held or folder.problem:
                 await folder.changed.wait()
@@ -97,7 +90,7 @@ class ArtifactCarrier:
                 with anyio.move_on_after(_LOOK_S):  # it may be sent elsewhere meanwhile
                     await link.wait_ready()
                 if link.is_ready and link is folder.link:
-                    await self._try(places[0], upstream)
+                    await self._try(places[0], link.upstream.artifacts)
 
     async def _look(self) -> list[Path]:
         folder = self._folder
@@ -113,7 +106,7 @@ class ArtifactCarrier:
             said = await self._host.in_thread(read_said, place)
             name = said.name
             async with self._turns:
-                version = await self._carry(place, said, upstream)
+                version = await upstream.log_artifact(self._outgoing(place, said))
         except (RejectedDataError, RunGoneError) as error:
             await self._end(place, name, End(problem=str(error)))
         except ValueError as error:
@@ -132,22 +125,11 @@ class ArtifactCarrier:
             self._backoff = self._backoff.succeeded()
             await self._end(place, name, End(version=version))
 
-    async def _carry(self, place: Path, said: LoggedArtifact, upstream: ArtifactUpstream) -> str:
-        """Returns the version that it became."""
-        request = self._request(said)
-        put: set[str] = set()
-        while not (reply := await upstream.log_artifact(request)).version:
-            for md5 in _missing(reply, put):
-                path = content_path(place, md5)
-                await upstream.put_artifact_file(request.entity, md5, path)
-                put.add(md5)
-        return reply.version
-
-    def _request(self, said: LoggedArtifact) -> LogArtifactRequest:
-        manifest = self._folder.manifest
-        return LogArtifactRequest(
+    def _outgoing(self, place: Path, said: LoggedArtifact) -> OutgoingArtifact:
+        folder, manifest = self._folder, self._folder.manifest
+        request = LogArtifactRequest(
             id=said.id,
-            writer_id=self._folder.writer_id,
+            writer_id=folder.writer_id,
             entity=manifest.entity,
             project=manifest.project,
             run_id=manifest.run_id,
@@ -160,6 +142,8 @@ class ArtifactCarrier:
             step=said.step,
             manifest_md5=said.manifest_md5,
         )
+        notes = end_path(folder.home, place).parent
+        return OutgoingArtifact(said=request, place=place, notes=notes)
 
     async def _rest(self, problem: str = "", *, retry_after_s: float | None = None) -> None:
         """Until it may work, or somebody asks."""
@@ -201,15 +185,3 @@ class ArtifactCarrier:
             folder.assert_loss(0, f"the artifact {name!r} was not delivered: {end.problem}")
             self._committer.submit(folder)
         await self._look()
-
-
-def _missing(reply: LogArtifactReply, put: set[str]) -> list[str]:
-    """What is to be put: nothing but contents, whatever the server asks for.
-
-    Raises:
-        OverloadedError: it was, and the server does not have it all the same.
-    """
-    missing = [md5 for md5 in reply.missing if is_content_name(md5) and md5 not in put]
-    if not missing:
-        raise OverloadedError("The server asks for what it was sent; it is asked again.")
-    return missing

@@ -10,7 +10,6 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
-from kelt.artifacts.logged import ARTIFACTS_NAME
 from kelt.run_folder import MANIFEST_NAME
 from kelt.state_dir import StateDir
 from kelt.version import __version__
@@ -255,7 +254,7 @@ def _is_reached(folder: RunFolder, goals: dict[RunFolder, int], *, is_live: bool
     """
     if folder.is_unconfirmed or folder.incomplete:
         return False
-    if folder.artifacts_waiting and folder.link.takes_artifacts:
+    if folder.artifacts_waiting:
         return False
     if is_live:
         return folder.is_over and folder.life.phase.is_ended and folder.is_committed
@@ -307,15 +306,6 @@ def _refused(folder: RunFolder) -> str:
     )
 
 
-def _artifacts_kept(folder: RunFolder) -> str:
-    if not folder.artifacts_waiting or folder.link.takes_artifacts:
-        return ""
-    return (
-        f"its artifacts ({folder.artifacts_waiting}) stay in {folder.path / ARTIFACTS_NAME}: kelt "
-        "sends none to W&B servers; `kelt sync --upstream` of a kelt server does"
-    )
-
-
 def _run_status(folder: RunFolder, config: DaemonConfig) -> sidecar_pb2.RunStatus:
     manifest, life = folder.manifest, folder.life
     state, reason = life.phase.value, life.reason
@@ -343,7 +333,6 @@ def _run_status(folder: RunFolder, config: DaemonConfig) -> sidecar_pb2.RunStatu
             or folder.delay
             or folder.artifacts_problem
             or _refused(folder)
-            or _artifacts_kept(folder)
         ),
         lost_rows=folder.all_lost_rows,
         upstream=folder.link.url,

@@ -114,11 +114,6 @@ class UpstreamLink:
         """Whether calls can be made."""
         return self.report.state is LinkState.REACHABLE
 
-    @property
-    def takes_artifacts(self) -> bool:
-        """Whether artifacts are sent there; elsewhere they stay in their run folders."""
-        return self.upstream.artifacts is not None
-
     def push_bytes_max(self, limit: int) -> int:
         """How large a push may be beside those that are under way, of at most `limit`."""
         share = self._config.pushes_bytes_max // max(1, self.slots.borrowed_tokens)

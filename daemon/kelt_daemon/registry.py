@@ -259,7 +259,7 @@ class Registry:
         # What the upstream turned out to have lost as the tasks were ending is sent again, and so
         # are artifacts where the folder was released then; and where somebody wanted to know
         # meanwhile, it is asked.
-        is_wanted = folder.has_unshipped or folder.is_unconfirmed or folder.has_artifacts_to_send
+        is_wanted = folder.has_unshipped or folder.is_unconfirmed or folder.artifacts_waiting
         if is_wanted and not (folder.problem or folder.is_held):
             self.activate(folder)
 

@@ -181,14 +181,12 @@ class RunFolder:
     @property
     def is_committed(self) -> bool:
         """Whether the upstream has all that was accepted."""
-        if self.has_artifacts_to_send:
-            return False
-        return all(c.committed >= c.accepted for c in self.writers.values())
+        return self.has_records_committed and not self.artifacts_waiting
 
     @property
-    def has_artifacts_to_send(self) -> bool:
-        """Whether artifacts wait that go where its records go."""
-        return bool(self.artifacts_waiting) and self.link.takes_artifacts
+    def has_records_committed(self) -> bool:
+        """Whether it has all but artifacts perhaps."""
+        return all(c.committed >= c.accepted for c in self.writers.values())
 
     @property
     def has_unshipped(self) -> bool:

@@ -20,6 +20,7 @@ from kelt.console import Console
 from kelt.errors import StorageError
 from kelt.exit_hooks import Ending
 from kelt.history_sample import HistorySample
+from kelt.installed_packages import write_requirements
 from kelt.journal.errors import NoSpaceError
 from kelt.journal.spool import SpoolWriter
 from kelt.journal.spool_copy import SpoolCopy
@@ -46,7 +47,6 @@ from kelt.shared_mode import SharedWriter, let_go
 from kelt.spool_place import make_spool_folder, remove_spool_folder
 from kelt.spool_policy import room_policy
 from kelt.stop_requests import obey_stop
-from kelt.wandb_upstream import is_wandb
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.rows import RowHeader
 
@@ -213,6 +213,7 @@ def open_session(
         if place != folder:
             manifest = replace(manifest, spool_folder=os.fsdecode(place))
         write_manifest(folder, manifest)
+        write_requirements(folder, upstream=settings.upstream)
         spool = SpoolWriter(
             folder=place,
             writer_id=writer_id,
@@ -283,7 +284,7 @@ def send_rest(
     deadline = time.monotonic() + timeout_s
     with progress_bar(console) as on_progress:
         end = session.sender.finish(timeout_s=timeout_s, on_progress=on_progress)
-    if end.is_synced and session.artifacts and not is_wandb(session.manifest.upstream):
+    if end.is_synced and session.artifacts:
         left_s = deadline - time.monotonic()
         end = replace(end, artifacts_waiting=wait_for_ends(session.artifacts, timeout_s=left_s))
     session.close()

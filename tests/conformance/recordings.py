@@ -1,14 +1,14 @@
 """What a server was told of a run, in a form in which two clients can be compared.
 
 Left out is what differs between any two runs of one client: times, ids of writers, telemetry, the
-machine, how rows are cut into posts; and what kelt's SDK does not gather: `requirements.txt`, console,
-system metrics.
+machine, how rows are cut into posts; and console and system metrics.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,48 @@ def told(stub: WandbStub, run_id: str) -> list[Told]:
             if request.body.get("complete"):
                 sessions.append([])
     return [_session(requests) for requests in sessions if requests]
+
+
+def told_of_artifacts(stub: WandbStub) -> list[list[Any]]:
+    """Of each artifact in turn what was asked, in its order, without the ids that clients give.
+
+    W&B's client goes on with the next one meanwhile, so whether a file of two is put once or twice
+    is by chance: what is there in the end is compared instead.
+    """
+    found: dict[str, list[Any]] = {}
+    begun = iter(stub.artifacts.begun)
+    for request in stub.requests:
+        given = request.body.get("variables") or {}
+        if request.kind == "createArtifact":
+            said = given["input"]
+            is_known = said["digest"] in {a[0][1]["digest"] for a in found.values() if a}
+            key = f"again-{len(found)}" if is_known else next(begun)
+            kept = {k: v for k, v in said.items() if v is not None and not k.endswith("lientID")}
+            kept["tags"] = [tag["tagName"] for tag in said.get("tags") or ()]
+            kept["aliases"] = sorted(alias["alias"] for alias in said["aliases"])
+            kept["metadata"] = json.loads(said.get("metadata") or "{}")
+            found[key] = [("createArtifact", kept)]
+        elif request.kind == "createArtifactManifest":
+            kept = {k: v for k, v in given.items() if k not in {"artifactID", "digest"}}
+            found[given["artifactID"]].append((request.kind, kept))
+        elif request.kind == "createArtifactFiles":
+            files = given["input"]["artifactFiles"]
+            named = [(file["name"], file["md5"]) for file in files]
+            found[files[0]["artifactID"]].append((request.kind, sorted(named)))
+        elif request.kind == "commitArtifact":
+            contents = stub.artifacts.begun[given["artifactID"]].manifest
+            found[given["artifactID"]].append((request.kind, _manifest(contents)))
+    return sorted(found.values(), key=lambda of: of[0][1]["artifactCollectionName"])
+
+
+def _manifest(said: dict[str, Any]) -> dict[str, Any]:
+    """Without where files lay on the client's disk."""
+    names = ("digest", "ref", "birthArtifactID")
+    contents = {
+        path: ({name: entry.get(name) for name in names}, entry.get("size") or 0)
+        for path, entry in said["contents"].items()
+    }
+    return {**said, "contents": contents}
 
 
 def _session(requests: list[Request]) -> Told:
@@ -99,12 +141,14 @@ def _files(requests: list[Request], told: set[str]) -> dict[str, Any]:
     """What differs between machines and clients is left out of them."""
     put = {r.file: r.content for r in requests if r.kind == "upload"}
     assert put.keys() == told
-    put.pop("requirements.txt", None)
+    requirements = put.pop("requirements.txt").decode().split()
     metadata = json.loads(put.pop("wandb-metadata.json"))
     config = yaml.safe_load(put.pop("config.yaml"))
     internal = config.pop("_wandb")["value"]
     summary = flattened(json.loads(put.pop("wandb-summary.json")))
     return {
+        # As pip compares them: W&B's client has the names that are in the packages.
+        "requirements.txt": {re.sub(r"[-_.]+", "-", line).lower() for line in requirements},
         "config.yaml": (config, internal.get("branch_point"), _metrics(internal["m"])),
         "wandb-summary.json": _comparable(
             {k: v for k, v in summary.items() if k[0] != "_" or k == "_step"}

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conformance.recordings import Told, told
+from conformance.recordings import Told, told, told_of_artifacts
 
 from harness.quick_daemon import QuickDaemon
 from harness.stack import clean_environment
-from harness.wandb_stub import ENTITY, KEY, WandbStub
+from harness.wandb_stub import ENTITY, KEY, PUT, WandbStub
 
 #: Runs that end well, one after the other in one process.
 LIFE = """
@@ -39,6 +39,22 @@ LIFE = """
     run.config.update({"late": 5})
     run.summary["hand"] = 7
     run.summary["nest"] = {"z": 1}
+    def data(path, **more):
+        artifact = wandb.Artifact("data", "dataset", **more)
+        with artifact.new_file(path) as file:
+            file.write("the same")
+        return artifact
+    first = data("d/a.txt", description="why", metadata={"k": [1, 2.5], "s": "é"})
+    with first.new_file("b.bin", "wb") as file:
+        file.write(bytes(1000))
+    first.add_reference("http://127.0.0.1:1/far", name="far", checksum=False)
+    run.log_artifact(first, aliases=["two", "best"], tags=["t"])
+    run.log_artifact(data("c"))
+    run.log_artifact(data("d/e"), aliases=["best"])
+    run.log_artifact(data("c"), aliases=["again"])
+    far = wandb.Artifact("far", "dataset")
+    far.add_reference("http://127.0.0.1:1/far", checksum=False)
+    run.log_artifact(far)
     run.finish()
 
     run = wandb.init(id="parent", project="p", name="n", config={"lr": 0.1})
@@ -139,6 +155,21 @@ def test_the_server_is_told_the_same(recorded: Recorded, run_id: str) -> None:
     assert ours == theirs
 
 
+def test_artifacts_are_told_as_they_are_by_wandbs_client(recorded: Recorded) -> None:
+    theirs, ours = told_of_artifacts(recorded.theirs), told_of_artifacts(recorded.ours)
+    assert len(theirs) == 5
+    assert ours == theirs
+    kept = recorded.ours.artifacts
+    assert sorted(kept.blobs.values()) == [bytes(1000), b"the same"]
+    of_data = {key: found for key, found in kept.aliases.items() if key[0][2] == "data"}
+    assert {alias: found.version for (_, alias), found in of_data.items()} == {
+        "two": 0,
+        "best": 2,
+        "again": 1,
+        "latest": 1,
+    }
+
+
 def test_rows_are_those_that_the_script_logged(recorded: Recorded) -> None:
     ours = recorded.ours
     assert [row["x"] for row in ours.rows("child")] == [0, 1, 2, 3, 100, 101]
@@ -168,10 +199,10 @@ def test_wandbs_own_client_goes_on_with_a_run_that_kelt_has_carried(recorded: Re
 
 def test_each_request_has_the_key_and_each_run_the_default_entity(recorded: Recorded) -> None:
     assert {key[0] for key in recorded.ours.runs} == {ENTITY}
-    asked = [r for r in recorded.ours.requests if r.kind != "upload"]
+    asked = [r for r in recorded.ours.requests if r.kind not in PUT]
     assert all(r.headers["authorization"].startswith("Basic ") for r in asked)
 
 
 def test_what_is_put_where_files_go_has_no_key(recorded: Recorded) -> None:
-    put = [r for r in recorded.ours.requests if r.kind == "upload"]
+    put = [r for r in recorded.ours.requests if r.kind in PUT]
     assert not any("authorization" in r.headers for r in put)

@@ -1,4 +1,4 @@
-"""Artifacts on their way from a run folder to an upstream that breaks off, refuses, or takes none."""
+"""Artifacts on their way from a run folder to an upstream that breaks off or refuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from kelt.artifacts.logged import (
     write_artifact,
 )
 from kelt.artifacts.manifest import Entry, digest_of_md5
-from kelt_daemon.control import _run_status
 from kelt_daemon.minding import Minder
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import ArtifactLogged, Loss
@@ -200,18 +199,3 @@ async def test_a_copys_artifact_waits_for_its_files_and_the_copy_is_not_written(
         assert (place / "files").exists()
         assert not (place / "end.json").exists()
         assert artifact_folders(path) == [place]
-
-
-async def test_where_none_is_taken_they_stay_and_hold_up_nothing(tmp_path, monkeypatch):
-    from kelt_daemon.upstream.kelt_server import KeltServer
-
-    monkeypatch.setattr(KeltServer, "artifacts", None)
-    async with Shelving() as upstream, daemon_parts(tmp_path / "runs") as parts:
-        path = ended_run(tmp_path, upstream.url)
-        place = log_artifact(tmp_path, path, {"a": b"a"})
-        folder = await parts.adopt(path)
-        await parts.until(lambda: folder.is_over and folder.is_committed, "its rows are there")
-        await anyio.sleep(0.2)
-        assert (folder.artifacts_waiting, read_end(path, place)) == (1, None)
-        assert "its artifacts (1) stay in" in _run_status(folder, parts.config).problem
-        assert (place / "files").exists()

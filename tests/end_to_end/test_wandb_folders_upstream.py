@@ -26,6 +26,12 @@ with wandb.init(project="p", id="r", settings=settings) as run:
     run.log({"page": wandb.Html("<p>media</p>")})
     open("weights", "wb").write(bytes(range(256)) * 5000)  # two pieces of ours
     run.save("weights", policy="now")
+    table = wandb.Table(columns=["a"], data=[[1]])
+    for name in ("first", "second"):  # which refers to the first
+        made = wandb.Artifact(name, type="dataset", description="why")
+        made.add(table, "table")
+        made.add_file("weights")
+        run.log_artifact(made, aliases=["best"])
     time.sleep(1)
 """
 #: What is made while it is sent: times and the machine are in it.
@@ -77,6 +83,13 @@ def test_a_folder_by_kelt_is_at_the_server_what_it_is_by_wandb(
     assert len(samples) >= 2
     for found, wanted in zip(samples, sent, strict=True):
         assert found == pytest.approx(wanted, abs=1e-6)
+    artifacts = [
+        [(a.name, a.type, a.digest, a.aliases, a.description, sorted(f.name for f in a.files()))
+         for a in sorted(run.logged_artifacts(), key=lambda a: a.name)]
+        for run in (ours, theirs)
+    ]  # fmt: skip
+    assert artifacts[0] == artifacts[1]
+    assert [name for name, *_ in artifacts[0]] == ["first:v0", "second:v0"]
     contents = [
         {found.name: found.download(tmp_path / name).read_bytes() for found in r.files()}
         for name, r in (("ours", ours), ("theirs", theirs))

@@ -23,12 +23,39 @@ TRAINER = """
     import sys, time, kelt
     run = kelt.init(sys.argv[1], id="r", name="n", config={"lr": 0.1})
     run.define_metric("low", summary="min")
+    def artifact(text):
+        made = kelt.Artifact("data", "dataset", metadata={"k": [1]})
+        with made.new_file("d/text") as file:
+            file.write(text)
+        with made.new_file("large", "wb") as file:
+            file.write(bytes(3_000_000))
+        return made
+    for text in ("one", "two"):
+        run.log_artifact(artifact(text), aliases=[text])
     for i in range(100):
         run.log({"i": i, "x": i * 0.5, "low": 100.0 - i, "s": f"é{i}", "none": None,
                  "nan": float("nan") if i % 2 else 1.5, "l": [i, 2.5]})
         time.sleep(0.01)
     run.summary["best"] = 9
+    again = run.log_artifact(artifact("one"), aliases=["again"]).wait(60)
+    assert again.version == "v0", again.version
     run.finish()
+"""
+#: What wandb's client reads of the artifact in both projects.
+READ = """
+    import json, os, sys, wandb
+    said = []
+    for project in ("door", "own"):
+        of_run = wandb.Api().run(f"local/{project}/r").logged_artifacts()
+        versions = {found.version: sorted(found.aliases) for found in of_run}
+        found = wandb.Api().artifact(f"local/{project}/data:two")
+        root = found.download(root=os.path.join(sys.argv[1], project))
+        found.verify(root)
+        files = sorted(os.path.relpath(os.path.join(at, name), root)
+                       for at, _, names in os.walk(root) for name in names)
+        said.append([versions, found.digest, found.type, found.metadata, found.size, files,
+                     found.logged_by().id])
+    print(json.dumps(said))
 """
 SHORT = """
     import sys, time, kelt
@@ -144,6 +171,11 @@ def test_rows_by_wandbs_door_are_those_by_kelts_own_though_daemon_and_server_are
     assert not run["problems"]
     names = ("i", "x", "low", "s", "l", "best")
     assert [run["summary"][n] for n in names] == [native["summary"][n] for n in names]
+    out, _ = host.run(READ, tmp_path, HOME=str(tmp_path), WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY,
+                      WANDB_SILENT="true")  # fmt: skip
+    by_door, by_own = json.loads(out)
+    assert by_door == by_own
+    assert by_door[0] == {"v0": ["again", "latest", "one"], "v1": ["two"]}
     over_wandb.close()
 
 

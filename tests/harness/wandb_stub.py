@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
+from harness.wandb_stub_artifacts import StubArtifacts
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -30,7 +32,7 @@ EVENTS, CONSOLE = "wandb-events.jsonl", "output.log"
 
 @dataclass
 class Request:
-    """What was asked: `kind` is the GraphQL operation's field, `file_stream`, or `upload`."""
+    """What was asked: `kind` is the GraphQL operation's field, `file_stream`, `upload` or `blob`."""
 
     kind: str
     run_id: str
@@ -100,6 +102,7 @@ class WandbStub:
     key: str = KEY
     hang_s: float = 5.0
     port: int = 0
+    artifacts: StubArtifacts = field(default_factory=StubArtifacts)
     _server: Any = None
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -111,6 +114,7 @@ class WandbStub:
         handler = type("Handler", (_Handler,), {"stub": self})
         self._server = _Server(("127.0.0.1", self.port), handler)
         self.port = self._server.server_address[1]
+        self.artifacts.url = self.url
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -143,7 +147,15 @@ class WandbStub:
         if request.kind == "upload":
             self.runs[names[0], names[1], names[2]].files[names[3]] = request.content
             return 200, {}
+        if request.kind == "createArtifact":
+            said = variables["input"]
+            key = (said["entityName"] or ENTITY, said["projectName"], said["runName"])
+            if key not in self.runs:
+                return 200, {"errors": [{"message": f"run {key[2]} not found"}]}
+        if request.kind == "blob":
+            return self.artifacts.put(request.file, request.content), {}
         answers = {
+            **self.artifacts.answers(),
             "viewer": self._viewer, "serverInfo": self._server_info, "upsertBucket": self._upsert,
             "rewindRun": self._rewind, "model": self._model, "createRunFiles": self._create_files,
         }  # fmt: skip
@@ -264,6 +276,10 @@ class WandbStub:
         }
 
 
+#: Kinds of requests that put a content where the server said.
+PUT = frozenset(("upload", "blob"))
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -283,7 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(404, {})
 
     def do_PUT(self) -> None:
-        self._served("upload", {})
+        self._served("blob" if self.path.startswith("/blob/") else "upload", {})
 
     def do_POST(self) -> None:
         path = urlsplit(self.path).path
@@ -301,10 +317,10 @@ class _Handler(BaseHTTPRequestHandler):
             given = body.get("variables") or {}
             run_id = given.get("name") or given.get("runName") or given.get("run") or ""
         else:
-            run_id = names[2]
+            run_id = "" if kind == "blob" else names[2]
         headers = {k.lower(): v for k, v in self.headers.items()}
-        content = self._read() if kind == "upload" else b""
-        file = names[3] if kind == "upload" else ""
+        content = self._read() if kind in PUT else b""
+        file = names[-1] if kind in PUT else ""
         request = Request(kind, str(run_id), body, headers, content=content, file=file)
         stub = self.stub
         with stub._lock:
@@ -319,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault is not None:
             status, headers = fault if isinstance(fault, tuple) else (fault, {})
             self._answer(status, {"error": "a failure that was asked for"}, headers)
-        elif kind != "upload" and not self._is_let_in():
+        elif kind not in PUT and not self._is_let_in():
             self._answer(401, {"error": "user is not logged in"})
         else:
             self._answer(said.pop("status", status), said)

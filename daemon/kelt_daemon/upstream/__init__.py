@@ -11,7 +11,6 @@ from kelt_daemon.batch import Outgoing
 from kelt_proto.v1.upstream_pb2 import (
     DescribeRunReply,
     DescribeRunRequest,
-    LogArtifactReply,
     LogArtifactRequest,
 )
 
@@ -53,17 +52,32 @@ class PushedCursor:
     gap: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class OutgoingArtifact:
+    """An artifact on its way.
+
+    Attributes:
+        said: what was said of it, by whom and in which run.
+        place: its folder, with its contents (`kelt.artifacts`).
+        notes: a folder in which an upstream may keep how far it is; not there as a rule.
+    """
+
+    said: LogArtifactRequest
+    place: Path
+    notes: Path
+
+
 class ArtifactUpstream(Protocol):
-    """The part of an upstream that takes artifacts; calls are as those of `Upstream`."""
+    """The part of an upstream that takes artifacts."""
 
-    async def log_artifact(self, request: LogArtifactRequest) -> LogArtifactReply:
-        """Which contents are to be put, or which version it became."""
+    async def log_artifact(self, artifact: OutgoingArtifact) -> str:
+        """Brings an artifact there; returns the version that it became.
 
-    async def put_artifact_file(self, entity: str, md5: str, path: Path) -> None:
-        """Puts a content.
+        May be called again after any error, and goes on where that one was.
 
         Raises:
-            OSError: it cannot be read.
+            UpstreamError: it is not there; for good by `RejectedDataError` and `RunGoneError`.
+            OSError: a content cannot be read.
         """
 
 
@@ -74,8 +88,8 @@ class Upstream(Protocol):
     """
 
     @property
-    def artifacts(self) -> ArtifactUpstream | None:
-        """Takes artifacts; None where that is not done."""
+    def artifacts(self) -> ArtifactUpstream:
+        """Takes artifacts."""
 
     async def connect(self, access: Access) -> ServerInfo:
         """Makes the connection anew."""

@@ -18,6 +18,7 @@ import anyio.to_thread
 import grpc
 import grpc.aio
 
+from kelt.artifacts.logged import content_path, is_content_name
 from kelt.errors import SettingsError
 from kelt.journal.files import open_regular
 from kelt.proxies import proxy_for
@@ -25,8 +26,8 @@ from kelt.tls import root_certificates
 from kelt.version import __version__
 from kelt_daemon.batch import Outgoing
 from kelt_daemon.config import DaemonConfig
-from kelt_daemon.errors import UnreachableError, UpstreamError
-from kelt_daemon.upstream import Access, PushedCursor, ServerInfo
+from kelt_daemon.errors import OverloadedError, UnreachableError, UpstreamError
+from kelt_daemon.upstream import Access, OutgoingArtifact, PushedCursor, ServerInfo
 from kelt_daemon.upstream.discovery import discover
 from kelt_daemon.upstream.grpc_errors import map_error
 from kelt_proto.v1.protocol import OURS
@@ -154,15 +155,24 @@ class KeltServer:
         """As in `Upstream`."""
         return self
 
-    async def log_artifact(self, request: LogArtifactRequest) -> LogArtifactReply:
-        """As in `ArtifactUpstream`."""
+    async def log_artifact(self, artifact: OutgoingArtifact) -> str:
+        """As in `ArtifactUpstream`: the server says what it lacks, until it lacks nothing."""
+        put: set[str] = set()
+        while not (reply := await self._offer(artifact.said)).version:
+            for md5 in _missing(reply, put):
+                path = content_path(artifact.place, md5)
+                await self._put(artifact.said.entity, md5, path)
+                put.add(md5)
+        version: str = reply.version
+        return version
+
+    async def _offer(self, said: LogArtifactRequest) -> LogArtifactReply:
         reply: LogArtifactReply = await self._call(
-            self._connected().LogArtifact, request, self._config.artifact_deadline_s
+            self._connected().LogArtifact, said, self._config.artifact_deadline_s
         )
         return reply
 
-    async def put_artifact_file(self, entity: str, md5: str, path: Path) -> None:
-        """As in `ArtifactUpstream`."""
+    async def _put(self, entity: str, md5: str, path: Path) -> None:
         failures: list[OSError] = []
         file = await anyio.to_thread.run_sync(open_regular, path)  # a copy may hold what it likes
 
@@ -228,3 +238,15 @@ class KeltServer:
             raise map_error(error, url=self._url) from error
         except grpc.aio.UsageError as error:  # the channel was closed meanwhile
             raise UnreachableError(f"The connection to {self._url} was closed.") from error
+
+
+def _missing(reply: LogArtifactReply, put: set[str]) -> list[str]:
+    """What is to be put: nothing but contents, whatever the server asks for.
+
+    Raises:
+        OverloadedError: it was, and the server does not have it all the same.
+    """
+    missing = [md5 for md5 in reply.missing if is_content_name(md5) and md5 not in put]
+    if not missing:
+        raise OverloadedError("The server asks for what it was sent; it is asked again.")
+    return missing

@@ -24,15 +24,18 @@ _NAME = re.compile(r"[a-zA-Z0-9_\-.]{1,128}")
 _POLICIES = ("mutable", "immutable")
 #: What is asked of the version, once it is known.
 _OF_THE_VERSION = frozenset(
-    ("version", "aliases", "tags", "entity", "project", "qualified_name", "file")
+    ("aliases", "tags", "entity", "project", "qualified_name", "logged_by", "file")
 )
 
 
 class Logging(Protocol):
     """An artifact on its way to the server."""
 
-    def wait(self, timeout_s: float | None) -> StoredArtifact | None:
+    def wait(self, timeout_s: float | None) -> str | None:
         """The version that it became; None where nothing is recorded."""
+
+    def stored(self, version: str) -> StoredArtifact:
+        """What the server has of it."""
 
 
 class Artifact:
@@ -80,6 +83,8 @@ class Artifact:
         self._entries: dict[str, Entry] = {}
         self._staging: Staging | None = None
         self._logging: Logging | None = None
+        #: Once it is known.
+        self._version: str | None = None
         self._stored: StoredArtifact | None = None
 
     def __repr__(self) -> str:
@@ -268,7 +273,7 @@ class Artifact:
 
     def is_draft(self) -> bool:
         """Whether it is no version yet, as far as is known here."""
-        return self._stored is None
+        return self._version is None
 
     def wait(self, timeout: float | None = None) -> Artifact:
         """Waits until the server has it; then it knows its version.
@@ -278,14 +283,14 @@ class Artifact:
 
         Raises:
             UsageError: it was not logged, or by an offline run.
-            UpstreamError: it could not be delivered, or not in time, or the server cannot be asked.
+            UpstreamError: it could not be delivered, or not in time.
         """
-        if self._stored is None:
+        if self._version is None:
             if self._logging is None:
                 raise UsageError(
                     f"The artifact {self._name!r} was not logged; call run.log_artifact first."
                 )
-            self._stored = self._logging.wait(timeout)
+            self._version = self._logging.wait(timeout)
         return self
 
     # -- what it is -------------------------------------------------------------------------------
@@ -293,7 +298,7 @@ class Artifact:
     @property
     def name(self) -> str:
         """The collection's name; with the version, once that is known."""
-        return self._name if self._stored is None else self._stored.name
+        return self._name if self._version is None else f"{self._name}:{self._version}"
 
     @property
     def collection(self) -> str:
@@ -313,37 +318,47 @@ class Artifact:
     @property
     def state(self) -> str:
         """PENDING or COMMITTED."""
-        return "PENDING" if self._stored is None else "COMMITTED"
+        return "PENDING" if self._version is None else "COMMITTED"
+
+    @property
+    def version(self) -> str:
+        """Such as `v3`, once it is known.
+
+        Raises:
+            UsageError: it is not.
+        """
+        return self._known("version")[1]
 
     def __getattr__(self, name: str) -> Any:
         """What only the server knows: `_OF_THE_VERSION`."""
         if name.startswith("_") or name not in _OF_THE_VERSION:
             raise AttributeError(f"kelt.Artifact has no {name!r}")
-        return getattr(self._version(name), name)
+        return getattr(self._on_server(name), name)
 
-    def _version(self, what: str) -> StoredArtifact:
-        if self._stored is None:
+    def _known(self, what: str) -> tuple[Logging, str]:
+        if self._logging is None or self._version is None:
             raise UsageError(
                 f"artifact.{what} is not known before the server has {self._name!r}; call "
                 "artifact.wait() after run.log_artifact(artifact)."
             )
+        return self._logging, self._version
+
+    def _on_server(self, what: str) -> StoredArtifact:
+        if self._stored is None:
+            logging, version = self._known(what)
+            self._stored = logging.stored(version)
         return self._stored
 
     def get_entry(self, name: str) -> File:
         """A file of the version, to be downloaded."""
-        return self._version("get_entry").get_entry(name)
+        return self._on_server("get_entry").get_entry(name)
 
     get_path = get_entry
 
     def files(self) -> list[File]:
         """The files of the version."""
-        return self._version("files").files()
+        return self._on_server("files").files()
 
     def download(self, root: str | Path | None = None) -> str:
         """Fetches the version's files into a folder, and returns the folder."""
-        return self._version("download").download(root)
-
-
-_OF_THE_VERSION = frozenset(
-    ("version", "aliases", "tags", "entity", "project", "qualified_name", "logged_by", "file")
-)
+        return self._on_server("download").download(root)

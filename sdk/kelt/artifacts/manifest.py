@@ -52,8 +52,16 @@ def manifest_digest(entries: Mapping[str, Entry]) -> str:
     return hasher.hexdigest()
 
 
-def encode_manifest(entries: Mapping[str, Entry]) -> bytes:
-    """The manifest as it travels."""
+def encode_manifest(
+    entries: Mapping[str, Entry], birth_ids: Mapping[str, str] | None = None
+) -> bytes:
+    """The manifest as it travels.
+
+    Args:
+        entries: what is in it, by path.
+        birth_ids: to a W&B server, which artifact it keeps a file for, by path.
+    """
+    born = birth_ids or {}
     contents: dict[str, dict[str, object]] = {}
     for path in sorted(entries):
         entry = entries[path]
@@ -62,6 +70,8 @@ def encode_manifest(entries: Mapping[str, Entry]) -> bytes:
             said["ref"] = entry.ref
         if entry.size_bytes is not None:
             said["size"] = entry.size_bytes
+        if path in born:
+            said["birthArtifactID"] = born[path]
         contents[path] = said
     document = {
         "version": 1,
@@ -70,3 +80,23 @@ def encode_manifest(entries: Mapping[str, Entry]) -> bytes:
         "contents": contents,
     }
     return json.dumps(document).encode()
+
+
+def decode_manifest(raw: bytes) -> dict[str, Entry]:
+    """What was encoded.
+
+    Raises:
+        ValueError: it is no manifest.
+    """
+    try:
+        return {
+            path: Entry(
+                path=path,
+                digest=said["digest"],
+                size_bytes=said.get("size"),
+                ref=said.get("ref", ""),
+            )
+            for path, said in json.loads(raw)["contents"].items()
+        }
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its manifest cannot be read ({error})") from error

@@ -76,12 +76,6 @@ class ArtifactsOfRun(RunIdentity):
         place: Path | None = None
         if not self._is_disabled:
             place = self._write(artifact, said)
-            if is_wandb(self._settings.upstream):
-                self._console.warn_once(
-                    "artifacts",
-                    f"{self._settings.upstream} is a W&B server, to which kelt sends no artifacts; "
-                    f"they stay in {place.parent}",
-                )
         artifact.was_logged(_Logging(self, self._connection, said.name, place))
         return artifact
 
@@ -211,19 +205,15 @@ class _Logging:
         self._name = name
         self._place = place
 
-    def wait(self, timeout_s: float | None) -> StoredArtifact | None:
+    def wait(self, timeout_s: float | None) -> str | None:
         """As `artifact.Logging` has it."""
-        run, place = self._run, self._place
+        place = self._place
         if place is None:
             return None
-        settings = run.settings
-        if settings.mode == "offline" or is_wandb(settings.upstream):
-            why = (
-                "the run is offline"
-                if settings.mode == "offline"
-                else ("artifacts stay on this host where the upstream is a W&B server")
+        if self._run.settings.mode == "offline":
+            raise UsageError(
+                f"The artifact {self._name!r} cannot be waited for: the run is offline."
             )
-            raise UsageError(f"The artifact {self._name!r} cannot be waited for: {why}.")
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while (end := read_end(place.parents[1], place)) is None:
             if deadline is not None and time.monotonic() >= deadline:
@@ -234,9 +224,14 @@ class _Logging:
             time.sleep(_POLL_S)
         if end.problem:
             raise UpstreamError(f"The artifact {self._name!r} was not delivered: {end.problem}.")
+        return end.version
+
+    def stored(self, version: str) -> StoredArtifact:
+        """As `artifact.Logging` has it."""
         from kelt.api_client.artifacts import find_artifact  # noqa: PLC0415 # see _connection
 
-        path = f"{run.entity or '-'}/{run.project}/{self._name}:{end.version}"
+        run = self._run
+        path = f"{run.entity or '-'}/{run.project}/{self._name}:{version}"
         return find_artifact(self._connect(), path)
 
 

@@ -30,7 +30,6 @@ from kelt.run_folder import (
 )
 from kelt.spool_place import spool_place_of
 from kelt.state_dir import StateDir
-from kelt.wandb_upstream import is_wandb
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import Exit, Loss
 from kelt_proto.v1.rows import FLAG_RELATIVE_STEP, decode_row_header
@@ -155,7 +154,6 @@ def survey(path: Path, *, state_dir: StateDir, upstream: str = "") -> RunOnDisk:
     is_held = manifest.mode == "offline" and home == path
     is_held = is_held and not (path / "sync-requested").exists()
     artifacts = len(waiting_artifacts(path, home))
-    is_sent = not is_wandb(upstream or destination)
     return RunOnDisk(
         path=path,
         entity=str(manifest.entity),
@@ -169,20 +167,16 @@ def survey(path: Path, *, state_dir: StateDir, upstream: str = "") -> RunOnDisk:
         waiting=waiting,
         committed=committed,
         size_bytes=_size_bytes(path),
-        is_waiting=bool(waiting.records or (artifacts and is_sent))
-        or is_held
-        or not hint
-        or _has_words(hint),
+        is_waiting=bool(waiting.records or artifacts) or is_held or not hint or _has_words(hint),
         is_held=is_held,
-        note=_artifacts_note(artifacts, is_sent=is_sent),
+        note=_artifacts_note(artifacts),
     )
 
 
-def _artifacts_note(artifacts: int, *, is_sent: bool) -> str:
+def _artifacts_note(artifacts: int) -> str:
     if not artifacts:
         return ""
-    named = "1 artifact" if artifacts == 1 else f"{artifacts} artifacts"
-    return f"with {named}" if is_sent else f"{named} not sent: a W&B server is not sent artifacts"
+    return "with 1 artifact" if artifacts == 1 else f"with {artifacts} artifacts"
 
 
 def sent_so_far(path: Path, *, state_dir: StateDir, upstream: str) -> tuple[str, int]:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from server.streams import Stream, json_items, writer_id
 
 from harness.wandb_stub import KEY, WandbStub
+from kelt.artifacts.logged import LoggedArtifact, manifest_md5, write_artifact
+from kelt.artifacts.manifest import Entry, digest_of_md5
 from kelt_daemon.batch import Outgoing
 from kelt_daemon.config import DaemonConfig
 from kelt_daemon.errors import UpstreamError
-from kelt_daemon.upstream import Access
+from kelt_daemon.upstream import Access, OutgoingArtifact
 from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_daemon.upstream.wandb.ordering import QueuedRun
 from kelt_daemon.upstream.wandb.wandb_server import WandbServer
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import Kind
+from kelt_proto.v1.upstream_pb2 import LogArtifactRequest
 
 WITNESS, FILES = 1000, 2000
 
@@ -52,6 +56,7 @@ class Desk:
     #: On the disk, and not known yet.
     unseen: dict[bytes, QueuedRun] = field(default_factory=dict)
     errors: list[UpstreamError] = field(default_factory=list)
+    artifacts: int = 0
     room: FileRoom = field(init=False)
     server: WandbServer = field(init=False)
 
@@ -99,12 +104,40 @@ class Desk:
         home.mkdir(exist_ok=True)
         others = witness_of(stream).writer_id, files_of(stream).writer_id
         self.queue[stream.writer_id] = QueuedRun(
-            writer_id=stream.writer_id, writers=(stream.writer_id, *others), home=home, entity="",
+            writer_id=stream.writer_id, writers=(stream.writer_id, *others), folder=home, home=home, entity="",
             project="p", run_id=run_id, branch_id=f"b-{run_id}", is_through=False, is_held=False,
             started_at=float(int.from_bytes(stream.writer_id, "big")),
         )  # fmt: skip
         self.change(stream, **more)
         return stream
+
+    def add_artifact(
+        self,
+        stream: Stream,
+        name: str,
+        files: Mapping[str, bytes],
+        *,
+        aliases: Sequence[str] = (),
+        refs: Mapping[str, str] = MappingProxyType({}),
+    ) -> OutgoingArtifact:
+        """What a trainer leaves in its run folder, on its way."""
+        home = self.queue[stream.writer_id].home
+        entries, contents = {}, {}
+        for path, content in files.items():
+            md5 = hashlib.md5(content).hexdigest()
+            contents[md5] = self.folder / f"content-{md5}"
+            contents[md5].write_bytes(content)
+            entries[path] = Entry(path=path, digest=digest_of_md5(md5), size_bytes=len(content))
+        for path, ref in refs.items():
+            entries[path] = Entry(path=path, digest=ref, size_bytes=None, ref=ref)
+        self.artifacts += 1
+        said = LoggedArtifact(
+            id=f"{self.artifacts:032x}", name=name, type="t", description="", metadata_json="{}",
+            aliases=tuple(aliases), tags=(), step=4, manifest_md5=manifest_md5(entries),
+        )  # fmt: skip
+        place = write_artifact(home, said, entries=entries, contents=contents)
+        request = LogArtifactRequest(**asdict(said), writer_id=stream.writer_id)
+        return OutgoingArtifact(said=request, place=place, notes=place)
 
     def change(self, stream: Stream, **more: Any) -> None:
         self.queue[stream.writer_id] = replace(self.queue[stream.writer_id], **more)

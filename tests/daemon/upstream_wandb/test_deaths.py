@@ -6,6 +6,7 @@ it, or behind it without having heard of it; the next one has the disk alone.
 
 from __future__ import annotations
 
+import base64
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from server.streams import Stream
 
 from harness.amounts import amount
 from harness.wandb_stub import WandbStub
-from kelt_daemon.errors import UpstreamError
+from harness.wandb_stub_artifacts import StubArtifacts
+from kelt_daemon.errors import UpstreamError, cause_of
+from kelt_daemon.upstream import OutgoingArtifact
 from kelt_daemon.upstream.wandb import requests
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.file_pieces import MADE_NAMES, OUTPUT
@@ -92,6 +95,15 @@ class MortalDesk(Desk):
 
 
 @dataclass
+class Logged:
+    """An artifact."""
+
+    name: str
+    files: dict[str, bytes]
+    aliases: tuple[str, ...]
+
+
+@dataclass
 class Folder:
     """A run folder: what its journal holds, in order, and how far that was sent."""
 
@@ -104,6 +116,9 @@ class Folder:
     journal: list[tuple[Stream, int]] = field(default_factory=list)
     sent: dict[bytes, int] | None = None
     is_done: bool = False
+    #: Logged, and on their way.
+    logged: list[Logged] = field(default_factory=list)
+    artifacts: list[OutgoingArtifact] = field(default_factory=list)
 
     def note(self) -> None:
         """What was recorded since lies in the journal."""
@@ -128,6 +143,24 @@ class Folder:
         reply = await desk.server.push([outgoing(s, seq, seq) for s, seq in left[:count]])
         if not any(cursor.gap for cursor in reply.values()):
             self.sent = sent | {s.writer_id: seq for s, seq in left[:count]}
+
+    def put_down(self, desk: Desk) -> None:
+        """Its artifacts lie in the run folder."""
+        for one in self.logged:
+            made = desk.add_artifact(self.stream, one.name, one.files, aliases=one.aliases)
+            self.artifacts.append(made)
+        desk.change(self.stream, has_artifacts=bool(self.artifacts))
+
+    async def log(self, desk: MortalDesk) -> None:
+        """Sends the next artifact, and notes that it is there, as the daemon does."""
+        await desk.server.artifacts.log_artifact(self.artifacts[0])
+        await desk.deaths.around(_written)
+        del self.artifacts[0]
+        desk.change(self.stream, has_artifacts=bool(self.artifacts))
+
+
+async def _written() -> None:
+    """The word of an artifact's end."""
 
 
 @dataclass
@@ -160,7 +193,8 @@ class Script:
         flags = FLAG_RELATIVE_STEP if base else 0
         for _ in range(self.draw.randint(1, 6)):
             self.counter += 1
-            what = self.draw.choice(("row", "row", "part", "config", "console", "file"))
+            kinds = ("row", "row", "part", "config", "console", "file", "artifact")
+            what = self.draw.choice(kinds)
             if what in {"row", "part"}:
                 is_part = FLAG_PARTIAL if what == "part" else 0
                 values = {f"k{self.counter % 3}": self.counter}
@@ -174,6 +208,8 @@ class Script:
             elif what == "console":
                 add_line(folder.stream, lines, str(self.counter))
                 self.console[run_id][lines] = folder.printed[lines] = str(self.counter)
+            elif what == "artifact":
+                self.log(folder, f"{run_id}-{self.counter % 2}")
             else:
                 content = bytes(self.draw.randbytes(self.draw.choice((0, 99, 250))))
                 name = f"f{self.counter % 2}"
@@ -183,6 +219,23 @@ class Script:
         folder.stream.row(step - base, {"end": 1}, flags=flags)
         rows.setdefault(step, {"_step": step}).update(end=1)
         return step
+
+    def log(self, folder: Folder, name: str) -> None:
+        """Few contents, so that some come again."""
+        names = self.draw.sample("abc", self.draw.randint(0, 3))
+        files = {name: bytes([self.draw.randint(0, 1)]) * 9 for name in names}
+        aliases = ("best",) if self.draw.random() < 0.5 else ()
+        folder.logged.append(Logged(name, files, aliases))
+
+    def collections(self) -> dict[str, tuple[list[Any], dict[str, Any]]]:
+        """By name: what the versions are, and the aliases."""
+        found: dict[str, tuple[list[Any], dict[str, Any]]] = {}
+        for folder in self.folders.values():
+            for one in folder.logged:
+                versions, aliases = found.setdefault(one.name, ([], {}))
+                versions += [one.files] if one.files not in versions else []
+                aliases |= dict.fromkeys((*one.aliases, "latest"), one.files)
+        return found
 
     def back(self, run_id: str, step: int) -> None:
         self.rows[run_id] = {at: row for at, row in self.rows[run_id].items() if at <= step}
@@ -250,24 +303,45 @@ def left_behind(home: Path) -> list[Path]:
 async def carried(desk: MortalDesk, script: Script, draw: random.Random) -> None:
     for folder in script.folders.values():
         desk.add(folder.stream, folder.run_id, branch_id=folder.branch_id)
+        folder.put_down(desk)
     is_connected = False
     for _ in range(2000):
-        left = [folder for folder in script.folders.values() if not folder.is_done]
+        left = [f for f in script.folders.values() if not f.is_done or f.artifacts]
         if not left:
             return
         try:
             if not is_connected:
                 await desk.connect()
                 is_connected = True
-            await draw.choice(left).push(desk, draw.choice((1, 2, 50)))
+            folder = draw.choice(left)
+            if folder.artifacts and (folder.is_done or draw.random() < 0.3):
+                await folder.log(desk)
+            else:
+                await folder.push(desk, draw.choice((1, 2, 50)))
         except UpstreamError as error:
             desk.errors.append(error)
-        except Died:
+        except BaseException as error:
+            if not isinstance(cause_of(error), Died):
+                raise
             is_connected = False
             await desk.restart()
             for folder in script.folders.values():
                 folder.sent = None
     raise AssertionError([str(error) for error in desk.errors[-3:]])
+
+
+def there(stub: WandbStub, name: str) -> tuple[list[Any], dict[str, Any]]:
+    """What `Script.collections` says of one, as W&B has it."""
+    kept = stub.artifacts
+    contents = {
+        found.id: {
+            path: kept.blobs[base64.b64decode(said["digest"]).hex()]
+            for path, said in found.manifest["contents"].items()
+        }
+        for found in kept.versions(name)
+    }
+    aliases = {alias: contents[a.id] for (of, alias), a in kept.aliases.items() if of[2] == name}
+    return list(contents.values()), aliases
 
 
 def kept(lines: list[str | None]) -> dict[int, str]:
@@ -291,6 +365,7 @@ async def test_however_the_daemon_dies_and_w_and_b_fails_each_run_is_there_once(
     faults: set[int],
 ) -> None:
     stub.runs.clear()
+    stub.artifacts = StubArtifacts(url=stub.url)
     script = family(seed)
     asked = iter(range(100_000))
     stub.fault = lambda _: (
@@ -308,4 +383,6 @@ async def test_however_the_daemon_dies_and_w_and_b_fails_each_run_is_there_once(
         assert {k: v for k, v in run.files.items() if k not in made_again} == script.contents[
             run_id
         ]
+    for name, wanted in script.collections().items():
+        assert there(stub, name) == wanted, name
     assert not left_behind(home)

@@ -13,7 +13,7 @@ from kelt_proto.v1.record_pb2 import BranchPoint, Created, Resumed, RunOpened, S
 
 def queued(number: int, run_id: str, **more) -> QueuedRun:
     facts = {
-        "writer_id": bytes([number]), "writers": (), "home": Path(), "entity": "", "project": "p",
+        "writer_id": bytes([number]), "writers": (), "folder": Path(), "home": Path(), "entity": "", "project": "p",
         "run_id": run_id, "branch_id": f"b{number}", "started_at": float(number),
         "is_through": False, "is_held": False,
     }  # fmt: skip

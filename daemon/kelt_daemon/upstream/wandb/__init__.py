@@ -21,5 +21,6 @@ speaks HTTP, `carrying` does one run's chapters in order, `seats` has them one a
 gives signs of life, and `wandb_server` is the `Upstream` that joins them. Files lie on the disk
 until they are whole (`file_spool`), within a bound (`file_room`), and go behind the rows
 (`file_carrying`, `uploading`); some are made when the run ends (`made_files`, of `output_log` and
-`yaml_text`), and the word of that goes behind them all.
+`yaml_text`), and the word of that goes behind them all. Artifacts go beside all that, each with a
+note of its own (`artifact_carrying`, `artifact_requests`, `artifact_replies`, `artifact_notes`).
 """

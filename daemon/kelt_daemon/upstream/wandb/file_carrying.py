@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from kelt.installed_packages import read_requirements
 from kelt_daemon.errors import (
     NotYetError,
     OverloadedError,
@@ -45,7 +46,9 @@ _REFUSALS = (RunRefusedError, RejectedDataError)
 class Putter(Protocol):
     """Sends files; see `Uploader`."""
 
-    async def put(self, url: str, headers: Mapping[str, str], path: Path, size_bytes: int) -> None:
+    async def put(
+        self, url: str, headers: Mapping[str, str], source: Path | bytes, size_bytes: int
+    ) -> None:
         """Sends one."""
 
 
@@ -54,6 +57,7 @@ class FileCarrier:
 
     Args:
         run: as far as it is.
+        folder: the run folder.
         spool: where files lie meanwhile.
         output: what becomes one of them.
         speaker: the server.
@@ -67,6 +71,7 @@ class FileCarrier:
         self,
         *,
         run: CarriedRun,
+        folder: Path,
         spool: FileSpool,
         output: OutputLog,
         speaker: Speaker,
@@ -76,6 +81,7 @@ class FileCarrier:
         in_thread: InThread,
     ) -> None:
         self._run = run
+        self._folder = folder
         self._spool = spool
         self._output = output
         self._speaker = speaker
@@ -113,7 +119,8 @@ class FileCarrier:
         if not run.has_output_file:
             output = await self._in_thread(self._output.text, len(run.branches))
         run.has_made_files = run.has_output_file = True
-        await self._store(await self._in_thread(lambda: list(make_files(run, output))))
+        packages = await self._in_thread(read_requirements, self._folder)
+        await self._store(await self._in_thread(lambda: list(make_files(run, output, packages))))
         await self._keep()
         await self._in_thread(self._output.remove)
 

@@ -20,8 +20,10 @@ TRIES_MAX = 5
 #: Files of one request for addresses.
 _BATCH_MAX = 20
 #: What is made of a run when it ends, unless such a file was recorded.
-OUTPUT = "output.log"
-MADE_NAMES = frozenset(("config.yaml", "wandb-summary.json", "wandb-metadata.json", OUTPUT))
+OUTPUT, REQUIREMENTS = "output.log", "requirements.txt"
+MADE_NAMES = frozenset(
+    ("config.yaml", "wandb-summary.json", "wandb-metadata.json", REQUIREMENTS, OUTPUT)
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,27 +12,29 @@ import json
 from collections.abc import Iterator
 
 from kelt_daemon.upstream.wandb.carried_run import CarriedFile, CarriedRun
-from kelt_daemon.upstream.wandb.file_pieces import OUTPUT, Piece, key_of
+from kelt_daemon.upstream.wandb.file_pieces import OUTPUT, REQUIREMENTS, Piece, key_of
 from kelt_daemon.upstream.wandb.history_lines import encode
 from kelt_daemon.upstream.wandb.run_config import config_of
 from kelt_daemon.upstream.wandb.summaries import summary_of
 from kelt_daemon.upstream.wandb.yaml_text import encode_yaml
 
 
-def make_files(run: CarriedRun, output: str) -> Iterator[Piece]:
+def make_files(run: CarriedRun, output: str, requirements: str) -> Iterator[Piece]:
     """Puts them among the run's files, and yields what is to be put down.
 
     Args:
         run: that ends.
         output: what is on its console.
+        requirements: the packages of its process.
     """
     texts = {
         "wandb-metadata.json": json.dumps(run.environment, indent=2, ensure_ascii=False),
         "wandb-summary.json": encode(summary_of(run)),
         "config.yaml": encode_yaml(config_of(run)),
-        **({OUTPUT: output} if output else {}),
+        REQUIREMENTS: requirements,
+        OUTPUT: output,
     }
-    for name in [name for name in texts if name not in run.recorded_names]:
+    for name in [name for name in texts if texts[name] and name not in run.recorded_names]:
         content = texts[name].encode("utf-8", "backslashreplace")
         version = hashlib.sha256(content).digest()
         key = key_of(name, version)

@@ -31,9 +31,11 @@ class QueuedRun:
     Attributes:
         writer_id: the trainer's.
         writers: all whose records are in its journal.
-        home: where progress is kept.
-        is_through: whether it is over and the server has all of it.
+        folder: the run folder.
+        home: where progress is kept: that, unless it is a copy.
+        is_through: whether it is over and the server has all of it but artifacts perhaps.
         is_held: whether it waits for `kelt sync`.
+        has_artifacts: whether artifacts of it wait.
         problem: why it cannot be sent.
         hurry: has it sent without gathering more.
         nudge: has it tried again now.
@@ -41,6 +43,7 @@ class QueuedRun:
 
     writer_id: bytes
     writers: Collection[bytes]
+    folder: Path
     home: Path
     entity: str
     project: str
@@ -49,6 +52,7 @@ class QueuedRun:
     started_at: float
     is_through: bool
     is_held: bool
+    has_artifacts: bool = False
     problem: str = ""
     hurry: Callable[[], None] = field(default=_nothing, compare=False)
     nudge: Callable[[], None] = field(default=_nothing, compare=False)
@@ -100,6 +104,16 @@ def files_before(
     for other in queue:
         is_same = _key(other, default_entity) == _key(me, default_entity)
         if is_same and _is_earlier(other, me) and not (other.is_through or other.is_stuck):
+            yield other
+
+
+def artifacts_before(
+    me: QueuedRun, queue: Iterable[QueuedRun], *, default_entity: str
+) -> Iterator[QueuedRun]:
+    """Sessions of the same run whose artifacts are the earlier versions."""
+    for other in queue:
+        is_same = _key(other, default_entity) == _key(me, default_entity)
+        if is_same and _is_earlier(other, me) and other.has_artifacts and not other.is_stuck:
             yield other
 
 

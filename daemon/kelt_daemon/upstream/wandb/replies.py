@@ -6,13 +6,15 @@ Answers are foreign: whatever is not as it should be raises one of `UNREADABLE`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.history_lines import STEP
 from kelt_daemon.upstream.wandb.run_config import values_of
+from kelt_proto.v1.record_pb2 import RunInfo
+from kelt_proto.v1.upstream_pb2 import DescribeRunReply, DescribeRunRequest
 
 #: What reading an answer may raise.
 UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
@@ -60,6 +62,26 @@ def read_standing(data: Mapping[str, Any]) -> Standing | None:
     )
 
 
+def describe(
+    request: DescribeRunRequest, standing: Standing | None, default_entity: str
+) -> DescribeRunReply:
+    """It, as the daemon's callers ask for it."""
+    if standing is None:
+        return DescribeRunReply(exists=False)
+    return DescribeRunReply(
+        exists=True,
+        entity=standing.entity or request.entity or default_entity,
+        project=request.project,
+        run_id=request.run_id,
+        branch_id=standing.storage_id,
+        last_step=standing.last_step,
+        info=RunInfo(name=standing.name),
+        config_json=json.dumps(standing.config),
+        summary_json=json.dumps(standing.summary),
+        runtime=standing.runtime_s,
+    )
+
+
 def take_standing(run: CarriedRun, standing: Standing, *, is_relative: bool) -> None:
     """The session goes on there."""
     run.storage_id, run.next_line = standing.storage_id, standing.line_count
@@ -79,13 +101,18 @@ class Addresses:
 
 
 def read_addresses(data: Mapping[str, Any]) -> Addresses:
-    """The answer to CreateRunFiles. Headers are lines there."""
+    """The answer to CreateRunFiles."""
     made = data["createRunFiles"]
-    pairs = [line.split(":", 1) for line in made.get("uploadHeaders") or ()]
     return Addresses(
         urls={str(file["name"]): str(file["uploadUrl"]) for file in made["files"]},
-        headers={name.strip(): value.strip() for name, value in pairs},
+        headers=read_headers(made.get("uploadHeaders")),
     )
+
+
+def read_headers(lines: Iterable[str] | None) -> dict[str, str]:
+    """What is to go along with a file, of which there are lines."""
+    pairs = [line.split(":", 1) for line in lines or ()]
+    return {name.strip(): value.strip() for name, value in pairs}
 
 
 def take_rewound(run: CarriedRun, data: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ from kelt_daemon.upstream.wandb.carried_run import CarriedRun
 from kelt_daemon.upstream.wandb.ordering import (
     QueuedRun,
     RunQueue,
+    artifacts_before,
     files_before,
     has_reached,
     inherits,
@@ -87,6 +88,24 @@ class Turns:
             if (await self._kept(before)).files:
                 self._await(before, me)
                 raise NotYetError(f"Files of {me.name} wait for those of its session before.")
+
+    async def wait_artifacts(self, me: QueuedRun) -> CarriedRun:
+        """For the artifacts of a session to go: it has begun. Returns it as it is there.
+
+        Raises:
+            NotYetError: it has not, which it says itself; or those of a session before it wait.
+        """
+        run = await self._kept(me)
+        if not run.is_begun:
+            self._await(me, me)
+            run = await self._kept(me)  # it may have begun before that
+        if not run.is_begun:
+            raise NotYetError("")
+        before = artifacts_before(me, self._queue, default_entity=self.default_entity)
+        if not run.is_shared and (first := next(before, None)) is not None:
+            self._await(first, me)
+            raise NotYetError(f"Artifacts of {me.name} wait for those of its session before.")
+        return run
 
     def _hold(self, me: QueuedRun, other: QueuedRun) -> None:
         """Raises: `other` goes before `me`."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from kelt.journal.files import open_regular
 from kelt.proxies import proxy_for
 from kelt_daemon.errors import DaemonError, NotYetError
 from kelt_daemon.host import InThread
@@ -50,8 +51,10 @@ class Uploader:
         self._in_thread = in_thread
         self._clients: dict[str, httpx.AsyncClient] = {}
 
-    async def put(self, url: str, headers: Mapping[str, str], path: Path, size_bytes: int) -> None:
-        """Sends a file.
+    async def put(
+        self, url: str, headers: Mapping[str, str], source: Path | bytes, size_bytes: int
+    ) -> None:
+        """Sends a file, or a content.
 
         Raises:
             FileRefusedError: it is not taken.
@@ -64,9 +67,10 @@ class Uploader:
             raise FileRefusedError(f"W&B names no whole address for it: {url[:100]!r}")
         wanted = {**headers, "content-length": str(size_bytes)}
         host = parts.hostname
+        content = source if isinstance(source, bytes) else self._chunks(source)
         try:
             client = await self._client_for(f"{parts.scheme}://{parts.netloc}")
-            reply = await client.put(url, headers=wanted, content=self._chunks(path))
+            reply = await client.put(url, headers=wanted, content=content)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
             reason = str(error) or type(error).__name__
             raise NotYetError(
@@ -102,7 +106,7 @@ class Uploader:
         return self._clients[origin]
 
     async def _chunks(self, path: Path) -> AsyncIterator[bytes]:
-        with await self._in_thread(lambda: path.open("rb")) as source:
+        with await self._in_thread(open_regular, path) as source:
             while chunk := await self._in_thread(source.read, _CHUNK_BYTES):
                 yield chunk
 

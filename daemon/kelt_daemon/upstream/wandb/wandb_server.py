@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -26,6 +25,7 @@ from kelt_daemon.errors import (
 from kelt_daemon.host import InThread, in_thread
 from kelt_daemon.upstream import Access, PushedCursor, ServerInfo
 from kelt_daemon.upstream.wandb import requests
+from kelt_daemon.upstream.wandb.artifact_carrying import ArtifactSender
 from kelt_daemon.upstream.wandb.carried_run import CarriedFile, CarriedRun
 from kelt_daemon.upstream.wandb.carrying import Carrier
 from kelt_daemon.upstream.wandb.chapters import chapters, contiguous
@@ -35,13 +35,13 @@ from kelt_daemon.upstream.wandb.file_spool import FileSpool
 from kelt_daemon.upstream.wandb.ordering import QueuedRun, RunQueue
 from kelt_daemon.upstream.wandb.output_log import OutputLog
 from kelt_daemon.upstream.wandb.progress_file import progress_path, read_progress, write_progress
-from kelt_daemon.upstream.wandb.replies import UNREADABLE, read_standing
+from kelt_daemon.upstream.wandb.replies import UNREADABLE, describe, read_standing
 from kelt_daemon.upstream.wandb.seats import Seat, Seats
 from kelt_daemon.upstream.wandb.talking import Talk, trust_for
 from kelt_daemon.upstream.wandb.turns import Turns
 from kelt_daemon.upstream.wandb.uploading import Uploader
 from kelt_proto.v1.frames import DamagedFrameError
-from kelt_proto.v1.record_pb2 import RunInfo, RunOpened
+from kelt_proto.v1.record_pb2 import RunOpened
 from kelt_proto.v1.upstream_pb2 import DescribeRunReply, DescribeRunRequest
 
 #: How many runs send files at a time: other runs' pushes need some of the upstream's slots, too.
@@ -60,9 +60,6 @@ class WandbServer:
         room: for files on their way.
         in_thread: does work that blocks.
     """
-
-    #: As in `Upstream`: they stay in their run folders.
-    artifacts = None
 
     def __init__(
         self,
@@ -86,6 +83,14 @@ class WandbServer:
             queue=queue, kept=self._kept, speaker=self, interval_s=config.wandb_heartbeat_s
         )
         self._senders = anyio.CapacityLimiter(_SENDERS_MAX)
+        #: As in `Upstream`.
+        self.artifacts = ArtifactSender(
+            url=self._url,
+            speaker=self,
+            putter=self,
+            wait_turn=self._artifact_turn,
+            in_thread=in_thread,
+        )
 
     async def connect(self, access: Access) -> ServerInfo:
         """As in `Upstream`."""
@@ -147,6 +152,7 @@ class WandbServer:
         keep = partial(self._keep, me, run)
         files = FileCarrier(
             run=run,
+            folder=me.folder,
             spool=FileSpool(me.home, self._url),
             output=OutputLog(me.home, self._url),
             speaker=self,
@@ -236,21 +242,7 @@ class WandbServer:
         question = requests.status(request.entity, request.project, request.run_id)
         data = await self._connected().ask(question, deadline_s=deadline_s)
         try:
-            standing = read_standing(data)
-            if standing is None:
-                return DescribeRunReply(exists=False)
-            return DescribeRunReply(
-                exists=True,
-                entity=standing.entity or request.entity or self._turns.default_entity,
-                project=request.project,
-                run_id=request.run_id,
-                branch_id=standing.storage_id,
-                last_step=standing.last_step,
-                info=RunInfo(name=standing.name),
-                config_json=json.dumps(standing.config),
-                summary_json=json.dumps(standing.summary),
-                runtime=standing.runtime_s,
-            )
+            return describe(request, read_standing(data), self._turns.default_entity)
         except UNREADABLE as error:
             raise OverloadedError(f"{self._url} says of the run what cannot be read.") from error
 
@@ -283,11 +275,13 @@ class WandbServer:
         seat.posted_at_s = anyio.current_time()
         seat.must_stop = seat.must_stop or said.get("stopped") is True
 
-    async def put(self, url: str, headers: Mapping[str, str], path: Path, size_bytes: int) -> None:
+    async def put(
+        self, url: str, headers: Mapping[str, str], source: Path | bytes, size_bytes: int
+    ) -> None:
         """As in `Putter`."""
         if self._uploader is None:
             raise UnreachableError(f"There is no connection to {self._url}.")
-        await self._uploader.put(url, headers, path, size_bytes)
+        await self._uploader.put(url, headers, source, size_bytes)
 
     # -- runs ------------------------------------------------------------------------------------
 
@@ -295,6 +289,9 @@ class WandbServer:
         if self._talk is None:
             raise UnreachableError(f"There is no connection to {self._url}.")
         return self._talk
+
+    async def _artifact_turn(self, writer_id: bytes) -> CarriedRun:
+        return await self._turns.wait_artifacts(self._queued(writer_id))
 
     def _queued(self, writer_id: bytes) -> QueuedRun:
         for run in self._queue.of((writer_id,)):
