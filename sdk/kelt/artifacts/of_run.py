@@ -152,9 +152,10 @@ class ArtifactsOfRun(RunIdentity):
             session = self._session
         if session is None:
             raise StorageError(f"The artifact {said.name!r} cannot be kept: the run has no folder.")
-        place = write_artifact(
-            session.folder, said, entries=artifact.entries, contents=artifact.contents()
-        )
+        settings = self._settings
+        upstream = "" if settings.mode == "offline" else settings.upstream
+        contents = artifact.contents(upstream=upstream, entity=self.entity or "")
+        place = write_artifact(session.folder, said, entries=artifact.entries, contents=contents)
         session.artifacts.append(place)
         self._recording.artifact_logged(payload)  # at which the daemon looks for it
         return place
