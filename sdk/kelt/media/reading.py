@@ -14,6 +14,7 @@ _CLASSES: Mapping[str, tuple[str, str]] = {
     "table": ("table", "Table"),
     "image-file": ("image", "Image"),
     "classes": ("image", "Classes"),
+    "mask": ("image", "ImageMask"),
     "audio-file": ("recorded", "Audio"),
     "video-file": ("recorded", "Video"),
     "html-file": ("recorded", "Html"),
