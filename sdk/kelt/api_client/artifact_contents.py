@@ -134,8 +134,18 @@ class ContentsOfArtifact(VersionFacts):
         return draft
 
     def checkout(self, root: str | Path | None = None) -> str:
-        """As `download`, and removes from the folder what is not in the version."""
-        folder = Path("artifacts", self.name.partition(":")[0]) if root is None else Path(root)
+        """As `download`, and removes from the folder what is not in the version.
+
+        Args:
+            root: the folder; `artifacts/<name>` without one.
+
+        Raises:
+            QueryError: the name is that of another folder.
+            StorageError: a file cannot be written.
+        """
+        if root is None and not self.collection.strip("."):
+            raise QueryError(f"artifact.checkout: {self.name} wants a root of its own.")
+        folder = Path("artifacts", self.collection) if root is None else Path(root)
         for path in _files_in(folder):
             if path not in self._files:
                 (folder / path).unlink()

@@ -68,7 +68,10 @@ class Artifact(ArtifactContents):
                 f"kelt.Artifact: {type!r} cannot be a type; write a word like 'model'."
             )
         if incremental:
-            raise UsageError("kelt.Artifact: incremental=True is not part of kelt; add all files.")
+            raise UsageError(
+                "kelt.Artifact: incremental=True is not part of kelt; go on from a version by "
+                'run.use_artifact("name:latest").new_draft().'
+            )
         self.type = type
         self.description = description
         self.metadata: dict[str, Any] = dict(metadata or {})

@@ -76,6 +76,8 @@ class Api(KeltApi):
         return super().artifact_exists(_whole(name), type)
 
     artifact_type = missing_method("wandb.Api.artifact_type")
+    artifact_types = missing_method("wandb.Api.artifact_types")
+    artifact_collection = missing_method("wandb.Api.artifact_collection")
     sweep = missing_method("wandb.Api.sweep")
     reports = missing_method("wandb.Api.reports")
     create_project = missing_method("wandb.Api.create_project")

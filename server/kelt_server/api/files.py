@@ -90,7 +90,10 @@ class FileApi:
         with self._library.reading() as reading:
             files = queries.files(reading, found.id, offset=offset, limit=limit)
             users = queries.users_of(reading, found.id)
-            files_json = [_file(file, self._referred(request, reading, file)) for file in files]
+            seen: dict[int, Artifact | None] = {}
+            files_json = [
+                _file(file, self._referred(request, reading, file, seen)) for file in files
+            ]
         used_by = [run for run in users if caller_of(request).may(run[0])]
         return _json(
             {
@@ -117,8 +120,7 @@ class FileApi:
         if not files:
             raise NotFoundError(f"{found.name} has no file {path[:100]!r}")
         with self._library.reading() as reading:
-            of = files and self._referred(request, reading, files[0])
-            if of:
+            if files and (of := self._referred(request, reading, files[0], {})):
                 found, path = of
                 files = queries.files(reading, found.id, paths=[path])
         if not files:
@@ -142,15 +144,22 @@ class FileApi:
         return branch.name if view.held_by == branch.branch_id else None
 
     def _referred(
-        self, request: Request, reading: Connection, file: ArtifactFile
+        self,
+        request: Request,
+        reading: Connection,
+        file: ArtifactFile,
+        seen: dict[int, Artifact | None],
     ) -> tuple[Artifact, str] | None:
         """Version and path that a reference leads to, if that is open to who asks."""
         if (said := names.referred(file.ref)) is None:
             return None
-        found = queries.artifact(reading, said[0])
+        number, path = said
+        if number not in seen:
+            seen[number] = queries.artifact(reading, number)
+        found = seen[number]
         if found is None or found.state == DELETED:
             return None
-        return (found, said[1]) if caller_of(request).may(found.collection.entity) else None
+        return (found, path) if caller_of(request).may(found.collection.entity) else None
 
     def _version_asked(self, request: Request) -> Artifact:
         return self._version(request, request.path_params["entity"], request.path_params["project"])
