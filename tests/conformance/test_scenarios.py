@@ -18,6 +18,9 @@ import pytest
 from conformance.conftest import Client, Kelt
 
 _HERE = Path(__file__).parent
+#: The first test waits for all scenarios, however slow the machine is.
+_PATIENCE_S = 500
+pytestmark = pytest.mark.timeout(_PATIENCE_S + 60)
 SCENARIOS = sorted((_HERE / "scenarios").glob("*.py"))
 PROJECTS = (
     "artifacts", "axes", "basics", "configuration", "describing", "endings", "forking", "output",
@@ -55,7 +58,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     ]
     try:
         for process, said in processes:
-            assert process.wait(110) == 0, said.read_text()
+            assert process.wait(_PATIENCE_S) == 0, said.read_text()
         with httpx.Client(base_url=f"{server.url}/api/v1", trust_env=False) as answering:
             yield answering
     finally:
