@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ class ChangedArtifact(VersionFacts):
         """What the server says is what it is."""
         self._data = data
         self.description = None if data["description"] is None else str(data["description"])
-        self.metadata = dict(data["metadata"])
+        self.metadata = copy.deepcopy(dict(data["metadata"]))
         self.aliases = list(data["aliases"])
         self.tags = list(data["tags"])
         ttl_s = data.get("ttl_s")

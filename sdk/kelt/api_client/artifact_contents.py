@@ -15,7 +15,7 @@ from kelt.artifacts.held import HeldContents
 from kelt.artifacts.manifest import Entry, digest_of_md5
 from kelt.artifacts.staging import md5_of
 from kelt.errors import StorageError, UsageError
-from kelt.media.media import Media, Origin
+from kelt.media.media import Media, Origin, is_address
 from kelt.media.reading import document_names, of_document
 
 if TYPE_CHECKING:
@@ -68,8 +68,15 @@ class ContentsOfArtifact(VersionFacts):
         path = next((path for path in document_names(name) if path in self._files), None)
         if path is None:
             return None
-        if (of := self._files[path].of) is not None:
-            return self._other(of[0]).get(of[1])
+        if (of := self._files[path].of) is None:
+            return self._object(path)
+        artifact, path = of
+        return self._other(artifact)._object(path)  # noqa: SLF001 # of the same class
+
+    def _object(self, path: str) -> Any:
+        """What a document describes, which is in this version itself."""
+        if self.get_entry(path).ref is not None:
+            raise QueryError(f"{path!r} of {self.name} is a reference, to which nothing refers.")
         try:
             document = json.loads(self.fetched(path).read_bytes())
         except ValueError as error:
@@ -84,6 +91,11 @@ class ContentsOfArtifact(VersionFacts):
         """As `get`."""
         return self.get(name)
 
+    def located(self, path: str) -> str:
+        """Where one of its files lies: on this disk, or at its address."""
+        ref = self.get_entry(path).ref
+        return ref if ref is not None and is_address(ref) else str(self.fetched(path))
+
     def fetched(self, path: str) -> Path:
         """One of its files, on this disk."""
         file = self.get_entry(path)
@@ -92,20 +104,32 @@ class ContentsOfArtifact(VersionFacts):
             return target
         return file.download()
 
-    def download(self, root: str | Path | None = None, **_named: Any) -> str:
+    def download(
+        self,
+        root: str | Path | None = None,
+        allow_missing_references: bool = False,
+        skip_cache: bool | None = None,
+        path_prefix: str | None = None,
+        multipart: bool | None = None,
+    ) -> str:
         """Fetches all that the server keeps of it into a folder, and returns the folder.
 
         What lies there under the same names is replaced.
 
         Args:
             root: the folder; `artifacts/<name>:<version>` without one.
+            allow_missing_references: accepted from scripts written for wandb, without effect.
+            skip_cache: likewise: there is no cache.
+            path_prefix: of the files that are wanted, where not all are.
+            multipart: likewise.
 
         Raises:
             StorageError: a file cannot be written.
         """
+        del allow_missing_references, skip_cache, multipart
         folder = Path("artifacts", self.name) if root is None else Path(root)
         for file in self.files():
-            if not file.is_elsewhere:
+            if not file.is_elsewhere and file.path.startswith(path_prefix or ""):
                 file.download(folder, replace=True)
         return str(folder)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kelt.artifacts.staging import Staging
+from kelt.errors import StorageError, UpstreamError
 
 if TYPE_CHECKING:
     from kelt.api_client.files import File
@@ -35,10 +36,18 @@ class HeldContents:
         """Fetches one to this disk.
 
         Raises:
-            UpstreamError: it cannot be.
+            UpstreamError: it is not what it was, or the server cannot be asked.
+            StorageError: it cannot be written.
         """
-        path = staging.new_path()
-        self.files[md5].write(path)
-        staging.add(path, may_link=True)
-        path.unlink(missing_ok=True)
+        file, path = self.files[md5], staging.new_path()
+        try:
+            file.write(path)
+            found, _ = staging.add(path, may_link=True)
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{file.path!r} cannot be fetched to this disk ({error.strerror or error})."
+            ) from error
+        if found != md5:
+            raise UpstreamError(f"{file.path!r} is not what it was when it was logged.")
         return staging.path(md5)

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from kelt.artifacts.adding import DIGITS, checked_path
 from kelt.artifacts.manifest import Entry
-from kelt.errors import UsageError
+from kelt.errors import KeltError, UsageError
 from kelt.media.media import Media
 from kelt.media.reading import encode_document
 
@@ -71,7 +71,15 @@ class ObjectHolder:
         if (origin := obj.origin) is not None:
             referred = Entry(path=path, digest=origin.digest, size_bytes=0, ref=origin.address)
             return self._artifact.keep_entry(referred, overwrite=overwrite)
-        document = obj.document(self)
+        try:
+            document = obj.document(self)
+        except KeltError:
+            raise
+        except Exception as error:  # libraries fail in their own ways
+            kind = type(obj).__name__
+            raise UsageError(
+                f"artifact.add: the {kind} {name!r} cannot be read ({error})."
+            ) from error
         entry = self._artifact.entries.get(path)
         if entry is None or overwrite:
             self._write(encode_document(document), path)

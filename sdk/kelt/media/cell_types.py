@@ -130,6 +130,11 @@ def constant(value: Any, *, is_set: bool = False) -> Document:
     return {"wb_type": "const", "params": {"val": value, "is_set": is_set}}
 
 
+def in_order(keys: Iterable[Any]) -> list[Any]:
+    """Keys in an order, also of numbers and texts."""
+    return sorted(keys, key=lambda key: (isinstance(key, str), key))
+
+
 def array_type(known: Document) -> Document | None:
     """The type of arrays that a column's type is, or has beside None."""
     inner = known["params"]["allowed_types"] if known["wb_type"] == "union" else [known]
@@ -228,18 +233,18 @@ def _merged_images(one: Document, other: Document) -> Document:
     for name in first:
         mine, others = first[name]["params"]["val"], second[name]["params"]["val"]
         if name == "box_score_keys":
-            merged[name] = constant(sorted({*mine, *others}), is_set=True)
+            merged[name] = constant(in_order({*mine, *others}), is_set=True)
         elif name == "class_map":
             merged[name] = constant({**others, **mine})
         else:
-            keys = sorted({*mine, *others})
+            keys = in_order({*mine, *others})
             merged[name] = constant({key: _both(mine.get(key), others.get(key)) for key in keys})
     return {"wb_type": "image-file", "params": merged}
 
 
 def _both(mine: Any, others: Any) -> Any:
     if isinstance(mine or others, list):
-        return sorted({*(mine or ()), *(others or ())})
+        return in_order({*(mine or ()), *(others or ())})
     return {**(others or {}), **(mine or {})}
 
 

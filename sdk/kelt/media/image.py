@@ -7,11 +7,11 @@ import hashlib
 import io
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from kelt.errors import UsageError
-from kelt.media.cell_types import constant
+from kelt.media.cell_types import constant, in_order
 from kelt.media.media import FileMedia, Holder, Media, Source, is_address, snapshot, unreadable
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class ImageMask(FileMedia):
         return made.getvalue(), ".mask.png"
 
     @classmethod
-    def _read(cls, path: Path, document: Mapping[str, Any], source: Source) -> Self:
+    def _read(cls, path: str, document: Mapping[str, Any], source: Source) -> Self:
         del document, source
         return cls({"path": path})
 
@@ -238,7 +238,7 @@ class Image(FileMedia):
         return _pillow().fromarray(data.astype("uint8")).convert(mode)
 
     @classmethod
-    def _read(cls, path: Path, document: Mapping[str, Any], source: Source) -> Self:
+    def _read(cls, path: str, document: Mapping[str, Any], source: Source) -> Self:
         classes = document.get("classes")
         masks = document.get("masks") or {}
         return cls(
@@ -273,9 +273,9 @@ class Image(FileMedia):
         }
         classes = [] if self.classes is None else self.classes.class_set
         params = {
-            "box_layers": {key: sorted(layer.labels) for key, layer in boxes.items()},
-            "box_score_keys": sorted(scores),
-            "mask_layers": {key: sorted(layer.labels or ()) for key, layer in masks.items()},
+            "box_layers": {key: in_order(layer.labels) for key, layer in boxes.items()},
+            "box_score_keys": in_order(scores),
+            "mask_layers": {key: in_order(layer.labels or ()) for key, layer in masks.items()},
             "box_class_maps": {key: _texts(layer.labels) for key, layer in boxes.items()},
             "mask_class_maps": {
                 key: _texts(layer.labels)

@@ -45,6 +45,9 @@ class Source(Protocol):
     def fetched(self, path: str) -> Path:
         """One of its files, on this disk."""
 
+    def located(self, path: str) -> str:
+        """Where one of its files lies: on this disk, or at its address."""
+
     def get(self, name: str) -> Any:
         """Another object."""
 
@@ -105,7 +108,7 @@ class FileMedia(Media):
         #: Of a file that was named, or the address at which there is one.
         self._path = ""
         #: Its path in the artifact that it was read from.
-        self._read_as = ""
+        self.read_as = ""
 
     def document(self, holder: Holder) -> dict[str, Any]:
         """As `Media` has it.
@@ -135,7 +138,7 @@ class FileMedia(Media):
         except OSError as error:
             said = f"artifact.add: {self._path} cannot be read ({error.strerror})."
             raise UsageError(said) from None
-        name = self._read_as or f"media/{self.folder}/{sha256[:_DIGITS]}/{last}"
+        name = self.read_as or f"media/{self.folder}/{sha256[:_DIGITS]}/{last}"
         return sha256, holder.hold_file(self._path, name)
 
     def _made(self) -> tuple[bytes, str]:
@@ -145,12 +148,12 @@ class FileMedia(Media):
     @classmethod
     def of_document(cls, document: Mapping[str, Any], source: Source) -> Self:
         """As `Media` has it."""
-        found = cls._read(source.fetched(document["path"]), document, source)
-        vars(found)["_read_as"] = document["path"]
+        found = cls._read(source.located(document["path"]), document, source)
+        found.read_as = document["path"]
         return found
 
     @classmethod
-    def _read(cls, path: Path, document: Mapping[str, Any], source: Source) -> Self:
+    def _read(cls, path: str, document: Mapping[str, Any], source: Source) -> Self:
         """Made anew of its file."""
         raise NotImplementedError
 

@@ -55,7 +55,7 @@ class Audio(FileMedia):
         return made.getvalue(), ".wav"
 
     @classmethod
-    def _read(cls, path: Path, document: Mapping[str, Any], source: Source) -> Self:
+    def _read(cls, path: str, document: Mapping[str, Any], source: Source) -> Self:
         del source
         return cls(path, caption=document.get("caption"))
 
@@ -100,7 +100,7 @@ class Video(FileMedia):
         return self._data, f".{self._suffix}"
 
     @classmethod
-    def _read(cls, path: Path, document: Mapping[str, Any], source: Source) -> Self:
+    def _read(cls, path: str, document: Mapping[str, Any], source: Source) -> Self:
         del source
         return cls(path, caption=document.get("caption"))
 
@@ -145,7 +145,7 @@ class Html(FileMedia):
         return self.html.encode(), ".html"
 
     @classmethod
-    def _read(cls, path: Path, document: Mapping[str, Any], source: Source) -> Self:
+    def _read(cls, path: str, document: Mapping[str, Any], source: Source) -> Self:
         del document, source
         return cls(path, inject=False)
 
@@ -203,7 +203,7 @@ class Object3D(FileMedia):
         return json.dumps(self._points, separators=(",", ":")).encode(), ".pts.json"
 
     @classmethod
-    def _read(cls, path: Path, document: Mapping[str, Any], source: Source) -> Self:
+    def _read(cls, path: str, document: Mapping[str, Any], source: Source) -> Self:
         del source
         return cls(path, caption=document.get("caption"))
 
@@ -240,7 +240,7 @@ class Molecule(FileMedia):
         return str(self._text).encode(), f".{self._suffix}"
 
     @classmethod
-    def _read(cls, path: Path, document: Mapping[str, Any], source: Source) -> Self:
+    def _read(cls, path: str, document: Mapping[str, Any], source: Source) -> Self:
         del source
         return cls(path, caption=document.get("caption"))
 

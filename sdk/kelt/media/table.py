@@ -51,7 +51,7 @@ class Table(Media):
     """
 
     log_type = "table"
-    #: Of what is logged; wandb's names, which scripts may change.
+    #: Of a row, and of an artifact; wandb's names, which scripts may change.
     MAX_ROWS: ClassVar[int] = 10_000
     MAX_ARTIFACT_ROWS: ClassVar[int] = 200_000
 

@@ -22,8 +22,7 @@ __all__ = [
     "Object3D", "PartitionedTable", "Plotly", "Table", "Video", "WBTraceTree", "WBValue", "box3d",
 ]  # fmt: skip
 
-#: What a table may bring into a row, whose bound is 8 MiB; wandb shows 10,000 rows.
-TABLE_ROWS_MAX = 10_000
+#: What a table may bring into a row, whose bound is 8 MiB.
 TABLE_BYTES_MAX = 1024 * 1024
 
 
@@ -69,7 +68,7 @@ class EvalTable(Table):
 def bounded_rows(rows: list[list[Any]]) -> list[list[Any]]:
     """The first rows of a table that fit into a row of the history."""
     kept, left = [], TABLE_BYTES_MAX
-    for row in rows[:TABLE_ROWS_MAX]:
+    for row in rows[: Table.MAX_ROWS]:
         left -= len(json.dumps(row, default=str))
         if left < 0:
             break

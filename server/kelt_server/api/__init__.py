@@ -208,6 +208,7 @@ ARTIFACT
      "state", "digest", "description", "metadata": {…}, "size_bytes": int, "file_count": int,
      "created_at", "updated_at", "ttl_s": int or null,
      "logged_by": {"entity", "project", "run_id"} or null}
+
 `DELETE /runs/{entity}/{project}/{run}`
     Deletes the run with every branch of its name and its files: {"entity", "project", "run_id",
     "branches": int, "kept_for_others": int}. Branches of other names keep what they inherit. An

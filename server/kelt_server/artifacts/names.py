@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from urllib.parse import unquote
 
 from kelt_server.errors import BadRequestError, NotFoundError
 
@@ -44,7 +43,7 @@ def referred(ref: str) -> tuple[int, str] | None:
         return None
     try:
         said = base64.standard_b64encode(bytes.fromhex(found[1]))
-        return decode_id("Artifact", said.decode()), unquote(found[2])
+        return decode_id("Artifact", said.decode()), found[2]
     except (ValueError, NotFoundError):
         return None
 

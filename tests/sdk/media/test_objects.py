@@ -37,6 +37,9 @@ class Disk:
     def fetched(self, path: str) -> Path:
         return self.artifact.contents()[self.artifact.entries[path].md5]
 
+    def located(self, path):
+        return str(self.fetched(path))
+
     def get(self, name):
         return of_document(json.loads(self.fetched(name).read_text()), self)
 
