@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from kelt.api_client.artifacts import StoredArtifact
     from kelt.artifacts import Artifact
     from kelt.given_settings import Settings
+    from kelt.media.image import Classes, Image
+    from kelt.media.recorded import Audio, Html, Molecule, Object3D, Video
+    from kelt.media.table import Table
     from kelt.metric_definitions import MetricDefinition
     from kelt.run_config import RunConfig
     from kelt.run_summary import RunSummary
@@ -48,11 +51,19 @@ if TYPE_CHECKING:
 __all__ = [
     "Api",
     "Artifact",
+    "Audio",
+    "Classes",
+    "Html",
+    "Image",
     "KeltError",
+    "Molecule",
+    "Object3D",
     "Run",
     "Settings",
     "SpoolFullError",
+    "Table",
     "UsageError",
+    "Video",
     "__version__",
     "config",
     "define_metric",
@@ -72,8 +83,16 @@ _NO_RUN = "kelt.{what}: no run is open; call kelt.init() first."
 _LAZY = {
     "Api": "kelt.api_client",
     "Artifact": "kelt.artifacts",
+    "Audio": "kelt.media.recorded",
+    "Classes": "kelt.media.image",
+    "Html": "kelt.media.recorded",
+    "Image": "kelt.media.image",
+    "Molecule": "kelt.media.recorded",
+    "Object3D": "kelt.media.recorded",
     "Run": "kelt.active_run",
     "Settings": "kelt.given_settings",
+    "Table": "kelt.media.table",
+    "Video": "kelt.media.recorded",
 }
 #: What belongs to the current run.
 _OF_RUN = frozenset(("config", "summary", "log_artifact", "use_artifact", "log_model", "use_model"))

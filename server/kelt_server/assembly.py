@@ -14,6 +14,7 @@ from kelt_server.access.gate import Gate
 from kelt_server.api.actions import ActionApi
 from kelt_server.api.admin import AdminApi
 from kelt_server.api.app import build_app
+from kelt_server.api.artifact_changes import ArtifactChangesApi
 from kelt_server.api.files import FileApi
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper
@@ -241,6 +242,7 @@ def _app(
             *ActionApi(actions=actions, reader=reader).routes(),
             *AdminApi(accounts=accounts, clock=base.clock).routes(),
             *FileApi(reader=reader, files=files.files, library=files.library).routes(),
+            *ArtifactChangesApi(library=files.library).routes(),
         ],
         page_routes=Pages(reader, RunFiles(files=files.files, library=files.library)).routes(),
         more_routes=wandb_api.routes(),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kelt.api_client import QueryError
-from kelt.errors import RunNotFoundError, StorageError
+from kelt.errors import RunNotFoundError, StorageError, UsageError
 
 RUN = "/api/v1/runs/me/demo/i1"
 ARTIFACT = """{"entity": "me", "project": "demo", "name": "data", "type": "dataset",
@@ -58,3 +58,33 @@ def test_no_path_leads_out_of_the_folder(wire, run, tmp_path, path):
     wire.says(f"{RUN}/files", f'{{"files": [{{"path": "{path}", "size_bytes": 1}}]}}')
     with pytest.raises(StorageError, match="leads out"):
         run.files()[0].download(tmp_path / "root")
+
+
+def test_a_folder_is_compared_with_a_version_and_made_to_be_it(wire, api, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = """, "files": [{"path": "d/a.txt", "size_bytes": 5, "ref": null,
+      "digest": "XUFAKrxLKna5cZ2REBfFkg=="}]"""  # of "hello"
+    wire.says("/api/v1/artifacts/-/demo/data%3Av3", ARTIFACT % files)
+    wire.says("/api/v1/artifacts/me/demo/data%3Av3", ARTIFACT % files)
+    wire.says("/api/v1/artifacts/me/demo/data%3Av3/files/d/a.txt", "hello")
+    artifact = api.artifact("demo/data:v3")
+    with pytest.raises(UsageError, match="is not what data:v3 has"):
+        artifact.verify()
+    assert artifact.get_entry("d/a.txt").download() == tmp_path / "artifacts/data:v3/d/a.txt"
+    artifact.verify()
+    Path("artifacts/data:v3/other").write_text("x")
+    with pytest.raises(UsageError, match=r"other is not in data:v3"):
+        artifact.verify()
+    assert artifact.checkout("artifacts/data:v3") == "artifacts/data:v3"
+    artifact.verify()
+    assert artifact.get("nothing") is None
+    with pytest.raises(KeyError, match="nothing"):
+        artifact.get_entry("nothing")
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_checkout_without_a_root_empties_no_other_folder(wire, api, name):
+    named = (ARTIFACT % "").replace('"data"', f'"{name}"')
+    wire.says(f"/api/v1/artifacts/-/demo/{name}%3Av3", named)
+    with pytest.raises(QueryError, match="a root of its own"):
+        api.artifact(f"demo/{name}:v3").checkout()

@@ -40,7 +40,7 @@ WANDB = """
     found.verify(root)
     print(json.dumps([found.version, found.aliases, found.type, found.logged_by().id, small]))
 """
-#: Uses it, and logs the same contents once more.
+#: Uses it, logs the same contents once more, changes what is said of it, and goes on from it.
 USES = """
     import json, sys, kelt
     with kelt.init("p", id="user", entity="me") as run:
@@ -52,7 +52,23 @@ USES = """
             run.use_artifact("nowhere:v7")
         except kelt.KeltError as error:
             refusal = str(error)
-    print(json.dumps([again.version, again.aliases, refusal]))
+    said = [again.version, again.aliases, refusal]
+    again.description, again.metadata["more"], again.aliases = "why", 1, ["best", "latest"]
+    again.save()
+    drafts = [found.new_draft() for _ in range(3)]
+    for draft, (id, more) in zip(drafts, (
+        ("goes-on", {"entity": "me"}), ("later", {"entity": "me", "mode": "offline"}),
+        ("elsewhere", {"entity": "you"}),
+    )):
+        draft.add(kelt.Table(["x"], [[id]]), "table")
+        if id != "goes-on":
+            draft.remove("big.bin")
+        with kelt.init("p", id=id, **more) as run:
+            run.log_artifact(draft)
+            if run.mode == "online":
+                draft.wait(30)
+            said.append([path.name for path in run.dir.glob("artifacts/*/files/*")])
+    print(json.dumps(said))
 """
 
 
@@ -111,8 +127,18 @@ def test_an_artifact_survives_trainer_and_daemon_and_is_one_version_for_everybod
         "v0", ["best", "latest"], "dataset", "killed", "as it was",
     ]  # fmt: skip
     out, _ = host.run(USES, tmp_path / "used")
-    version, aliases, refusal = json.loads(out)
+    version, aliases, refusal, *contents = json.loads(out)
     assert (version, aliases) == ("v0", ["again", "best", "latest"])
+    assert len(contents[1]) == 3  # of the offline run all of it is here
+    with Api(server.url) as api:
+        changed = api.artifact("me/p/data:best")
+        assert (changed.description, changed.metadata) == ("why", {"rows": 3, "more": 1})
+        assert [version.aliases for version in api.artifacts("dataset", "me/p/data")] == [
+            ["latest"], ["best"],
+        ]  # fmt: skip
+        assert "big.bin" in {file.path for file in api.artifact("me/p/data:v1").files()}
+        there = api.artifact("you/p/data:v0")
+        there.verify(there.download(tmp_path / "elsewhere"))
     assert "no artifact 'me/p/nowhere:v7'" in refusal
     assert not list((host.state_dir / "staging").iterdir())  # of the killed one neither
     used = Reader(server.url).get("/runs/me/p/user/artifacts")["used"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,9 @@ def of_user(web: Web, key: str, entity: str, content: bytes, **said: Any) -> dic
     }  # fmt: skip
 
 
-def logged(web: Web, key: str, content: bytes, **said: Any) -> tuple[str, str]:
+def logged(
+    web: Web, key: str, content: bytes, refs: Mapping[str, str] | None = None, **said: Any
+) -> tuple[str, str]:
     create = "mutation M($input: Any) { createArtifact(input: $input) { artifact { id } } }"
     new = {"artifactTypeName": "dataset", "artifactCollectionName": "data", "digest": MD5}
     answer = web.graphql(key, create, input={**new, **said}).json()
@@ -105,13 +108,15 @@ def logged(web: Web, key: str, content: bytes, **said: Any) -> tuple[str, str]:
     spec = {"artifactID": artifact, "name": "f/x.txt", "md5": md5_of(content)}
     answer = web.graphql(key, put, input={"artifactFiles": [spec]}).json()
     (edge,) = answer["data"]["createArtifactFiles"]["files"]["edges"]
-    signed(web, edge["node"]["uploadUrl"], content)
+    if address := edge["node"]["uploadUrl"]:  # it is not there yet
+        signed(web, address, content)
     announce = """mutation M($input: Any) { createArtifactManifest(input: $input) {
       artifactManifest { id file { uploadUrl } } } }"""
     answer = web.graphql(key, announce, input={"artifactID": artifact, "type": "FULL"}).json()
     made = answer["data"]["createArtifactManifest"]["artifactManifest"]
     entry = {"digest": md5_of(content), "size": len(content)}
-    manifest = json.dumps({"version": 1, "contents": {"f/x.txt": entry}})
+    referred = {path: {"digest": "r", "ref": ref} for path, ref in (refs or {}).items()}
+    manifest = json.dumps({"version": 1, "contents": {"f/x.txt": entry, **referred}})
     signed(web, made["file"]["uploadUrl"], manifest.encode())
     assert mutated(web, key, "commitArtifact", artifactID=artifact).status_code == 200
     return artifact, made["id"]
@@ -183,7 +188,9 @@ def test_a_manifest_of_another_s_is_not_built_on(filled: tuple[Web, dict[str, st
         "/api/v1/runs/ann/proj/run/artifacts",
         "/api/v1/runs/ann/proj/run/console",
         "/api/v1/runs/ann/proj/run/history?stream=system",
+        "/api/v1/artifacts/ann/proj",
         "/api/v1/artifacts/ann/proj/data:v0",
+        "/api/v1/artifacts/ann/proj/data/versions",
         "/api/v1/artifacts/ann/proj/data/files/f/x.txt",
         f"/artifacts/ann/{MD5}",
         f"/artifactsV2/r/ann/proj/data/i/{MD5}/x.txt",
@@ -292,3 +299,61 @@ def test_nobody_uses_another_s_artifact_nor_says_so_for_another_s_run(
     assert web.ask(ANN, "POST", own.replace("v0", "v7")).status_code == 404
     used_by = web.get(ANN, "/api/v1/artifacts/ann/proj/data").json()["used_by"]
     assert used_by == [{"entity": "ann", "project": "proj", "run_id": "user"}]
+
+
+def test_a_version_is_changed_and_deleted_by_who_has_it(tmp_path: Path) -> None:
+    with DoorStand.opened(tmp_path) as door:
+        web = Web(door, tmp_path)
+        of_user(web, ANN, "ann", CONTENT)
+        path = "/api/v1/artifacts/ann/proj/data:v0"
+        said = {
+            "description": "d", "metadata": {"k": 1}, "tags": ["t", "t"], "ttl_s": 60,
+            "add_aliases": ["best"], "delete_aliases": ["latest"],
+        }  # fmt: skip
+        assert web.ask(BOB, "PATCH", path, json=said).status_code == 403
+        assert web.ask(BOB, "DELETE", path).status_code == 403
+        changed = web.ask(ANN, "PATCH", path, json=said).json()
+        assert changed == web.ask(ANN, "PATCH", path, json={}).json() | {
+            "updated_at": changed["updated_at"]
+        }
+        kept = {name: changed[name] for name in ("description", "metadata", "tags", "ttl_s")}
+        assert kept == {"description": "d", "metadata": {"k": 1}, "tags": ["t"], "ttl_s": 60}
+        assert changed["aliases"] == ["best"]
+        for wrong in (
+            {"metadata": 1}, {"description": 1}, {"tags": "t"}, {"ttl_s": -1}, {"ttl_s": True},
+            {"add_aliases": ["v3"]}, {"add_aliases": ["a/b"]}, {"digest": "x"},
+        ):  # fmt: skip
+            assert web.ask(ANN, "PATCH", path, json=wrong).status_code == 400, wrong
+        assert web.get(ANN, path).json()["aliases"] == ["best"]
+        versions = web.get(ANN, "/api/v1/artifacts/ann/proj/data/versions").json()["versions"]
+        assert [version["version"] for version in versions] == ["v0"]
+        (named,) = web.get(ANN, "/api/v1/artifacts/ann/proj").json()["collections"]
+        assert (named["name"], named["type"]) == ("data", "dataset")
+        assert web.ask(ANN, "DELETE", path).status_code == 400
+        assert web.ask(ANN, "DELETE", f"{path}?with_aliases=true").status_code == 200
+        assert web.get(ANN, path).status_code == 404
+        assert web.get(ANN, "/api/v1/artifacts/ann/proj/nothing/versions").status_code == 404
+
+
+def test_a_reference_to_an_artifact_is_served_to_whom_that_is_open(
+    filled: tuple[Web, dict[str, str]],
+) -> None:
+    web, ids = filled
+    address = f"wandb-artifact://{base64.b64decode(ids['$artifact']).hex()}"
+    refs = {"good": f"{address}/f/x.txt", "gone": f"{address}/y", "odd": "wandb-artifact://zz/y"}
+    for key, entity in ((ANN, "ann"), (BOB, "bob")):
+        logged(
+            web, key, CONTENT, refs, artifactCollectionName="refers", digest="r",
+            entityName=entity, projectName="proj",
+        )  # fmt: skip
+    path = "/api/v1/artifacts/ann/proj/refers"
+    files = {file["path"]: file for file in web.get(ANN, path).json()["files"]}
+    assert files["good"]["of"] == {"artifact": "ann/proj/data:v0", "path": "f/x.txt"}
+    assert (files["odd"]["of"], files["f/x.txt"]["of"]) == (None, None)
+    assert web.get(ANN, f"{path}/files/good").content == CONTENT
+    for missing in ("gone", "odd"):
+        assert web.get(ANN, f"{path}/files/{missing}").status_code == 404
+    path = "/api/v1/artifacts/bob/proj/refers"
+    assert {file["of"] for file in web.get(BOB, path).json()["files"]} == {None}
+    assert web.get(BOB, f"{path}/files/good").status_code == 404
+    assert web.get(ROOT, f"{path}/files/good").content == CONTENT

@@ -22,6 +22,7 @@ from kelt_server.access.account_file import AccountFile
 from kelt_server.api.actions import ActionApi
 from kelt_server.api.admin import AdminApi
 from kelt_server.api.app import build_app
+from kelt_server.api.artifact_changes import ArtifactChangesApi
 from kelt_server.api.files import FileApi
 from kelt_server.api.openapi import document
 from kelt_server.api.routes import ReadApi, ServerFacts
@@ -107,9 +108,10 @@ def typed(values: dict[str, Any]) -> dict[str, Any]:
 def test_every_route_is_described_and_nothing_else(stand: Stand, tmp_path: Path) -> None:
     parts: Any = {"files": None, "library": None}
     files = FileApi(reader=stand.reader, **parts)
+    artifacts = ArtifactChangesApi(library=parts["library"])
     actions = ActionApi(actions=cast("RunActions", None), reader=stand.reader)
     admin = AdminApi(accounts=AccountFile(tmp_path), clock=lambda: NOW)
-    apis = (api_of(stand), files, actions, admin)
+    apis = (api_of(stand), files, artifacts, actions, admin)
     routes = [route for api in apis for route in api.routes()]
     served = {
         (m.lower(), route.path.replace(":path", ""))

@@ -120,8 +120,8 @@ def test_what_is_missing_can_be_imported_annotated_subclassed_and_asked_about():
 
 
 def test_kelt_itself_tells_of_names_that_only_wandb_has():
-    with pytest.raises(AttributeError, match=r"'Image'; wandb has it: .*`kelt run`"):
-        kelt.Image  # noqa: B018 # as a script would
+    with pytest.raises(AttributeError, match=r"'Plotly'; wandb has it: .*`kelt run`"):
+        kelt.Plotly  # noqa: B018 # as a script would
     with pytest.raises(AttributeError, match=r"'nothing'$"):
         kelt.nothing  # noqa: B018 # as above
 

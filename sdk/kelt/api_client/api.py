@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from kelt.api_client.artifacts import StoredArtifact, find_artifact
+from kelt.api_client.artifacts import (
+    Collection,
+    StoredArtifact,
+    find_artifact,
+    find_collections,
+    find_versions,
+)
 from kelt.api_client.connection import Connection
 from kelt.api_client.filters import encode_filters, iso_time
 from kelt.api_client.paths import parse_project_path, parse_run_path
@@ -148,6 +154,38 @@ class Api:
             UsageError: it is of another type.
         """
         return find_artifact(self._connection, name, type_name=type)
+
+    def artifacts(self, type_name: str | None, name: str) -> list[StoredArtifact]:
+        """Every version of a name, the newest first.
+
+        Args:
+            type_name: none where they are of another type; of any without one.
+            name: `[entity/]project/name`.
+
+        Raises:
+            QueryError: the name is none.
+            RunNotFoundError: the server has none.
+        """
+        return find_versions(self._connection, name, type_name=type_name)
+
+    def artifact_collections(
+        self, project_name: str, type_name: str | None = None
+    ) -> list[Collection]:
+        """The names of a project's artifacts, of one type or of all.
+
+        Args:
+            project_name: `[entity/]project`.
+            type_name: without one, of all.
+        """
+        return find_collections(self._connection, project_name, type_name=type_name)
+
+    def artifact_exists(self, name: str, type: str | None = None) -> bool:  # noqa: A002 # as above
+        """Whether the server has a version."""
+        try:
+            found = find_artifact(self._connection, name)
+        except RunNotFoundError:
+            return False
+        return type in {None, found.type}
 
 
 def connect(settings: Settings, *, timeout_s: float) -> Connection:

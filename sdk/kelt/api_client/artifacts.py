@@ -2,106 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
+from kelt.api_client.artifact_changes import ChangedArtifact
+from kelt.api_client.artifact_contents import ContentsOfArtifact
 from kelt.api_client.connection import Connection
 from kelt.api_client.errors import QueryError
-from kelt.api_client.files import File, read_files, route_of
+from kelt.api_client.files import route_of
+from kelt.api_client.paths import parse_project_path
 from kelt.errors import RunNotFoundError, UsageError
 
 
-class StoredArtifact:
+class StoredArtifact(ContentsOfArtifact, ChangedArtifact):
     """A version of an artifact.
 
     Args:
         connection: to the server.
         data: an ARTIFACT of the read API.
     """
-
-    def __init__(self, *, connection: Connection, data: Mapping[str, Any]) -> None:
-        self._connection = connection
-        self._data = data
-
-    def __repr__(self) -> str:
-        return f"<Artifact {self.qualified_name}>"
-
-    @property
-    def entity(self) -> str:
-        """Whose project it is in."""
-        return str(self._data["entity"])
-
-    @property
-    def project(self) -> str:
-        """The project."""
-        return str(self._data["project"])
-
-    @property
-    def collection(self) -> str:
-        """The name without a version."""
-        return str(self._data["name"])
-
-    @property
-    def version(self) -> str:
-        """Such as `v3`."""
-        return str(self._data["version"])
-
-    @property
-    def name(self) -> str:
-        """Collection and version: `data:v3`."""
-        return f"{self.collection}:{self.version}"
-
-    @property
-    def qualified_name(self) -> str:
-        """With the entity and the project before it."""
-        return f"{self.entity}/{self.project}/{self.name}"
-
-    @property
-    def type(self) -> str:
-        """What kind of thing it is, as was said when it was logged."""
-        return str(self._data["type"])
-
-    @property
-    def aliases(self) -> list[str]:
-        """Other names of the version."""
-        return list(self._data["aliases"])
-
-    @property
-    def tags(self) -> list[str]:
-        """Labels."""
-        return list(self._data["tags"])
-
-    @property
-    def description(self) -> str | None:
-        """Free text."""
-        found = self._data["description"]
-        return None if found is None else str(found)
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """What was said of it."""
-        return dict(self._data["metadata"])
-
-    @property
-    def digest(self) -> str:
-        """By which equal contents are one version."""
-        return str(self._data["digest"])
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all its files."""
-        return int(self._data["size_bytes"])
-
-    @property
-    def size(self) -> int:
-        """The size in bytes, as wandb calls it."""
-        return self.size_bytes
-
-    @property
-    def raw(self) -> Mapping[str, Any]:
-        """All that the server said of it."""
-        return self._data
 
     def wait(self, timeout: float | None = None) -> StoredArtifact:
         """Nothing to wait for: it is there."""
@@ -112,59 +30,25 @@ class StoredArtifact:
         """It is a version."""
         return False
 
-    def files(self) -> list[File]:
-        """Its files, by path."""
-        route = self._route()
-        return list(read_files(self._connection, route, f"{route}/files"))
-
-    def get_entry(self, name: str) -> File:
-        """One of its files.
-
-        Raises:
-            KeyError: there is none of that path.
-        """
-        for file in self.files():
-            if file.path == name:
-                return file
-        raise KeyError(f"there is no {name!r} in {self.name}")
-
-    get_path = get_entry
-
-    def download(self, root: str | Path | None = None) -> str:
-        """Fetches all that the server keeps of it into a folder, and returns the folder.
-
-        What lies there under the same names is replaced.
-
-        Args:
-            root: the folder; `artifacts/<name>:<version>` without one.
-
-        Raises:
-            StorageError: a file cannot be written.
-        """
-        folder = Path("artifacts", self.name) if root is None else Path(root)
-        for file in self.files():
-            if file.ref is None:
-                file.download(folder, replace=True)
-        return str(folder)
-
-    def file(self, root: str | Path | None = None) -> str:
-        """Fetches its only file, and returns where it lies.
-
-        Raises:
-            QueryError: it has none, or several.
-        """
-        found = self.files()
-        if len(found) != 1:
-            raise QueryError(f"{self.name} has {len(found)} files; use download() or get_entry().")
-        return str(Path(self.download(root), found[0].path))
-
     def tell_used_by(self, entity: str, project: str, run_id: str) -> None:
         """Has the server remember that a run used it."""
         names = (entity, project, run_id, "uses", self.entity, self.project, self.name)
         self._connection.post(route_of("runs", *names))
 
-    def _route(self) -> str:
-        return route_of("artifacts", self.entity, self.project, self.name)
+    def _other(self, name: str) -> StoredArtifact:
+        return find_artifact(self._connection, name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """All versions of one name."""
+
+    entity: str
+    project: str
+    name: str
+    type: str
+    description: str | None
+    tags: tuple[str, ...]
 
 
 def find_artifact(
@@ -182,12 +66,9 @@ def find_artifact(
         RunNotFoundError: the server has none.
         UsageError: it is of another type.
     """
-    parts = path.split("/")
-    if not 2 <= len(parts) <= 3 or not all(parts):  # noqa: PLR2004 # entity/project/name
-        raise QueryError(f"{path!r} names no artifact. Write [entity/]project/name:alias.")
-    entity, project, name = ["-", *parts][-3:]
+    names = _names_in(path)
     try:
-        data = connection.get(route_of("artifacts", entity, project, name), [("limit", 0)])
+        data = connection.get(route_of("artifacts", *names), [("limit", 0)])
     except RunNotFoundError as error:
         raise RunNotFoundError(
             f"The upstream {connection.upstream} has no artifact {path!r}; the run that logs it "
@@ -197,3 +78,52 @@ def find_artifact(
     if type_name not in {None, found.type}:
         raise UsageError(f"The artifact {path!r} is of the type {found.type!r}, not {type_name!r}.")
     return found
+
+
+def find_versions(
+    connection: Connection, path: str, *, type_name: str | None = None
+) -> list[StoredArtifact]:
+    """Every version of a name, the newest first.
+
+    Args:
+        connection: to the server.
+        path: `[entity/]project/name`.
+        type_name: of them; none where they are of another.
+
+    Raises:
+        QueryError: the path names none.
+        RunNotFoundError: the server has none.
+    """
+    route = route_of("artifacts", *_names_in(path), "versions")
+    found = connection.get(route)["versions"]
+    versions = [StoredArtifact(connection=connection, data=data) for data in found]
+    return [version for version in versions if type_name in {None, version.type}]
+
+
+def find_collections(
+    connection: Connection, path: str, *, type_name: str | None = None
+) -> list[Collection]:
+    """The names of a project's artifacts.
+
+    Args:
+        connection: to the server.
+        path: `[entity/]project`.
+        type_name: of them, or all.
+    """
+    entity, project = parse_project_path(path)
+    found = connection.get(route_of("artifacts", entity or "-", project))["collections"]
+    return [
+        Collection(
+            entity=said["entity"], project=said["project"], name=said["name"], type=said["type"],
+            description=said["description"], tags=tuple(said["tags"]),
+        )
+        for said in found
+        if type_name in {None, said["type"]}
+    ]  # fmt: skip
+
+
+def _names_in(path: str) -> list[str]:
+    parts = path.split("/")
+    if not 2 <= len(parts) <= 3 or not all(parts):  # noqa: PLR2004 # entity/project/name
+        raise QueryError(f"{path!r} names no artifact. Write [entity/]project/name:alias.")
+    return ["-", *parts][-3:]

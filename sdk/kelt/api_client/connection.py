@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from kelt.api_client.json_values import decode_json
 from kelt.errors import RunNotFoundError
 from kelt.proxies import proxy_for
 from kelt.tls import ssl_context
+from kelt.values import encode_json
 from kelt.version import __version__
 
 Arguments = list[tuple[str, str | int]]
@@ -103,9 +104,14 @@ class Connection:
             raise self._refusal(response)
         return response.content
 
-    def delete(self, route: str) -> Any:
+    def delete(self, route: str, arguments: Arguments | None = None) -> Any:
         """The decoded reply to a deletion; errors as of `get`."""
-        return self._decoded(self._ask("DELETE", f"{self.upstream}{_BASE}{route}", []))
+        return self._decoded(self._ask("DELETE", f"{self.upstream}{_BASE}{route}", arguments or []))
+
+    def patch(self, route: str, document: Mapping[str, Any]) -> Any:
+        """The decoded reply to a change; errors as of `get`."""
+        content = encode_json(dict(document)).encode()
+        return self._decoded(self._ask("PATCH", f"{self.upstream}{_BASE}{route}", [], content))
 
     def post(self, route: str) -> Any:
         """The decoded reply to a request that says nothing but its route; errors as of `get`."""
@@ -149,15 +155,18 @@ class Connection:
         except ValueError:
             return None
 
-    def _ask(self, method: str, url: str, arguments: Arguments) -> httpx.Response:
+    def _ask(
+        self, method: str, url: str, arguments: Arguments, content: bytes | None = None
+    ) -> httpx.Response:
+        params = tuple(arguments)
         try:
             try:
-                return self._client.request(method, url, params=tuple(arguments))
+                return self._client.request(method, url, params=params, content=content)
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
                 if method == "DELETE":
                     raise  # it may have been done, and would then not be found
                 # A kept connection that the server closed while nobody looked, as on its restart.
-                return self._client.request(method, url, params=tuple(arguments))
+                return self._client.request(method, url, params=params, content=content)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 

@@ -7,6 +7,7 @@ Constraints:
   into a file any more: then it is linked, where the filesystem can.
 * Logging an artifact waits for disks alone. What was logged survives the process: it lies in the
   run folder, whole, before `log_artifact` returns, and the daemon carries it to the server.
+* Of a draft of a version the contents need not be here: the server has them (`held`).
 * The same contents are one version, also where W&B's client logged them: manifest and digest are
   those of W&B's manifest, version 1 (`manifest`).
 

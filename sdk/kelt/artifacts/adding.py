@@ -11,6 +11,9 @@ from kelt.artifacts.manifest import Entry, digest_of_md5
 from kelt.artifacts.staging import md5_of
 from kelt.errors import StorageError, UsageError
 
+#: Of a digest, in the name of a file.
+DIGITS = 20
+
 
 def checked_path(name: str) -> str:
     """A path in an artifact: with slashes, and leading nowhere else.
@@ -27,6 +30,13 @@ def checked_path(name: str) -> str:
     if not parts or ".." in parts or "\0" in path:
         raise UsageError(f"artifact: {name!r} cannot be the path of a file in it.")
     return path
+
+
+def temporary_name(path: Path, name: str) -> str:
+    """The path of a file in an artifact, its name up to the first dot replaced by its digest."""
+    folder, slash, last = name.rpartition("/")
+    md5, _ = md5_of(path)
+    return f"{folder}{slash}{'.'.join([md5[:DIGITS], *last.split('.')[1:]])}"
 
 
 def files_under(root: Path) -> Iterator[Path]:

@@ -66,7 +66,7 @@ def write_artifact(
         run_folder: of the run that logs it.
         said: what is said of it.
         entries: what is in it, by path.
-        contents: where nobody changes them, by MD5.
+        contents: where nobody changes them, by MD5: those that the server may lack.
         number: its place among the run's artifacts; the next one without it.
 
     Raises:
@@ -78,8 +78,8 @@ def write_artifact(
     try:
         parent.mkdir(mode=0o700, exist_ok=True)
         (aside / _FILES).mkdir(mode=0o700, parents=True)
-        for md5 in {entry.md5 for entry in entries.values() if entry.md5}:
-            link_or_copy(contents[md5], aside / _FILES / md5)
+        for md5, path in contents.items():
+            link_or_copy(path, aside / _FILES / md5)
         replace_private(aside / _FILES / said.manifest_md5, encode_manifest(entries))
         replace_private(aside / _SAID, encode_checked(asdict(said)))
         if number is None:

@@ -34,6 +34,11 @@ class Entry:
     ref: str = ""
 
     @property
+    def size(self) -> int:
+        """In bytes, as wandb calls it."""
+        return self.size_bytes or 0
+
+    @property
     def md5(self) -> str:
         """Under which a file's content is kept, in hex; empty of a reference."""
         return "" if self.ref else base64.b64decode(self.digest).hex()

@@ -146,9 +146,10 @@ class ArtifactsOfRun(RunIdentity):
             session = self._session
         if session is None:
             raise StorageError(f"The artifact {said.name!r} cannot be kept: the run has no folder.")
-        place = write_artifact(
-            session.folder, said, entries=artifact.entries, contents=artifact.contents()
-        )
+        settings = self._settings
+        upstream = "" if settings.mode == "offline" else settings.upstream
+        contents = artifact.contents(upstream=upstream, entity=self.entity or "")
+        place = write_artifact(session.folder, said, entries=artifact.entries, contents=contents)
         session.artifacts.append(place)
         self._recording.artifact_logged(payload)  # at which the daemon looks for it
         return place
@@ -204,6 +205,11 @@ class _Logging:
         self._connect = connect
         self._name = name
         self._place = place
+
+    @property
+    def is_readable(self) -> bool:
+        """As `artifact.Logging` has it."""
+        return not is_wandb(self._run.settings.upstream)
 
     def wait(self, timeout_s: float | None) -> str | None:
         """As `artifact.Logging` has it."""

@@ -12,23 +12,18 @@ class Artifact(KeltArtifact):
     """Files that a run logs as a version; what kelt has not of wandb's is refused by name."""
 
     def save(self, project: str | None = None, settings: object = None) -> None:
-        """Has the current run log it.
+        """Has the current run log it; of a version, has the server change what was changed here.
 
         Raises:
             UsageError: no run is open.
         """
         del project, settings
+        if not self.is_draft():
+            super().save()
+            return
         if active.current is None:
             raise UsageError("artifact.save: no run is open; call wandb.init() first.")
         active.current.log_artifact(self)
 
-    add = missing_method("wandb.Artifact.add")
-    get = missing_method("wandb.Artifact.get")
     link = missing_method("wandb.Artifact.link")
     unlink = missing_method("wandb.Artifact.unlink")
-    new_draft = missing_method("wandb.Artifact.new_draft")
-    delete = missing_method("wandb.Artifact.delete")
-    checkout = missing_method("wandb.Artifact.checkout")
-    verify = missing_method("wandb.Artifact.verify")
-    used_by = missing_method("wandb.Artifact.used_by")
-    logged_by = missing_method("wandb.Artifact.logged_by")

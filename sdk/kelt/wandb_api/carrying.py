@@ -41,6 +41,10 @@ _STAND_INS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
 )
 
 
+class _CarriedTable(dict[str, Any]):
+    """A table whose cells need not be looked at again."""
+
+
 class _LeftOut:
     """The place of a value that is not carried."""
 
@@ -53,9 +57,17 @@ Tell = Callable[[str], None]
 
 def carried_row(data: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """A row, or summary values, without what kelt does not carry; a plain row as it is."""
-    if type(data) is dict and all(type(value) in _PLAIN for value in data.values()):
-        return data
-    return _mapping(data, tell, 0)
+    return data if is_plain(data) else _mapping(data, tell, 0)  # type: ignore[return-value]
+
+
+def carried_table(table: Table) -> dict[str, Any]:
+    """A table as it stands in a row: its beginning, and None for cells of media."""
+    return _CarriedTable(_table(table, lambda _kind: None, 0))
+
+
+def is_plain(data: Mapping[str, Any]) -> bool:
+    """Whether a row is kelt's as it is."""
+    return type(data) is dict and all(type(value) in _PLAIN for value in data.values())
 
 
 def carried_config(values: Mapping[Any, Any], tell: Tell) -> dict[str, Any]:
@@ -82,7 +94,8 @@ def _carried(value: Any, tell: Tell, depth: int) -> Any:
     if isinstance(value, (Media, Histogram, Table)):
         return _of_wandb(value, tell, depth)
     if isinstance(value, Mapping):
-        return _mapping(value, tell, depth)
+        is_done = isinstance(value, _CarriedTable)
+        return dict(value) if is_done else _mapping(value, tell, depth)
     if isinstance(value, (list, tuple, set, frozenset, range)):
         items = [_carried(item, tell, depth + 1) for item in value]
         kept = [item for item in items if item is not LEFT_OUT]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 LENIENT = "KELT_WANDB_LENIENT"
 
 _INSTEAD = {
-    "add": "write the table or the picture into a file, and add that.",
     "link_artifact": "give the version an alias.",
     "link_model": "give the version an alias.",
     "agent": "start the trials yourself and give each its config.",

@@ -46,17 +46,48 @@ class Api(KeltApi):
         Raises:
             CommError: there is none, or the server cannot be reached.
         """
-        if "/" not in name:
-            chosen = of_environment(os.environ)
-            name = f"{chosen.get('project', DEFAULT_PROJECT)}/{name}"
         try:
-            return super().artifact(name, type)
+            return super().artifact(_whole(name), type)
         except RunNotFoundError as error:
             raise CommError(str(error)) from None
 
-    artifacts = missing_method("wandb.Api.artifacts")
+    def artifacts(
+        self,
+        type_name: str | None,
+        name: str,
+        per_page: int | None = None,
+        tags: str | list[str] | None = None,
+    ) -> list[StoredArtifact]:
+        """Every version of a name, the newest first.
+
+        Raises:
+            CommError: there is no such name, or the server cannot be reached.
+        """
+        del per_page
+        wanted = {tags} if isinstance(tags, str) else set(tags or ())
+        try:
+            found = super().artifacts(type_name, _whole(name))
+        except RunNotFoundError as error:
+            raise CommError(str(error)) from None
+        return [version for version in found if wanted <= set(version.tags)]
+
+    def artifact_exists(self, name: str, type: str | None = None) -> bool:  # noqa: A002 # as wandb
+        """Whether the server has a version."""
+        return super().artifact_exists(_whole(name), type)
+
     artifact_type = missing_method("wandb.Api.artifact_type")
+    artifact_types = missing_method("wandb.Api.artifact_types")
+    artifact_collection = missing_method("wandb.Api.artifact_collection")
     sweep = missing_method("wandb.Api.sweep")
     reports = missing_method("wandb.Api.reports")
     create_project = missing_method("wandb.Api.create_project")
     upload_file = missing_method("wandb.Api.upload_file")
+
+
+def _whole(name: str) -> str:
+    """A name with the project, and the entity, that the environment says."""
+    chosen = of_environment(os.environ)
+    if "/" not in name:
+        name = f"{chosen.get('project', DEFAULT_PROJECT)}/{name}"
+    entity = chosen.get("entity")
+    return f"{entity}/{name}" if entity and name.count("/") == 1 else name

@@ -8,6 +8,7 @@ a script relies on afterwards.
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 from kelt.active import active
 from kelt.active_run import Run as KeltRun
 from kelt.artifacts import Artifact
-from kelt.errors import UsageError
+from kelt.errors import KeltError, UsageError
 from kelt.metric_definitions import MetricDefinition
-from kelt.wandb_api.carrying import carried_row
+from kelt.wandb_api.carrying import carried_row, is_plain
 from kelt.wandb_api.describing import Config, Summary
+from kelt.wandb_api.media import Table
 from kelt.wandb_api.missing import missing_method
+from kelt.wandb_api.run_tables import artifact_of, split_tables
 from kelt.wandb_api.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ class Run:
     config: Config
     summary: Summary
     _files: str
+    #: Those that were logged, with their keys.
+    _tables: weakref.WeakKeyDictionary[Table, str]
 
     def __init__(self, kelt: KeltRun) -> None:
         vars(self).update(
@@ -58,6 +63,7 @@ class Run:
             summary=Summary(kelt.summary, self._left_out),
             starting_step=kelt.step,
             _files="",
+            _tables=weakref.WeakKeyDictionary(),
         )
 
     def __getattr__(self, name: str) -> Any:
@@ -111,6 +117,10 @@ class Run:
         if not all(isinstance(key, str) for key in data):
             raise UsageError("Key values passed to `wandb.log` must be strings.")
         closes = step is None if commit is None else commit
+        if not is_plain(data):
+            data, tables = split_tables(data)
+            for key, table in tables:
+                self._log_table(key, table)
         row = carried_row(data, self._left_out)
         try:
             self.kelt.log(row, step, closes)
@@ -118,6 +128,16 @@ class Run:
             if self.kelt not in active.all:  # it is finished
                 raise
             self._say_once("row", f"a row is left out: {error} (said once)")
+
+    def _log_table(self, key: str, table: Table) -> None:
+        """A table of a row, whole: the row has its beginning only."""
+        if table in self._tables and table.log_mode == "IMMUTABLE":
+            return
+        self._tables[table] = key
+        try:
+            self.kelt.log_artifact(artifact_of(self.kelt.id, key, table))
+        except KeltError as error:
+            self._say_once("table", f"a table is in its row alone: {error} (said once)")
 
     def define_metric(  # noqa: PLR0917 # wandb's order
         self,

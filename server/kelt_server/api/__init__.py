@@ -187,14 +187,28 @@ of Unix time, by which they are ordered, paged and divided. `label` is then not 
 
 `/artifacts/{entity}/{project}/{name}?offset=0&limit=1000` and `…/{name}/files/{path}`
     ARTIFACT, with "used_by": [{"entity", "project", "run_id"}] and "files": [{"path",
-    "size_bytes": int, "digest", "ref": uri or null}] by path; and what is in one of its files, as
-    bytes. `{name}` is `collection:alias`, `collection:v3`, or a collection for its latest version.
+    "size_bytes": int, "digest", "ref": uri or null, "of": {"artifact", "path"} or null}] by path;
+    and what is in one of its files, as bytes. `{name}` is `collection:alias`, `collection:v3`, or a
+    collection for its latest version. `of` is what a `wandb-artifact://` reference leads to, if
+    that is there and open to who asks: its bytes are then fetched like a file's.
+
+`/artifacts/{entity}/{project}` and `/artifacts/{entity}/{project}/{name}/versions`
+    {"collections": [{"entity", "project", "name", "type", "description", "tags", "created_at"}]} by
+    name, and {"versions": [ARTIFACT]}, the newest first.
+
+`PATCH /artifacts/{entity}/{project}/{name}`
+    Changes what is said of a version: {"description", "metadata", "tags": [str], "ttl_s" (null: for
+    ever), "add_aliases": [str], "delete_aliases": [str]}, each as far as it is there; ARTIFACT.
+
+`DELETE /artifacts/{entity}/{project}/{name}?with_aliases=true`
+    Deletes a version: ARTIFACT. One that has aliases is refused (400) without `with_aliases`.
 
 ARTIFACT
-    {"entity", "project", "name", "type", "version": "v0", "aliases": [str], "tags": [str], "state",
-     "digest", "description", "metadata": {…}, "size_bytes": int, "file_count": int, "created_at",
-     "updated_at", "ttl_s": int or null,
+    {"id", "entity", "project", "name", "type", "version": "v0", "aliases": [str], "tags": [str],
+     "state", "digest", "description", "metadata": {…}, "size_bytes": int, "file_count": int,
+     "created_at", "updated_at", "ttl_s": int or null,
      "logged_by": {"entity", "project", "run_id"} or null}
+
 `DELETE /runs/{entity}/{project}/{run}`
     Deletes the run with every branch of its name and its files: {"entity", "project", "run_id",
     "branches": int, "kept_for_others": int}. Branches of other names keep what they inherit. An

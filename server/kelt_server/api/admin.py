@@ -7,7 +7,6 @@ this way: the first one is added on the server's machine.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -18,12 +17,10 @@ from starlette.routing import Route
 
 from kelt_server.access.account_file import AccountFile, new_key
 from kelt_server.access.accounts import Accounts, team_json, user_json
-from kelt_server.api.asking import caller_of
+from kelt_server.api.asking import caller_of, said_in
 from kelt_server.api.routes import PREFIX
 from kelt_server.errors import BadRequestError
 from kelt_server.values import to_json
-
-_BODY_BYTES_MAX = 64 * 1024
 
 
 class AdminApi:
@@ -74,7 +71,7 @@ class AdminApi:
 
     async def add_user(self, request: Request) -> Response:
         """Another user, with a key."""
-        said = await _said(request, ("name", "is_admin", "key"))
+        said = await said_in(request, ("name", "is_admin", "key"))
 
         def add() -> Response:
             caller_of(request).check_admin()
@@ -99,7 +96,7 @@ class AdminApi:
 
     async def add_key(self, request: Request) -> Response:
         """Another key of a user."""
-        said = await _said(request, ("key",))
+        said = await said_in(request, ("key",))
 
         def add() -> Response:
             user = self._own(request)
@@ -134,7 +131,7 @@ class AdminApi:
 
     async def add_team(self, request: Request) -> Response:
         """Another team."""
-        said = await _said(request, ("name",))
+        said = await said_in(request, ("name",))
 
         def add() -> Response:
             caller_of(request).check_admin()
@@ -166,25 +163,6 @@ class AdminApi:
         team, user = request.path_params["team"], request.path_params["user"]
         accounts = self._accounts.change(lambda accounts: change(accounts, team, user))
         return _json(team_json(accounts, team))
-
-
-async def _said(request: Request, known: tuple[str, ...]) -> dict[str, Any]:
-    """The JSON object in a request's body."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _BODY_BYTES_MAX:
-            raise BadRequestError(f"a body of more than {_BODY_BYTES_MAX} bytes is none of ours")
-    try:
-        said = json.loads(bytes(body) or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError(f"the body is not JSON: {error}") from error
-    if not isinstance(said, dict):
-        raise BadRequestError("the body is no JSON object")
-    for name in said:
-        if name not in known:
-            raise BadRequestError(f"there is no {name!r} here; known are {', '.join(known)}")
-    return said
 
 
 def _text(said: dict[str, Any], name: str, *, default: str | None = None) -> str:

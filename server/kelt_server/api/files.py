@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -17,7 +18,7 @@ from kelt_server.api.asking import caller_of
 from kelt_server.api.content_types import BYTES, HEADERS, content_type
 from kelt_server.api.routes import PREFIX, RUN, run_of
 from kelt_server.artifacts import ArtifactLibrary, names, queries
-from kelt_server.artifacts.records import Artifact, ArtifactFile
+from kelt_server.artifacts.records import DELETED, Artifact, ArtifactFile
 from kelt_server.branch_names import Name
 from kelt_server.errors import NotFoundError
 from kelt_server.files_of_runs import FilesOfRuns
@@ -78,7 +79,7 @@ class FileApi:
             both = queries.logged_by(reading, run), queries.used_by_run(reading, run)
         may = caller_of(request).may
         logged, used = (
-            [_artifact(item) for item in found if may(item.collection.entity)] for found in both
+            [artifact_json(item) for item in found if may(item.collection.entity)] for found in both
         )
         return _json({"logged": logged, "used": used})
 
@@ -89,12 +90,16 @@ class FileApi:
         with self._library.reading() as reading:
             files = queries.files(reading, found.id, offset=offset, limit=limit)
             users = queries.users_of(reading, found.id)
+            seen: dict[int, Artifact | None] = {}
+            files_json = [
+                _file(file, self._referred(request, reading, file, seen)) for file in files
+            ]
         used_by = [run for run in users if caller_of(request).may(run[0])]
         return _json(
             {
-                **_artifact(found),
+                **artifact_json(found),
                 "used_by": [_run_named(run) for run in used_by],
-                "files": list(map(_file, files)),
+                "files": files_json,
             }
         )
 
@@ -103,7 +108,7 @@ class FileApi:
         asked = request.path_params
         run = (caller_of(request).check(asked["entity"]), asked["project"], asked["run"])
         found = self._version(request, asked["of_entity"], asked["of_project"])
-        return _json(_artifact(self._library.use(found.id, run, "")))
+        return _json(artifact_json(self._library.use(found.id, run, "")))
 
     def file_of_artifact(self, request: Request) -> Response:
         """What is in one of its files."""
@@ -114,6 +119,12 @@ class FileApi:
             )
         if not files:
             raise NotFoundError(f"{found.name} has no file {path[:100]!r}")
+        with self._library.reading() as reading:
+            if files and (of := self._referred(request, reading, files[0], {})):
+                found, path = of
+                files = queries.files(reading, found.id, paths=[path])
+        if not files:
+            raise NotFoundError(f"{path[:100]!r} is not in {found.name}, to which it refers")
         if files[0].ref:
             raise NotFoundError(f"{path[:100]!r} is kept elsewhere: {files[0].ref}")
         stored = self._library.blobs.blob(found.collection.entity, files[0].md5)
@@ -132,26 +143,58 @@ class FileApi:
         branch = view.line.branch
         return branch.name if view.held_by == branch.branch_id else None
 
+    def _referred(
+        self,
+        request: Request,
+        reading: Connection,
+        file: ArtifactFile,
+        seen: dict[int, Artifact | None],
+    ) -> tuple[Artifact, str] | None:
+        """Version and path that a reference leads to, if that is open to who asks."""
+        if (said := names.referred(file.ref)) is None:
+            return None
+        number, path = said
+        if number not in seen:
+            seen[number] = queries.artifact(reading, number)
+        found = seen[number]
+        if found is None or found.state == DELETED:
+            return None
+        return (found, path) if caller_of(request).may(found.collection.entity) else None
+
     def _version_asked(self, request: Request) -> Artifact:
         return self._version(request, request.path_params["entity"], request.path_params["project"])
 
     def _version(self, request: Request, entity: str, project: str) -> Artifact:
-        asked = request.path_params
-        entity = caller_of(request).check(entity)
-        collection, alias = names.split_name(asked["name"])
-        found = None
-        if all(map(names.is_storable, (entity, project, collection, alias))):
-            with self._library.reading() as reading:
-                of = queries.collection(reading, entity, project, collection)
-                found = None if of is None else queries.version(reading, of, alias)
-        if found is None:
-            raise NotFoundError(f"there is no artifact {asked['name'][:100]!r} in this project")
-        return found
+        return version_asked(self._library, request, entity, project)
 
 
-def _artifact(found: Artifact) -> dict[str, Any]:
+def version_asked(
+    library: ArtifactLibrary, request: Request, entity: str, project: str
+) -> Artifact:
+    """The version that a route names.
+
+    Raises:
+        NotFoundError: there is none.
+        ForbiddenError: it is another's.
+    """
+    asked = request.path_params
+    entity = caller_of(request).check(entity)
+    collection, alias = names.split_name(asked["name"])
+    found = None
+    if all(map(names.is_storable, (entity, project, collection, alias))):
+        with library.reading() as reading:
+            of = queries.collection(reading, entity, project, collection)
+            found = None if of is None else queries.version(reading, of, alias)
+    if found is None:
+        raise NotFoundError(f"there is no artifact {asked['name'][:100]!r} in this project")
+    return found
+
+
+def artifact_json(found: Artifact) -> dict[str, Any]:
+    """An ARTIFACT."""
     of = found.collection
     return {
+        "id": names.encode_id("Artifact", found.id),
         "entity": of.entity,
         "project": of.project,
         "name": of.name,
@@ -176,13 +219,18 @@ def _run_named(run: Name) -> dict[str, str]:
     return dict(zip(("entity", "project", "run_id"), run, strict=True))
 
 
-def _file(file: ArtifactFile) -> dict[str, Any]:
+def _file(file: ArtifactFile, of: tuple[Artifact, str] | None) -> dict[str, Any]:
     return {
         "path": file.path,
         "size_bytes": file.size_bytes,
         "digest": file.digest,
         "ref": file.ref or None,
+        "of": of and {"artifact": _full_name(of[0]), "path": of[1]},
     }
+
+
+def _full_name(found: Artifact) -> str:
+    return f"{found.collection.entity}/{found.collection.project}/{found.name}"
 
 
 def _page(request: Request, found: list[dict[str, Any]]) -> Response:

@@ -174,6 +174,12 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
         _PAGE,
         {"type": "object"},
     ),
+    "/artifacts/{entity}/{project}": ("Names of artifacts of a project", [], {"type": "object"}),
+    "/artifacts/{entity}/{project}/{name}/versions": (
+        "Every version of a name, the newest first",
+        [],
+        {"type": "object"},
+    ),
     "/artifacts/{entity}/{project}/{name}/files/{path}": ("What is in one of its files", [], {}),
     "/branches/{immutable_id}": ("One branch by immutable id", [], _RUN_REF),
 }
@@ -184,12 +190,31 @@ _NEW_USER = {
     **_NAMED,
     "properties": {"name": _TEXT, "is_admin": {"type": "boolean"}, "key": _TEXT},
 }
+_CHANGED_ARTIFACT = {
+    "type": "object",
+    "properties": {
+        "description": {"type": ["string", "null"]},
+        "metadata": {"type": "object"},
+        "ttl_s": {"type": ["integer", "null"]},
+        **dict.fromkeys(("tags", "add_aliases", "delete_aliases"), _TEXTS),
+    },
+}
 #: What acts on runs, and what only a user or an admin may: (method, path) → (summary, body, status)
 ACTIONS: dict[tuple[str, str], tuple[str, dict[str, Any] | None, str]] = {
     ("delete", "/runs/{entity}/{project}/{run}"): ("Delete a run", None, "200"),
     ("post", "/runs/{entity}/{project}/{run}/stop"): ("Ask a run to stop", None, "200"),
     ("post", "/runs/{entity}/{project}/{run}/uses/{of_entity}/{of_project}/{name}"): (
         "Remember that a run uses a version of an artifact",
+        None,
+        "200",
+    ),
+    ("patch", "/artifacts/{entity}/{project}/{name}"): (
+        "Change what is said of a version of an artifact",
+        _CHANGED_ARTIFACT,
+        "200",
+    ),
+    ("delete", "/artifacts/{entity}/{project}/{name}"): (
+        "Delete a version of an artifact; with its aliases by `with_aliases=true`",
         None,
         "200",
     ),

@@ -12,6 +12,7 @@ from kelt_server.errors import BadRequestError, NotFoundError
 LATEST = "latest"
 _CHARS_MAX = 256
 _VERSION = re.compile(r"v(0|[1-9]\d{0,17})")
+_REFERENCE = re.compile(r"wandb-artifact://([0-9a-f]{2,100})/(.+)", re.DOTALL)
 _ID = re.compile(r"(\w+):(\d{1,18})")
 
 
@@ -33,6 +34,18 @@ def decode_id(kind: str, said: object) -> int:
     if found is None or found[1] != kind:
         raise NotFoundError(f"{str(said)[:100]!r} is no id of an artifact of this server")
     return int(found[2])
+
+
+def referred(ref: str) -> tuple[int, str] | None:
+    """Number and path in a reference to an artifact of this server: `wandb-artifact://<id>/<path>`."""
+    found = _REFERENCE.fullmatch(ref)
+    if found is None:
+        return None
+    try:
+        said = base64.standard_b64encode(bytes.fromhex(found[1]))
+        return decode_id("Artifact", said.decode()), found[2]
+    except (ValueError, NotFoundError):
+        return None
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from kelt_server.access.gate import Gate
 from kelt_server.api.app import build_app
+from kelt_server.api.artifact_changes import ArtifactChangesApi
 from kelt_server.api.files import FileApi
 from kelt_server.artifacts import ArtifactLibrary, BlobStore
 from kelt_server.files_of_runs import FilesOfRuns
@@ -83,7 +84,10 @@ class FileParts:
             library=self.library, counters=stand.counters,
         )  # fmt: skip
         self.wandb_routes = wandb_api.routes()
-        self.api_routes = FileApi(reader=stand.reader, files=found, library=self.library).routes()
+        self.api_routes = [
+            *FileApi(reader=stand.reader, files=found, library=self.library).routes(),
+            *ArtifactChangesApi(library=self.library).routes(),
+        ]
         pages = Pages(stand.reader, RunFiles(files=found, library=self.library))
         self.page_routes = pages.routes()
 
