@@ -57,7 +57,7 @@ def test_a_stopped_run_is_interrupted_with_its_forked_children_and_killed(host, 
     process = host.start(RUNS, "stopped", "forks")
     assert eventually(lambda: states(server, "stopped") == ["running", "running"] or None)
     host.kelt("runs", "stop", "p/stopped")
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode in (130, -2, 1)
     assert err.count("KeyboardInterrupt") == 2
     assert err.count("stopped at the server") == 1  # children are silent
@@ -81,7 +81,7 @@ def test_a_run_may_be_kept_from_being_stopped(host, server, api):
     )
     has_rows(server, "kept")
     api.run("p/kept").stop()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "stoppable=False" in err
     assert api.run("p/kept").state == "finished"

@@ -47,7 +47,7 @@ USES = """
         found = run.use_artifact("data:v0", type="dataset")
         again = kelt.Artifact("data", "dataset")
         again.add_dir(found.download(sys.argv[1]))
-        run.log_artifact(again, aliases=["again"]).wait(30)
+        run.log_artifact(again, aliases=["again"]).wait(60)
         try:
             run.use_artifact("nowhere:v7")
         except kelt.KeltError as error:
@@ -80,7 +80,7 @@ def test_an_artifact_survives_trainer_and_daemon_and_is_one_version_for_everybod
     eventually(lambda: any(incoming.glob("*")) or None, pause_s=0.001)
     server.process.send_signal(signal.SIGSTOP)  # away, in the middle of the upload
     try:
-        assert trainer.wait(30) == -signal.SIGKILL
+        assert trainer.wait(60) == -signal.SIGKILL
         host.stop_daemon(signal.SIGKILL)
     finally:
         server.process.send_signal(signal.SIGCONT)

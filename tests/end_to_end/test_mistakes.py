@@ -96,7 +96,7 @@ def test_a_second_daemon_on_the_same_folder_says_so_and_leaves_the_first_alone(h
 
     second = subprocess.run(
         [sys.executable, "-m", "kelt_daemon", "run", "--state-dir", str(host.state_dir)],
-        env=host.environment, capture_output=True, text=True, timeout=20, check=False,
+        env=host.environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert second.returncode != 0
     assert "already" in second.stderr

@@ -69,7 +69,7 @@ class TlsReader(Reader):
 
     def get(self, path, **params):
         response = httpx.get(
-            f"{self.url}/api/v1{path}", params=params, timeout=20, verify=self.context
+            f"{self.url}/api/v1{path}", params=params, timeout=60, verify=self.context
         )
         assert response.status_code == 200, response.text
         return json.loads(response.text)
@@ -236,7 +236,7 @@ def greet(port, authority, version):
 @pytest.mark.parametrize("flags", [["--tls-cert", "x"], ["--tls-cert", "x", "--tls-key", "y"]])
 def test_a_certificate_that_cannot_be_used_is_one_sentence(tmp_path, flags):
     command = [sys.executable, "-m", "kelt_server", "--dir", str(tmp_path), "--port", "0", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode in {1, 2}
     assert done.stderr.count("\n") == 1
     assert "--tls-key" in done.stderr or "cannot be used" in done.stderr

@@ -50,7 +50,7 @@ class QuickDaemon:
     def stop(self) -> None:
         with suppress(ProcessLookupError):
             self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(60)
 
     def events(self, *names: str) -> list[dict]:
         """What it logged, of these names."""
