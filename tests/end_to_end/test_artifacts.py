@@ -127,7 +127,8 @@ def test_artifacts_of_an_offline_run_go_with_its_sync_and_one_refused_for_good_i
         """
         import os, sys, kelt
         run = kelt.init("p", id="offline", entity="me", mode="offline")
-        run.log_artifact(sys.argv[1], name="data", type="model")  # which is a dataset's name
+        run.log_artifact(sys.argv[1], name="taken", type="dataset")
+        run.log_artifact(sys.argv[1], name="taken", type="model")
         artifact = run.log_model(sys.argv[1], name="model", aliases=["first"])
         for call in (artifact.wait, lambda: run.use_artifact("data:v0")):
             try:
@@ -150,8 +151,9 @@ def test_artifacts_of_an_offline_run_go_with_its_sync_and_one_refused_for_good_i
     assert sorted(found) == [
         ("model", "v0", ["first", "latest"]),
         ("of-the-child", "v0", ["latest"]),
+        ("taken", "v0", ["latest"]),
     ]
     with Api(server.url) as api:
         (loss,) = api.run("me/p/offline").losses
-    assert "the artifact 'data' was not delivered" in loss.reason
+    assert "the artifact 'taken' was not delivered" in loss.reason
     assert "is there already with the type 'dataset'" in loss.reason
