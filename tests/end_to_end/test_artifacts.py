@@ -84,7 +84,7 @@ def test_an_artifact_survives_trainer_and_daemon_and_is_one_version_for_everybod
         host.stop_daemon(signal.SIGKILL)
     finally:
         server.process.send_signal(signal.SIGCONT)
-    (folder,) = (host.state_dir / "runs").iterdir()
+    (folder,) = (host.state_dir / "runs").glob("*-killed-*")
     (artifact,) = artifact_folders(folder)
     assert read_end(folder, artifact) is None
     out, _ = host.kelt("sync")
