@@ -197,8 +197,20 @@ async def test_another_authority_or_proxy_is_tried_at_once():
     async with linked(upstream, backoff_s_min=1e6, backoff_s_max=1e6) as link:
         await until(link, LinkState.UNREACHABLE)
         link.take_way(ca_file=Path("/ca"), proxy="")
+        assert link.report.state is LinkState.CONNECTING  # what was found before is void
         await link.wait_ready()
         link.take_way(ca_file=None, proxy="http://p")
+    assert [access.ca_file for access in upstream.accesses] == [None, Path("/ca")]
+
+
+async def test_an_authority_that_is_named_while_it_is_tried_without_is_tried_at_once():
+    upstream = ScriptedUpstream(UnreachableError("not trusted"))
+    upstream.may_answer = anyio.Event()
+    async with linked(upstream, backoff_s_min=1e6, backoff_s_max=1e6) as link:
+        await upstream.entered.wait()
+        link.take_way(ca_file=Path("/ca"), proxy="")
+        upstream.may_answer.set()
+        await link.wait_ready()
     assert [access.ca_file for access in upstream.accesses] == [None, Path("/ca")]
 
 
