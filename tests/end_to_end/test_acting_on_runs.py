@@ -120,14 +120,14 @@ def test_a_key_sends_to_what_it_opens_and_holds_up_nothing_else(tmp_path):
         script = """
             import sys, kelt
             entity = sys.argv[2] or None
-            with kelt.init("p", id=sys.argv[1], entity=entity, settings={"finish_timeout_s": 2}) as run:
+            with kelt.init("p", id=sys.argv[1], entity=entity) as run:
                 run.log({"x": 1})
         """
-        host.run(script, "other", "bob", KELT_API_KEY=key)
+        host.run(script, "other", "bob", KELT_API_KEY=key, KELT_FINISH_TIMEOUT_S="0.2")
         host.run(script, "own", "", KELT_API_KEY=key)
         with Api(server.url, api_key=key) as api:
             assert api.run("p/own").path == ["ann", "p", "own"]
-        assert "does not open the entity 'bob'" in host.kelt("status")[0]
+        assert eventually(lambda: "does not open the entity 'bob'" in host.kelt("status")[0])
         assert httpx.get(f"{server.url}/api/v1/projects").status_code == 401
     finally:
         host.close()

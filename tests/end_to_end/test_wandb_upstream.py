@@ -198,7 +198,7 @@ def test_branches_by_wandbs_door_are_those_by_kelts_own(
 def test_a_refused_key_shows_and_loses_nothing(wandb_host: Host, stub: WandbStub, quick):
     stub.key = "another" * 6
     wandb_host.run(SHORT, "r", WANDB_API_KEY=KEY, KELT_FINISH_TIMEOUT_S="0.5")
-    assert upstream_states(wandb_host) == ["refused"]
+    assert eventually(lambda: upstream_states(wandb_host) == ["refused"])
     status = json.loads(wandb_host.kelt("status", "--json")[0])
     assert "WANDB_API_KEY" in status["upstreams"][0]["reason"]
     _, _err = wandb_host.kelt("sync", "-y", code=1)

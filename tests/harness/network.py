@@ -74,6 +74,8 @@ FAULT_CELLS = dict.fromkeys(TOXICS, "reset") | {
     "latency": "slow ack",
     "throttle": "slow ack",
 }
+#: So that what swallows an answer is soon noticed.
+_DEADLINES = {"call_deadline_s": 1.0, "push_deadline_s": 1.5}
 _NEEDS_NEW_CONNECTION = ("discovery", "hello", "cursors")
 
 
@@ -123,7 +125,7 @@ class Network:
     def __init__(self, folder: Path, *, options=(), **config) -> None:
         self.folder = folder
         self.options = options
-        self.config = config
+        self.config = _DEADLINES | config
         self._stack = contextlib.ExitStack()
         self._struck = threading.Event()
 
