@@ -102,6 +102,7 @@ class Host:
         return clean_environment() | {
             "KELT_DIR": str(self.state_dir),
             "KELT_UPSTREAM": self.upstream,
+            "KELT_FINISH_TIMEOUT_S": "60",  # tests read at once what a run has sent
         }
 
     def start(self, script, *arguments, **environment):
@@ -125,7 +126,7 @@ class Host:
     def run(self, script, *arguments, code=0, **environment):
         """Runs a script to its end and returns (stdout, stderr); its exit code must be `code`."""
         process = self.start(script, *arguments, **environment)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=100)
         assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
         return out, err
 
