@@ -290,7 +290,7 @@ def test_everything_is_its_owners_alone_under_any_umask(tmp_path):
     code = (
         "import os\nos.umask(0)\nimport kelt\n"
         "for mode in ('online', 'offline'):\n"
-        "    run = kelt.init('p', mode=mode, settings={'finish_timeout_s': 1})\n"
+        "    run = kelt.init('p', mode=mode, settings={'finish_timeout_s': 60})\n"
         "    run.log({'x': 1})\n    run.finish()\n"
     )
     root = tmp_path / "state"

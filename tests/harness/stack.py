@@ -126,7 +126,7 @@ class Host:
     def run(self, script, *arguments, code=0, **environment):
         """Runs a script to its end and returns (stdout, stderr); its exit code must be `code`."""
         process = self.start(script, *arguments, **environment)
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=200)
         assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
         return out, err
 

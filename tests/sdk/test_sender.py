@@ -121,7 +121,7 @@ def test_without_a_daemon_a_run_is_kept_and_training_goes_on(
 ) -> None:
     monkeypatch.setenv("KELT_SILENT", "0")
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    run = kelt.init("p", settings={"finish_timeout_s": 3})
+    run = kelt.init("p", settings={"finish_timeout_s": 60})
     for i in range(10):
         run.log({"i": i})
     run.finish()
