@@ -39,6 +39,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TEST_ARGS)
 
 test-long: export KELT_TEST_LONG := 1
+test-long: export PYTEST_TIMEOUT := 900
 test-long: test
 
 # The frameworks want 1.6 GB and two minutes; with them, `make test` runs these tests too.
@@ -108,7 +109,7 @@ mutants: $(VENV)/.test
 
 guarantees: $(VENV)/.test
 	rm -f build/fault-counts.jsonl && mkdir -p build
-	KELT_FAULT_COUNTS=$(CURDIR)/build/fault-counts.jsonl KELT_TEST_LONG=1 \
+	KELT_FAULT_COUNTS=$(CURDIR)/build/fault-counts.jsonl KELT_TEST_LONG=1 PYTEST_TIMEOUT=900 \
 		$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(TEST_ARGS)
 	$(BIN)/python scripts/write_guarantees.py \
 		--from build/fault-counts.jsonl $(wildcard build/torture/results.jsonl)

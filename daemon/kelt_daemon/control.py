@@ -137,8 +137,7 @@ class Control:
         goals: dict[RunFolder, int] = {}
         told: dict[RunFolder, sidecar_pb2.FolderProgress] = {}
         while True:
-            is_done = True
-            changed = []
+            changed, unfinished = [], []
             for folder in folders:
                 is_synced = _is_reached(folder, goals, is_live=request.live)
                 error = self._error(
@@ -148,14 +147,17 @@ class Control:
                     is_live=request.live,
                 )
                 progress = self._progress(folder, is_synced=is_synced, error=error)
-                is_done = is_done and (is_synced or bool(progress.error))
+                if not (is_synced or progress.error):
+                    unfinished.append(folder.link)
                 if told.get(folder) != progress:
                     told[folder] = progress
                     changed.append(progress)
             yield sidecar_pb2.SyncReply(
-                folders=[*errors, *changed], done=is_done, upstream_state=_worst(links.values())
+                folders=[*errors, *changed],
+                done=not unfinished,
+                upstream_state=_telling(unfinished or links.values()),
             )
-            if is_done:
+            if not unfinished:
                 return
             errors = []
             for folder in folders:
@@ -290,9 +292,12 @@ def _expand(path: Path) -> list[Path]:
     return []
 
 
-def _worst(links: Iterable[UpstreamLink]) -> sidecar_pb2.UpstreamState:
-    """Of several upstreams the one that keeps things from going on."""
-    order = (LinkState.REFUSED, LinkState.UNREACHABLE, LinkState.CONNECTING, LinkState.REACHABLE)
+def _telling(links: Iterable[UpstreamLink]) -> sidecar_pb2.UpstreamState:
+    """Of several upstreams one that takes records, else the one that keeps things from going on.
+
+    Whoever syncs waits as long as there is one of the first kind, however slow it is.
+    """
+    order = (LinkState.REACHABLE, LinkState.REFUSED, LinkState.UNREACHABLE, LinkState.CONNECTING)
     ranked = sorted(links, key=lambda link: order.index(link.report.state))
     return upstream_state(ranked[0]) if ranked else sidecar_pb2.UpstreamState()
 

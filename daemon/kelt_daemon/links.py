@@ -150,6 +150,8 @@ class UpstreamLink:
             before, ca_file=ca_file or before.ca_file, proxy=proxy or before.proxy
         )
         if self._access != before and self.report.state is LinkState.UNREACHABLE:
+            # What was found on the way before says nothing of this one.
+            self._set(LinkState.CONNECTING, "")
             self.nudge()
 
     def nudge(self) -> None:
@@ -248,26 +250,29 @@ class UpstreamLink:
             with anyio.fail_after(3 * self._config.call_deadline_s):
                 self.info = await self.upstream.connect(access)
         except RefusedError as error:
-            # Another key may have come meanwhile: then that one is tried before anything is said.
-            is_current = access == self._access
-            self._set(
-                LinkState.REFUSED if is_current else LinkState.CONNECTING,
-                str(error) if is_current else "",
-            )
+            self._set_failed(access, LinkState.REFUSED, str(error))
         except UpstreamError as error:
             self._retry_after_s = getattr(error, "retry_after_s", None)
-            self._set(LinkState.UNREACHABLE, str(error))
+            self._set_failed(access, LinkState.UNREACHABLE, str(error))
         except TimeoutError:
-            self._set(LinkState.UNREACHABLE, f"{self.url} does not answer in time.")
+            reason = f"{self.url} does not answer in time."
+            self._set_failed(access, LinkState.UNREACHABLE, reason)
         except Exception as error:  # whatever one upstream answers, the others go on
             log.exception("upstream_failed", upstream=self.url)
             reason = f"What {self.url} answers cannot be handled ({type(error).__name__})."
-            self._set(LinkState.UNREACHABLE, reason)
+            self._set_failed(access, LinkState.UNREACHABLE, reason)
         else:
             self._connected_with = access
             self._set(LinkState.REACHABLE, "")
             return True
         return False
+
+    def _set_failed(self, access: Access, state: LinkState, reason: str) -> None:
+        """A key or a way that came meanwhile is tried before anything is said."""
+        if access == self._access:
+            self._set(state, reason)
+        else:
+            self._set(LinkState.CONNECTING, "")
 
     def _set(self, state: LinkState, reason: str) -> None:
         before = self.report

@@ -114,7 +114,7 @@ class PushedRun:
         with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
             reply = upstream_pb2_grpc.UpstreamStub(channel).Push(
                 upstream_pb2.PushRequest(batches=[batch]),
-                timeout=20,
+                timeout=60,
                 metadata=[("authorization", f"Bearer {self.key}")] if self.key else None,
             )
         assert reply.cursors[0].committed_through == self.seq, reply

@@ -77,7 +77,7 @@ def test_run_serves_in_the_foreground_until_a_signal(kelt, signum):
     eventually(lambda: True if kelt("daemon", "status").returncode == 0 else None)
     assert pid_of(kelt) == process.pid
     process.send_signal(signum)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Traceback" not in out + err
 

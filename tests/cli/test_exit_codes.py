@@ -115,7 +115,7 @@ def test_130_when_interrupted(kelt):
     process = kelt.start("daemon", "logs", "-f")
     assert process.stdout.readline() == "hello\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (ExitCode.INTERRUPTED, "")
 
 

@@ -142,7 +142,7 @@ def test_tail_follows_a_running_run_to_its_end(served, server):
     run.row(1, x=1).push()
     assert json.loads(process.stdout.readline())["x"] == 1
     run.row(2, x=2).ended(1, "ValueError: too high").push()
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert [json.loads(line)["x"] for line in out.splitlines()] == [2]
     assert (process.returncode, err) == (0, "kelt: live: failed: ValueError: too high\n")
 
@@ -166,7 +166,7 @@ def on_a_terminal(command, environ, columns):
         except OSError:  # the other end is closed
             break
     os.close(master)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     return output.decode()
 
 

@@ -68,7 +68,7 @@ def test_ctrl_c_while_a_file_is_read_is_told_and_loses_nothing(kelt, tmp_path):
         process = subprocess.Popen(command, env=kelt.environ, stderr=subprocess.PIPE, text=True)
         eventually(lambda: str(lock) in open_files(process.pid) or None)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == ExitCode.INTERRUPTED
     assert said.startswith("kelt: Interrupted while reading; nothing is lost")
 
@@ -240,7 +240,7 @@ def on_a_terminal(kelt, *arguments, answer=b"", columns=100):
         while piece := os.read(master, 65536):
             shown += piece
     os.close(master)
-    return process.wait(30), shown.decode()
+    return process.wait(60), shown.decode()
 
 
 def test_on_a_terminal_it_asks_first_unless_told_not_to(synced, upstream):

@@ -64,15 +64,15 @@ class Kelt:
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(60)
 
     def get(self, path: str, **params: Any) -> Any:
-        found = httpx.get(self.url + "/api/v1" + path, params=params, timeout=30, trust_env=False)
+        found = httpx.get(self.url + "/api/v1" + path, params=params, timeout=60, trust_env=False)
         assert found.status_code == 200, found.text
         return found.json()
 
     def fetch(self, path: str) -> bytes:
-        found = httpx.get(self.url + "/api/v1" + path, timeout=30, trust_env=False)
+        found = httpx.get(self.url + "/api/v1" + path, timeout=60, trust_env=False)
         assert found.status_code == 200, found.text
         return found.content
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio
 
 async def arrive(parts, upstream, writer_id, through):
     """Until the upstream has it all, while the daemon looks around as it always does."""
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while upstream.cursors[writer_id] < through:
             await parts.registry.rescan()
             await anyio.sleep(0.02)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import anyio
 import pytest
 
 from harness.in_process import daemon_parts, make_folder
@@ -12,6 +15,7 @@ from kelt_daemon.upstream.wandb.file_room import FileRoom
 from kelt_proto.v1.sidecar_pb2 import SyncRequest
 
 FOLDERS = 5
+NOWHERE = "http://127.0.0.1:9"
 pytestmark = pytest.mark.asyncio
 
 
@@ -71,3 +75,40 @@ async def test_in_the_end_every_folder_is_synced_or_told_with_a_reason(tmp_path)
         told |= {folder.path.rpartition("/")[2]: folder for folder in reply.folders}
     assert "holds no run folder" in told.pop("nothing").error
     assert all(folder.is_synced and folder.committed == 10 for folder in told.values())
+
+
+class SlowUpstream(MemoryUpstream):
+    """Takes a push once it may."""
+
+    async def Push(self, request, context):  # noqa: N802 # the name in upstream.proto
+        await self.may_take.wait()
+        return await super().Push(request, context)
+
+
+async def test_an_upstream_that_is_away_is_not_told_while_another_is_being_sent_to(tmp_path):
+    upstream = SlowUpstream()
+    upstream.may_take = asyncio.Event()
+    async with (
+        upstream,
+        daemon_parts(tmp_path / "runs", sync_report_interval_s=0.01) as parts,
+    ):
+        paths = [tmp_path / "elsewhere" / name for name in ("there", "away")]
+        for path, url in zip(paths, (upstream.url, NOWHERE), strict=True):
+            make_folder(path, url, 9, pid=0, pid_start_ticks=1).close()
+        control = Control(
+            registry=parts.registry, state_dir=StateDir(tmp_path), started_at=0.0,
+            config=parts.config, room=FileRoom(limit_bytes=0),
+        )  # fmt: skip
+        told = set()
+        with anyio.fail_after(60):
+            async for reply in control.sync(SyncRequest(paths=map(str, paths))):
+                links = parts.registry.links
+                state = reply.upstream_state
+                if len(links) == 2 and not links[NOWHERE].is_ready and links[upstream.url].is_ready:
+                    told.add((state.url, upstream.may_take.is_set()))
+                    if links[NOWHERE].report.reason:
+                        upstream.may_take.set()
+                if (NOWHERE, True) in told:
+                    break
+        assert (NOWHERE, False) not in told
+        assert upstream.cursors

@@ -43,7 +43,7 @@ async def answering(*parts: bytes, stays: bool = False):
 
 
 async def ask(url: str, *, proxy: str = "", bytes_max: int = 1000):
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         return await http_get(f"{url}/a b", trusted=None, proxy=proxy, bytes_max=bytes_max)
 
 

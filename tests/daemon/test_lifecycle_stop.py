@@ -48,7 +48,7 @@ async def test_sigterm_ends_it_while_the_upstream_hangs_and_a_stream_is_open(dae
         trainer = daemon.train("r1", url, 4000, "wait", stream=True, options=("--row-s", "0.0002"))
         await eventually(lambda: daemon.run_status("r1").durable_records > 500, "under way")
         daemon.process.terminate()
-        assert await to_thread(lambda: daemon.process.wait(10)) == 0
+        assert await to_thread(lambda: daemon.process.wait(60)) == 0
         assert '"is_all_durable": true' in daemon.log_text()
         await eventually(lambda: await_ready(trainer) is None, "the trainer goes on")
         trainer.kill()
@@ -83,7 +83,7 @@ async def stuck_daemon(daemon, tmp_path):
 async def test_the_kernel_ends_a_daemon_whose_disk_never_answers(stuck_daemon, tmp_path):
     daemon = stuck_daemon
     daemon.process.terminate()
-    assert await to_thread(lambda: daemon.process.wait(15)) == -signal.SIGALRM
+    assert await to_thread(lambda: daemon.process.wait(60)) == -signal.SIGALRM
     # Nothing was said to be durable that is not: the other rows are still in the spool.
     (tmp_path / "stuck").unlink()
     daemon.trainers[0].kill()
@@ -147,4 +147,4 @@ async def test_a_second_sigterm_ends_it_at_once_though_the_disk_hangs(stuck_daem
     daemon.process.terminate()
     await eventually(lambda: "daemon_stopping" in daemon.log_text(), "it is stopping")
     daemon.process.terminate()
-    assert await to_thread(lambda: daemon.process.wait(10)) == 128 + signal.SIGTERM
+    assert await to_thread(lambda: daemon.process.wait(60)) == 128 + signal.SIGTERM

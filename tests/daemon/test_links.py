@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 import pytest
+import trio.testing
 from structlog.testing import capture_logs
 
 from kelt_daemon.config import DaemonConfig
@@ -21,7 +22,8 @@ INFO = ServerInfo(server_id="s", version="1", default_entity="e", push_bytes_max
 
 @pytest.fixture
 def anyio_backend():
-    return "trio"
+    """Its clock jumps: no machine is too slow for it."""
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
 
 class ScriptedUpstream:
@@ -65,7 +67,7 @@ async def linked(upstream: ScriptedUpstream, **changes):
     link = UpstreamLink(url="http://u", upstream=upstream, config=config, backlog=lambda: 0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(link.run)
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             yield link
         tasks.cancel_scope.cancel()
 
@@ -195,8 +197,20 @@ async def test_another_authority_or_proxy_is_tried_at_once():
     async with linked(upstream, backoff_s_min=1e6, backoff_s_max=1e6) as link:
         await until(link, LinkState.UNREACHABLE)
         link.take_way(ca_file=Path("/ca"), proxy="")
+        assert link.report.state is LinkState.CONNECTING  # what was found before is void
         await link.wait_ready()
         link.take_way(ca_file=None, proxy="http://p")
+    assert [access.ca_file for access in upstream.accesses] == [None, Path("/ca")]
+
+
+async def test_an_authority_that_is_named_while_it_is_tried_without_is_tried_at_once():
+    upstream = ScriptedUpstream(UnreachableError("not trusted"))
+    upstream.may_answer = anyio.Event()
+    async with linked(upstream, backoff_s_min=1e6, backoff_s_max=1e6) as link:
+        await upstream.entered.wait()
+        link.take_way(ca_file=Path("/ca"), proxy="")
+        upstream.may_answer.set()
+        await link.wait_ready()
     assert [access.ca_file for access in upstream.accesses] == [None, Path("/ca")]
 
 

@@ -96,7 +96,7 @@ async def test_the_damaged_end_of_a_copy_is_waited_for_then_told_and_no_journal_
             await parts.until(lambda: folder in parts.registry.settled(), "read as far as it goes")
             assert "spool-000001.kelt" in folder.incomplete
             assert folder.told_losses == set()
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 while not (folder.told_losses and folder.is_over):
                     await parts.registry.rescan()
                     await anyio.sleep(0.02)

@@ -63,7 +63,7 @@ def raw_call(daemon, method: str, payload: bytes, *, compression=None, **metadat
             response_deserializer=lambda data: data,
         )
         return list(
-            call(iter([payload]), timeout=20, compression=compression, metadata=[*metadata.items()])
+            call(iter([payload]), timeout=60, compression=compression, metadata=[*metadata.items()])
         )
 
 
@@ -178,7 +178,7 @@ async def test_folders_and_links_of_somebody_else_are_refused(daemon, tmp_path):
 
 
 def _listen(stream) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while time.monotonic() < end:
         stream.latest(timeout_s=0.2)
 
@@ -225,7 +225,7 @@ async def test_what_stands_in_a_files_place_costs_that_run_alone(tmp_path, make,
         good = tmp_path / "runs" / "b-good"
         spool = make_folder(good, upstream.url, 20, pid=0)
         spool.close()
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             with contextlib.suppress(FolderProblemError):
                 await parts.adopt(bad)
             await parts.adopt(good)
@@ -317,7 +317,7 @@ async def test_listening_on_a_network_address_is_refused_with_a_reason(tmp_path)
             process, ready = daemon.spawn()
             daemon.trainers.append(process)
             os.close(ready)
-            assert await to_thread(lambda process=process: process.wait(20)) == 1
+            assert await to_thread(lambda process=process: process.wait(60)) == 1
             said = process.stderr.read().decode()
             assert f"cannot listen on '{address}'" in said
             assert "Unset KELT_DAEMON_LISTEN" in said

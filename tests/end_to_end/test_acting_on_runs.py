@@ -57,7 +57,7 @@ def test_a_stopped_run_is_interrupted_with_its_forked_children_and_killed(host, 
     process = host.start(RUNS, "stopped", "forks")
     assert eventually(lambda: states(server, "stopped") == ["running", "running"] or None)
     host.kelt("runs", "stop", "p/stopped")
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode in (130, -2, 1)
     assert err.count("KeyboardInterrupt") == 2
     assert err.count("stopped at the server") == 1  # children are silent
@@ -81,7 +81,7 @@ def test_a_run_may_be_kept_from_being_stopped(host, server, api):
     )
     has_rows(server, "kept")
     api.run("p/kept").stop()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "stoppable=False" in err
     assert api.run("p/kept").state == "finished"
@@ -120,14 +120,14 @@ def test_a_key_sends_to_what_it_opens_and_holds_up_nothing_else(tmp_path):
         script = """
             import sys, kelt
             entity = sys.argv[2] or None
-            with kelt.init("p", id=sys.argv[1], entity=entity, settings={"finish_timeout_s": 2}) as run:
+            with kelt.init("p", id=sys.argv[1], entity=entity) as run:
                 run.log({"x": 1})
         """
-        host.run(script, "other", "bob", KELT_API_KEY=key)
+        host.run(script, "other", "bob", KELT_API_KEY=key, KELT_FINISH_TIMEOUT_S="0.2")
         host.run(script, "own", "", KELT_API_KEY=key)
         with Api(server.url, api_key=key) as api:
             assert api.run("p/own").path == ["ann", "p", "own"]
-        assert "does not open the entity 'bob'" in host.kelt("status")[0]
+        assert eventually(lambda: "does not open the entity 'bob'" in host.kelt("status")[0])
         assert httpx.get(f"{server.url}/api/v1/projects").status_code == 401
     finally:
         host.close()

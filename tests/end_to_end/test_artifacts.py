@@ -47,7 +47,7 @@ USES = """
         found = run.use_artifact("data:v0", type="dataset")
         again = kelt.Artifact("data", "dataset")
         again.add_dir(found.download(sys.argv[1]))
-        run.log_artifact(again, aliases=["again"]).wait(30)
+        run.log_artifact(again, aliases=["again"]).wait(60)
         try:
             run.use_artifact("nowhere:v7")
         except kelt.KeltError as error:
@@ -96,11 +96,11 @@ def test_an_artifact_survives_trainer_and_daemon_and_is_one_version_for_everybod
     eventually(lambda: any(incoming.glob("*")) or None, pause_s=0.001)
     server.process.send_signal(signal.SIGSTOP)  # away, in the middle of the upload
     try:
-        assert trainer.wait(30) == -signal.SIGKILL
+        assert trainer.wait(60) == -signal.SIGKILL
         host.stop_daemon(signal.SIGKILL)
     finally:
         server.process.send_signal(signal.SIGCONT)
-    (folder,) = (host.state_dir / "runs").iterdir()
+    (folder,) = (host.state_dir / "runs").glob("*-killed-*")
     (artifact,) = artifact_folders(folder)
     assert read_end(folder, artifact) is None
     out, _ = host.kelt("sync")
@@ -153,7 +153,8 @@ def test_artifacts_of_an_offline_run_go_with_its_sync_and_one_refused_for_good_i
         """
         import os, sys, kelt
         run = kelt.init("p", id="offline", entity="me", mode="offline")
-        run.log_artifact(sys.argv[1], name="data", type="model")  # which is a dataset's name
+        run.log_artifact(sys.argv[1], name="taken", type="dataset")
+        run.log_artifact(sys.argv[1], name="taken", type="model")
         artifact = run.log_model(sys.argv[1], name="model", aliases=["first"])
         for call in (artifact.wait, lambda: run.use_artifact("data:v0")):
             try:
@@ -176,8 +177,9 @@ def test_artifacts_of_an_offline_run_go_with_its_sync_and_one_refused_for_good_i
     assert sorted(found) == [
         ("model", "v0", ["first", "latest"]),
         ("of-the-child", "v0", ["latest"]),
+        ("taken", "v0", ["latest"]),
     ]
     with Api(server.url) as api:
         (loss,) = api.run("me/p/offline").losses
-    assert "the artifact 'data' was not delivered" in loss.reason
+    assert "the artifact 'taken' was not delivered" in loss.reason
     assert "is there already with the type 'dataset'" in loss.reason

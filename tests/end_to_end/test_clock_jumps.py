@@ -60,7 +60,7 @@ def test_clocks_that_jump_between_records_change_no_order_and_end_no_run(tmp_pat
             eventually(has_arrived)
         assert count == 300
         trainer.stdin.close()
-        assert trainer.wait(30) == 0, trainer.stderr.read()
+        assert trainer.wait(60) == 0, trainer.stderr.read()
         eventually(lambda: True if reader.run("r")["state"] == "finished" else None)
         run = reader.run("r")
         assert (run["state"], run["losses"]) == ("finished", [])

@@ -94,7 +94,7 @@ def test_a_killed_trainer_keeps_every_row_that_log_returned_for(host, reader):
         told = process.stdout.readline()
     eventually(lambda: reader.run("victim")["state"] == "running" or None)
     os.kill(process.pid, signal.SIGKILL)
-    rest = process.communicate(timeout=20)[0]
+    rest = process.communicate(timeout=60)[0]
     told = int([line for line in [told, *rest.splitlines(keepends=True)] if line[-1] == "\n"][-1])
     run = eventually(lambda: (r := reader.run("victim"))["state"] == "crashed" and r or None)
     assert "SIGKILL" in run["reason"]

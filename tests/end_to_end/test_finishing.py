@@ -63,7 +63,7 @@ def test_whatever_stands_still_a_run_and_its_process_end_and_the_rest_arrives_la
     pid = host.daemon_alive() if what == "daemon" else server.process.pid
     os.kill(pid, signal.SIGSTOP)
     try:
-        _, err = process.communicate("\n", timeout=30)
+        _, err = process.communicate("\n", timeout=60)
     finally:
         os.kill(pid, signal.SIGCONT)
     assert process.returncode == 0
@@ -77,7 +77,7 @@ def test_an_interrupt_ends_the_waiting_and_not_the_script(host, reader, server):
     wait_logged(process)
     server.process.send_signal(signal.SIGSTOP)
     try:
-        out, err = process.communicate("\n", timeout=30)
+        out, err = process.communicate("\n", timeout=60)
     finally:
         server.process.send_signal(signal.SIGCONT)
     assert (process.returncode, out) == (0, "finished\n"), err

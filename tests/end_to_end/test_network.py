@@ -114,7 +114,7 @@ def push_answers(network, *, error: Status, times: int) -> threading.Event:
 def test_answers_that_are_errors(network, trainer, error):
     began_s = time.monotonic()
     done = push_answers(network, error=error, times=3)
-    assert done.wait(30)
+    assert done.wait(60)
     if error.trailers:
         assert time.monotonic() - began_s >= 3 * 0.3
     network.heal()
@@ -211,7 +211,7 @@ def test_one_warning_at_loss_and_one_line_with_the_backlog_on_recovery(tmp_path,
         fresh.grpc.set(blackhole=True)
         trainer = fresh.train("from-the-start").await_ready()
         eventually(lambda: fresh.daemon.events("upstream_unreachable") or None)
-        time.sleep(1.0)
+        eventually(lambda: status(fresh)["runs"][0]["durable_records"] > 60)
         fresh.heal()
         trainer.keeps_arriving()
         # A second loss soon after the first is not told again.

@@ -59,7 +59,7 @@ class Writer:
 
     def kill(self):
         os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(60)
 
     @property
     def recorded(self):
@@ -240,7 +240,7 @@ def test_children_of_a_process_with_an_open_run_write_to_a_shared_run(host, read
                 c.start()
             parent.log({"i": 100})
             for c in children:
-                c.join(30)
+                c.join(60)
             print([c.exitcode for c in children], kelt.run is parent)
             parent.finish()
         """,
@@ -273,7 +273,7 @@ if __name__ == "__main__":
     print(run.is_primary, flush=True)
     spawned = multiprocessing.get_context("spawn").Process(target=child)
     spawned.start()
-    spawned.join(40)
+    spawned.join(60)
     pid = os.fork()
     if pid == 0:
         run.log({"forked": os.getpid()})  # the parent's run, from a forked child

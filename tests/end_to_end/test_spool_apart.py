@@ -59,7 +59,7 @@ def killed(host, local, told, script, *, after=3000):
     eventually(lambda: told.step >= after or None, pause_s=0.0005)
     maps = Path(f"/proc/{process.pid}/maps").read_text()
     process.kill()
-    assert process.wait(30) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
     assert str(local) in maps
     assert str(host.state_dir) not in maps
 
@@ -98,7 +98,7 @@ def test_where_this_machines_disk_was_emptied_the_copy_in_the_run_folder_is_sent
     copy = only_run(host) / "spool-000001.kelt"
     eventually(lambda: copy.exists() and copy.stat().st_size > 200_000 or None)
     trainer.kill()
-    trainer.wait(20)
+    trainer.wait(60)
     shutil.rmtree(local)
     host.kelt("sync")
     steps = reader.steps("live")
@@ -114,7 +114,7 @@ def test_what_a_power_loss_took_from_this_machines_disk_comes_from_the_copy(host
     write(trainer, 12_000)  # over three segments
     eventually(lambda: [c.last_seq for c in cut_live_spool(folder)][-1:] == [12_001] or None)
     trainer.kill()
-    trainer.wait(20)
+    trainer.wait(60)
     make_of_another_boot(folder)
     (place,) = places(local)
     segments = sorted(place.glob("spool-*"))
@@ -144,8 +144,8 @@ def test_another_node_follows_what_was_copied_and_has_every_copied_row_after_a_k
     assert sync.poll() is None
     assert "lock" not in {path.name for path in folder.iterdir()}
     trainer.stdin.close()
-    trainer.wait(20)
-    out, err = sync.communicate(timeout=30)
+    trainer.wait(60)
+    out, err = sync.communicate(timeout=60)
     assert sync.returncode == 0, out + err
     assert reader.steps("live") == list(range(20_100))
     assert reader.run("live")["state"] == "finished"

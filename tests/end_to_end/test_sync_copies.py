@@ -119,7 +119,7 @@ def test_a_copy_of_a_run_that_goes_on_is_followed_by_a_later_copy_and_judges_nob
     copy_again(source, target)
     all_there(reader, "grow", ALL)
     go_on(trainer)
-    trainer.wait(30)
+    trainer.wait(60)
     # The copy knows nothing of the end, and nobody there may guess.
     other_host.kelt("sync", target)
     assert reader.run("grow")["state"] == "running"
@@ -141,7 +141,7 @@ def test_a_copy_of_what_a_trainer_and_its_daemon_still_write_adds_and_changes_no
     told(trainer, "whole")
     copy_again(source, target)
     go_on(trainer)
-    trainer.wait(30)
+    trainer.wait(60)
     copy_again(source, target)
     other_host.kelt("sync", target)
     host.kelt("sync")

@@ -65,7 +65,7 @@ def test_a_run_of_another_machine_is_followed_until_it_ends_over_ctrl_c_and_a_ne
     has(reader, 100)
     assert reader.run("live")["state"] == "running"
     sync.send_signal(signal.SIGINT)
-    out, err = sync.communicate(timeout=30)
+    out, err = sync.communicate(timeout=60)
     assert sync.returncode == 130
     assert "102 records sent" not in out
     assert "100 rows" in out
@@ -78,8 +78,8 @@ def test_a_run_of_another_machine_is_followed_until_it_ends_over_ctrl_c_and_a_ne
     has(reader, 151)
     assert sync.poll() is None
     trainer.stdin.close()
-    trainer.wait(20)
-    out, err = sync.communicate(timeout=30)
+    trainer.wait(60)
+    out, err = sync.communicate(timeout=60)
     assert sync.returncode == 0, out + err
     assert "p/live: synced" in out
     assert reader.steps("live") == list(range(151))
@@ -96,7 +96,7 @@ def test_an_offline_run_of_this_machine_is_followed_and_its_death_is_told(host, 
     write(trainer, 30)
     has(reader, 60)
     trainer.kill()
-    out, err = sync.communicate(timeout=30)
+    out, err = sync.communicate(timeout=60)
     assert sync.returncode == 0, out + err
     run = eventually(lambda: (r := reader.run("live"))["state"] == "crashed" and r or None)
     assert "SIGKILL" in run["reason"] or "not known" in run["reason"]

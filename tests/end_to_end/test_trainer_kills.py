@@ -79,7 +79,7 @@ def test_twenty_trainers_killed_at_any_moment_lose_no_row_that_log_returned_for(
         eventually(lambda told=told, after=after: told.step >= after or None, pause_s=0.0005)
         signum = signals[number % 4]
         process.send_signal(signum)
-        assert process.wait(30) == -signum
+        assert process.wait(60) == -signum
         ends[f"k{number}"] = (told.step, signal.Signals(signum).name)
     for name, (told, _) in ends.items():
         run = eventually(

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -43,12 +44,12 @@ GOES_ON = """
             run.log({"again": i})
 """
 KILLED = """
-    import os, signal, time, wandb
+    import os, signal, sys, wandb
     run = wandb.init(project="p", id="killed",
                      settings=wandb.Settings(x_transaction_log_flush_interval=0.2))
     for i in range(5000):
         run.log({"i": i})
-    time.sleep(3)
+    sys.stdin.readline()
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -122,8 +123,9 @@ class WandbHome:
         return self.folder / "wandb"
 
     def file(self, run_id):
-        (path,) = self.root.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb")
-        return path
+        paths = list(self.root.glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"))
+        assert len(paths) == 1, paths
+        return paths[0]
 
 
 @pytest.fixture
@@ -253,9 +255,12 @@ def test_forks_rewinds_and_resumed_segments_hang_together(wandb_home, host, serv
 def test_a_killed_run_keeps_what_reached_the_disk_and_says_how_it_ended(
     wandb_home, host, server, reader
 ):
-    wandb_home.run(KILLED, code=-9)
-    path = wandb_home.file("killed")
-    eventually(lambda: None if _is_open(path) else True)
+    trainer = wandb_home.start(KILLED)
+    path = eventually(lambda: wandb_home.file("killed"))
+    eventually(lambda: rows_on_disk(host, path) > 1000)
+    trainer.communicate("\n", timeout=60)
+    assert trainer.returncode == -signal.SIGKILL
+    eventually(lambda: not _is_open(path))
     host.kelt("sync", path)
     rows = history(server, "killed")
     assert rows == [(i, {"i": i}) for i in range(len(rows))]
@@ -270,15 +275,10 @@ def test_a_run_that_goes_on_is_followed_to_its_end(wandb_home, host, server, rea
     trainer = wandb_home.start(GOING_ON)
     assert trainer.stdout.readline() == "half\n"
     path = wandb_home.file("goes-on")
-
-    def has_half():
-        out, _ = host.kelt("sync", "--dry-run", "--json", path)
-        return json.loads(out.splitlines()[0])["rows"] >= 300 or None
-
-    assert eventually(has_half)
+    eventually(lambda: rows_on_disk(host, path) >= 300)
     with ThreadPoolExecutor() as pool:
         following = pool.submit(host.kelt, "sync", "--live", path)
-        eventually(lambda: reader.run("goes-on")["rows"] == 300)
+        assert eventually(lambda: reader.run("goes-on")["rows"] == 300)
         assert reader.run("goes-on")["state"] == "running"
         trainer.communicate("go on\n", timeout=60)
         out, _ = following.result(60)
@@ -286,6 +286,11 @@ def test_a_run_that_goes_on_is_followed_to_its_end(wandb_home, host, server, rea
     assert "(600 rows)" in out
     assert history(server, "goes-on") == [(i, {"i": i}) for i in range(600)]
     assert reader.run("goes-on")["state"] == "finished"
+
+
+def rows_on_disk(host, path):
+    out, _ = host.kelt("sync", "--dry-run", "--json", path)
+    return json.loads(out.splitlines()[0])["rows"]
 
 
 def _is_open(path):

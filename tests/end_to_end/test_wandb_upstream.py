@@ -19,6 +19,7 @@ from harness.wandb_stub import KEY, WandbStub
 from kelt.api_client import Api
 
 ROWS = 100
+#: In mid-run until its standard input has a line or ends.
 TRAINER = """
     import sys, time, kelt
     run = kelt.init(sys.argv[1], id="r", name="n", config={"lr": 0.1})
@@ -36,6 +37,8 @@ TRAINER = """
         run.log({"i": i, "x": i * 0.5, "low": 100.0 - i, "s": f"é{i}", "none": None,
                  "nan": float("nan") if i % 2 else 1.5, "l": [i, 2.5]})
         time.sleep(0.01)
+        if i == 49:
+            sys.stdin.readline()
     run.summary["best"] = 9
     again = run.log_artifact(artifact("one"), aliases=["again"]).wait(60)
     assert again.version == "v0", again.version
@@ -159,6 +162,9 @@ def test_rows_by_wandbs_door_are_those_by_kelts_own_though_daemon_and_server_are
     server.stop(signal.SIGKILL)
     server.start()
     host.run(TRAINER, "own")
+    eventually(lambda: True if over_wandb.daemon_alive() else None)
+    # A run that ends while its upstream is away is not waited for.
+    eventually(lambda: True if upstream_states(over_wandb) == ["reachable"] else None)
     out, err = trainer.communicate(timeout=60)
     assert trainer.returncode == 0, out + err
     assert "synced=yes" in err
@@ -179,15 +185,21 @@ def test_rows_by_wandbs_door_are_those_by_kelts_own_though_daemon_and_server_are
     over_wandb.close()
 
 
+def upstream_states(host: Host) -> list[str]:
+    status = json.loads(host.kelt("status", "--json")[0])
+    return [upstream["state"] for upstream in status["upstreams"]]
+
+
 def test_a_run_that_is_stopped_at_the_server_is_interrupted(tmp_path, server, reader: Reader):
     over_wandb = Host(tmp_path / "over-wandb", f"wandb+{server.url}")
     environ = over_wandb.environment
     quick = QuickDaemon(over_wandb.state_dir, environ=environ, wandb_post_interval_s=0.1).start()
-    trainer = over_wandb.start(TRAINER.replace("0.01", "0.1"), "p", WANDB_API_KEY=KEY)
+    trainer = over_wandb.start(TRAINER, "p", WANDB_API_KEY=KEY)
     eventually(lambda: reader.history("r", "p") or None)
     with Api(server.url) as api:
         api.run("p/r").stop()
-        _, err = trainer.communicate(timeout=60)
+        trainer.wait(60)
+        _, err = trainer.communicate()
         assert "stopped at the server" in err
         assert "KeyboardInterrupt" in err
         eventually(lambda: True if api.run("p/r").state == "killed" else None)
@@ -218,8 +230,8 @@ def test_branches_by_wandbs_door_are_those_by_kelts_own(
 def test_a_refused_key_shows_and_loses_nothing(wandb_host: Host, stub: WandbStub, quick):
     stub.key = "another" * 6
     wandb_host.run(SHORT, "r", WANDB_API_KEY=KEY, KELT_FINISH_TIMEOUT_S="0.5")
+    assert eventually(lambda: upstream_states(wandb_host) == ["refused"])
     status = json.loads(wandb_host.kelt("status", "--json")[0])
-    assert [up["state"] for up in status["upstreams"]] == ["refused"]
     assert "WANDB_API_KEY" in status["upstreams"][0]["reason"]
     _, _err = wandb_host.kelt("sync", "-y", code=1)
     assert not stub.runs
@@ -251,16 +263,19 @@ def test_a_killed_daemon_is_followed_by_one_that_doubles_nothing(
 
     def kill_after_taking(request):
         """The first one in mid-run, and each that follows it with its first post."""
-        is_due = len(stub.of_kind("file_stream")) > 3 and len(killed) < 3
         pid = wandb_host.daemon_alive()
-        if request.kind == "file_stream" and is_due and pid and pid not in killed:
+        is_due = len(killed) < 3 and pid and pid not in killed
+        if request.kind == "file_stream" and is_due:
             killed.append(pid)
             os.kill(pid, signal.SIGKILL)
             return "lose"
         return None
 
+    trainer = wandb_host.start(TRAINER, "p", WANDB_API_KEY=KEY)
+    eventually(lambda: True if ("someone", "p", "r") in stub.runs and stub.rows("r") else None)
     stub.fault = kill_after_taking
-    _out, err = wandb_host.run(TRAINER, "p", WANDB_API_KEY=KEY)
+    out, err = trainer.communicate(timeout=60)
+    assert trainer.returncode == 0, out + err
     assert "synced=yes" in err
     assert len(killed) == 3
     environ = Path(f"/proc/{wandb_host.daemon_alive()}/environ").read_bytes()

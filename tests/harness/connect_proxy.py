@@ -55,7 +55,7 @@ class ConnectProxy:
                     )
                     back.start()
                     self._copy(self.connection, far)
-                    back.join(20)
+                    back.join(60)
 
             def _copy(self, source: socket.socket, target: socket.socket) -> None:
                 try:
@@ -82,4 +82,4 @@ class ConnectProxy:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(10)
+        self._thread.join(60)

@@ -60,7 +60,7 @@ class DaemonProcess:
     def terminate(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(15)
+        return self.process.wait(60)
 
     def client(self) -> SidecarClient:
         return SidecarClient(socket=self.state_dir.socket)
@@ -121,7 +121,7 @@ def await_ready(trainer: subprocess.Popen[str]) -> None:
     assert trainer.stdout.readline() == "ready\n"
 
 
-async def eventually(condition, what: str, *, timeout_s: float = 20.0) -> None:
+async def eventually(condition, what: str, *, timeout_s: float = 60.0) -> None:
     """Waits for a condition, which may be computed in a thread by blocking calls."""
     deadline = time.monotonic() + timeout_s
     while True:

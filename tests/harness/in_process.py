@@ -56,7 +56,7 @@ class Parts:
     config: DaemonConfig
 
     async def until(self, condition, what: str) -> None:
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 60
         while not condition():  # conditions on state that announces no change
             assert time.monotonic() < deadline_s, what
             await anyio.sleep(0.02)

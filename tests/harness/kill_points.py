@@ -281,7 +281,7 @@ class Stage:
         with grpc.insecure_channel(target) as channel:
             stub = upstream_pb2_grpc.UpstreamStub(channel)
             ids = [bytes.fromhex(writer) for writer in record.told]
-            reply = stub.Cursors(upstream_pb2.CursorsRequest(writer_ids=ids), timeout=10)
+            reply = stub.Cursors(upstream_pb2.CursorsRequest(writer_ids=ids), timeout=60)
         for cursor in reply.cursors:
             durable, committed = record.told[cursor.writer_id.hex()]
             assert cursor.committed_through >= max(durable, committed)

@@ -17,7 +17,7 @@ from kelt.settings import load_settings
 settings = load_settings({}, os.environ)
 print("ready", flush=True)  # noqa: T201
 sys.stdin.read()
-delay, deadline = RespawnDelay(), time.monotonic() + 40
+delay, deadline = RespawnDelay(), time.monotonic() + 60
 while True:
     try:
         place = ensure_daemon(settings)

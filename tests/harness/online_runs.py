@@ -7,7 +7,7 @@ import time
 
 from kelt.journal.reader import read_journal
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def daemon_pid(root) -> int:

@@ -14,9 +14,8 @@ from pathlib import Path
 
 from kelt.state_dir import StateDir
 
+#: Deadlines are not among them: a loaded machine would make an upstream count as away.
 QUICK = {
-    "call_deadline_s": 1.0,
-    "push_deadline_s": 1.5,
     "backoff_s_min": 0.05,
     "backoff_s_max": 0.3,
     "heartbeat_interval_s": 0.25,
@@ -50,7 +49,7 @@ class QuickDaemon:
     def stop(self) -> None:
         with suppress(ProcessLookupError):
             self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(60)
 
     def events(self, *names: str) -> list[dict]:
         """What it logged, of these names."""

@@ -99,7 +99,7 @@ class Forker:
 
     def close(self) -> None:
         self._socket.close()
-        self.process.wait(30)
+        self.process.wait(60)
 
 
 @functools.cache

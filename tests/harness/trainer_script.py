@@ -134,7 +134,7 @@ def main() -> None:
         spool.append_control(Kind.EXIT, Exit(exit_code=0, at=time.time()).SerializeToString())
     if stream:
         stream.closing = True
-        stream.join(20)
+        stream.join(60)
     spool.close()
     sys.stdout.flush()
     os._exit(int(code or 0))

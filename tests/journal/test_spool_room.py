@@ -86,7 +86,7 @@ def test_the_policy_raise_tells_the_caller_and_counts_nothing_as_lost(open_spool
 
 
 def test_the_policy_block_waits_until_room_appears_and_loses_nothing(open_spool, schema):
-    spool = open_spool(quota_bytes=2 * SMALLEST, wait_max_s=60.0)
+    spool = open_spool(quota_bytes=2 * SMALLEST, wait_max_s=600.0)
     fill(spool, schema)
     append(spool, schema)
     kept = fill(spool, schema)
@@ -97,7 +97,7 @@ def test_the_policy_block_waits_until_room_appears_and_loses_nothing(open_spool,
         time.sleep(0.001)
     assert not done
     spool.release(kept)
-    thread.join(20)
+    thread.join(60)
     assert done == [True]
     assert (spool.seq, spool.dropped_rows, spool.waits) == (kept + 1, 0, 1)
 
@@ -119,7 +119,7 @@ def test_the_policy_block_waits_without_spinning(open_spool, schema, monkeypatch
 
 
 def test_a_row_that_waits_holds_no_lock_that_others_need(open_spool, schema):
-    spool = open_spool(wait_max_s=60.0)
+    spool = open_spool(wait_max_s=600.0)
     fill(spool, schema)
     thread = threading.Thread(target=append, args=(spool, schema), daemon=True)
     thread.start()
@@ -128,7 +128,7 @@ def test_a_row_that_waits_holds_no_lock_that_others_need(open_spool, schema):
     assert spool.append_control(Kind.CONFIG, b"c")
     spool.beat()
     spool.close()  # ends the wait too
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -137,7 +137,7 @@ class Interrupted(BaseException):
 
 
 def test_an_interrupt_ends_the_wait_and_leaves_nothing_behind(open_spool, schema, tmp_path):
-    spool = open_spool(wait_max_s=60.0)
+    spool = open_spool(wait_max_s=600.0)
     kept = fill(spool, schema)
 
     def interrupt(_signum, _frame):

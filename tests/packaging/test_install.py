@@ -100,7 +100,7 @@ def train_and_read_back(binaries, folder):
         )
     finally:
         server.terminate()
-        assert server.wait(20) == 0
+        assert server.wait(60) == 0
 
 
 @pytest.mark.timeout(900)

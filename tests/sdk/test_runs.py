@@ -541,7 +541,7 @@ def test_importing_kelt_loads_the_standard_library_alone() -> None:
     import sys
 
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
 

@@ -121,7 +121,7 @@ def test_without_a_daemon_a_run_is_kept_and_training_goes_on(
 ) -> None:
     monkeypatch.setenv("KELT_SILENT", "0")
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    run = kelt.init("p", settings={"finish_timeout_s": 3})
+    run = kelt.init("p", settings={"finish_timeout_s": 60})
     for i in range(10):
         run.log({"i": i})
     run.finish()
@@ -189,7 +189,7 @@ def test_a_daemon_is_started_from_a_process_with_more_open_files_than_select_can
         "resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, 4096), limit))\n"
         "files = [os.open('/dev/null', os.O_RDONLY) for _ in range(1100)]\n"
         "run = kelt.init('p')\n"
-        "end = time.monotonic() + 10\n"
+        "end = time.monotonic() + 60\n"
         "while not run._session.sender.state.is_connected and time.monotonic() < end:\n"
         "    time.sleep(0.01)\n"
         "print(run._session.sender.state.is_connected)\nos._exit(0)"

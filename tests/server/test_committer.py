@@ -34,7 +34,7 @@ async def test_what_waits_together_is_committed_together(stand: Stand) -> None:
             tasks.start_soon(push, number)
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(queue.run)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while len(acks) < 10:  # noqa: ASYNC110 # ten tasks, one count
                 await anyio.sleep(0.01)
         queue.stop()

@@ -54,7 +54,7 @@ def stub_of(server, **options):
 
 def refused(call, *arguments, **options):
     with pytest.raises(grpc.RpcError) as error:
-        call(*arguments, timeout=20, **options)
+        call(*arguments, timeout=60, **options)
     return error.value
 
 
@@ -62,10 +62,10 @@ def test_metadata_beyond_eight_kibibytes_is_refused(server):
     stub, channel = stub_of(server)
     hello = upstream_pb2.UpstreamHelloRequest(protocol=1)
     with channel:
-        stub.Hello(hello, timeout=20, metadata=[("note", "x" * 4096)])
+        stub.Hello(hello, timeout=60, metadata=[("note", "x" * 4096)])
         error = refused(stub.Hello, hello, metadata=[("note", "x" * 10_000)])
         assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        stub.Hello(hello, timeout=20)
+        stub.Hello(hello, timeout=60)
 
 
 def test_messages_too_long_plain_or_unpacked_are_refused_and_cost_no_memory(server):
@@ -86,7 +86,7 @@ def test_messages_too_long_plain_or_unpacked_are_refused_and_cost_no_memory(serv
 def test_a_push_beyond_what_hello_named_is_refused_and_one_record_is_taken_in_any_size(server):
     stub, channel = stub_of(server)
     with channel:
-        hello = stub.Hello(upstream_pb2.UpstreamHelloRequest(protocol=1), timeout=20)
+        hello = stub.Hello(upstream_pb2.UpstreamHelloRequest(protocol=1), timeout=60)
         large = simple_run(7, run_id="large", branch_id="large")
         large.config(1.0, text="x" * 7 * MIB)
         alone = large.batch(1, large.last_seq)
@@ -94,12 +94,12 @@ def test_a_push_beyond_what_hello_named_is_refused_and_one_record_is_taken_in_an
         error = refused(stub.Push, upstream_pb2.PushRequest(batches=[alone, alone]))
         assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "larger than max" in error.details()
-        (cursor,) = stub.Push(upstream_pb2.PushRequest(batches=[alone]), timeout=20).cursors
+        (cursor,) = stub.Push(upstream_pb2.PushRequest(batches=[alone]), timeout=60).cursors
         assert cursor.committed_through == large.last_seq
 
 
 def test_a_question_with_an_endless_head_is_refused(server):
-    with socket.create_connection(("127.0.0.1", server.facts["http_port"]), timeout=20) as asking:
+    with socket.create_connection(("127.0.0.1", server.facts["http_port"]), timeout=60) as asking:
         asking.sendall(b"GET /api/v1/info HTTP/1.1\r\nhost: x\r\nx: ")
         answer = b""
         with contextlib.suppress(OSError):
@@ -139,8 +139,8 @@ async def serving(stand: Stand, **bounds: int):
 async def test_a_full_queue_and_a_stopping_server_say_when_to_come_again(stand: Stand) -> None:
     stream = simple_run()
     async with serving(stand) as (stub, committer):
-        first = stub.Push(upstream_pb2.PushRequest(batches=[stream.batch(1, 2)]), timeout=20)
-        with anyio.fail_after(10):
+        first = stub.Push(upstream_pb2.PushRequest(batches=[stream.batch(1, 2)]), timeout=60)
+        with anyio.fail_after(60):
             while not committer._queue:  # noqa: ASYNC110 # no event for it
                 await anyio.sleep(0.01)
         await says_later(stub, stream)
@@ -152,7 +152,7 @@ async def test_a_full_queue_and_a_stopping_server_say_when_to_come_again(stand: 
 
 async def says_later(stub: Any, stream: Stream) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await stub.Push(upstream_pb2.PushRequest(batches=[stream.batch(3, 4)]), timeout=20)
+        await stub.Push(upstream_pb2.PushRequest(batches=[stream.batch(3, 4)]), timeout=60)
     assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert float(dict(error.value.trailing_metadata())["retry-after"]) > 0
 

@@ -194,7 +194,7 @@ def test_what_a_killed_process_had_staged_is_swept_and_a_living_ones_is_not(stat
         artifact.add_file("a")
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    subprocess.run([sys.executable, "-c", script], check=False, timeout=30)
+    subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
     staging = state / "staging"
     assert len(list(staging.iterdir())) == 1
     artifact = Artifact("b", "t")
