@@ -17,6 +17,7 @@ from kelt_server.api.app import build_app
 from kelt_server.api.files import FileApi
 from kelt_server.artifacts import ArtifactLibrary, BlobStore
 from kelt_server.files_of_runs import FilesOfRuns
+from kelt_server.pages.artifact_pages import ArtifactPages
 from kelt_server.pages.files import RunFiles
 from kelt_server.pages.pages import Pages
 from kelt_server.storage_quota import StorageQuota
@@ -85,7 +86,7 @@ class FileParts:
         self.wandb_routes = wandb_api.routes()
         self.api_routes = FileApi(reader=stand.reader, files=found, library=self.library).routes()
         pages = Pages(stand.reader, RunFiles(files=found, library=self.library))
-        self.page_routes = pages.routes()
+        self.page_routes = [*pages.routes(), *ArtifactPages(self.library).routes()]
 
 
 class Web:
