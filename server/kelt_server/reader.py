@@ -17,7 +17,7 @@ from kelt_server.finding import Finder
 from kelt_server.histories import Histories
 from kelt_server.metrics.store import MetricsStore
 from kelt_server.object_store import ObjectStore
-from kelt_server.relatives import Forks, Relatives
+from kelt_server.relatives import Around, Forks, Relatives
 from kelt_server.run_files import RunFiles
 from kelt_server.run_table import Document, RunTable
 from kelt_server.run_view import RunView
@@ -121,9 +121,9 @@ class RunReader:
         name = scope.family.branches.by_id[branch_id].name
         return self._viewer.views(self._viewer.archived(name, scope), scope)
 
-    def ancestors(self, entity: str, project: str, run: str, *, limit: int) -> list[RunView]:
-        """The branches that a run's history comes from, nearest first: those that are known."""
-        return self._relatives.ancestors(*self._finder.run(entity, project, run), limit=limit)
+    def around(self, entity: str, project: str, run: str, *, limit: int) -> Around:
+        """A run with what it comes from and what a rewind left, of each `limit` at most."""
+        return self._relatives.around(*self._finder.run(entity, project, run), limit=limit)
 
     def forks(self, entity: str, project: str, run: str, *, offset: int, limit: int) -> Forks:
         """What was forked from a run, the newest first."""

@@ -21,6 +21,18 @@ from kelt_server.viewing import Viewer
 
 
 @dataclass(frozen=True, slots=True)
+class Around:
+    """A run, the known branches that it comes from, nearest first, and the archived, newest first.
+
+    An archived branch has no archived ones of its own.
+    """
+
+    run: RunView
+    ancestors: tuple[RunView, ...]
+    archived: tuple[RunView, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Forks:
     """Some of a run's forks, the newest first, and how many there are."""
 
@@ -39,15 +51,21 @@ class Relatives:
         self._viewer = viewer
         self._caller = caller
 
-    def ancestors(self, branch_id: str, scope: Scope, *, limit: int) -> list[RunView]:
-        """The branches that a history comes from, nearest first: those that are known."""
+    def around(self, branch_id: str, scope: Scope, *, limit: int) -> Around:
+        """A run with the nearest branches on its line of descent and the latest archived ones.
+
+        Together, since what a long line of descent resolves to is then found once.
+        """
         line = scope.lineage.line(branch_id)
         known = [
             ancestor.branch_id
             for ancestor in line.ancestors[:limit]
             if ancestor.fact is not None and self._caller.may(ancestor.fact.entity)
         ]
-        return self._viewer.views(known, scope)
+        archived = self._viewer.archived(line.branch.name, scope)
+        left = [] if branch_id in archived else archived[:limit]
+        own, *others = self._viewer.views([branch_id, *known, *left], scope)
+        return Around(own, tuple(others[: len(known)]), tuple(others[len(known) :]))
 
     def forks(self, branch_id: str, scope: Scope, *, offset: int, limit: int) -> Forks:
         """What was forked from any branch of a run's name, or from an archived one alone."""

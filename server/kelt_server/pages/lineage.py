@@ -13,12 +13,11 @@ from typing import Any
 from kelt_server import facts
 from kelt_server.pages.html import Child, Markup, escaped, tag
 from kelt_server.pages.layout import Part, table
-from kelt_server.pages.run_list import Run, href_of, last_step, parent_link, place_of, state
-from kelt_server.reader import RunReader
+from kelt_server.pages.run_list import Run, href_of, last_step, parent_link, state
+from kelt_server.relatives import Around, Forks
 
-FORKS_SHOWN = 50
-_ANCESTORS_MAX = 20
-_ARCHIVED_MAX = 50
+#: Branches above, and archived ones.
+AROUND_MAX = 20
 _WIDTH, _HEIGHT = 1000, 12
 
 
@@ -34,51 +33,49 @@ class _Row:
     is_own: bool = False
 
 
-def lineage(reader: RunReader, run: Run, part: Part) -> Markup:
+def lineage(run: Run, around: Around, forks: Forks, part: Part) -> Markup:
     """Nothing of a run that stands alone.
 
     Args:
-        reader: finds what is open to who asks.
         run: as the read API has it.
-        part: which of its forks.
+        around: the same run, with the branches around it.
+        forks: some of what was forked from it.
+        part: which of them.
     """
-    where = place_of(run)
-    forks = reader.forks(*where, offset=part.begin, limit=part.size)
-    archived = [
-        view.as_json() for view in (reader.archived(*where) if not run["is_archived"] else [])
-    ][:_ARCHIVED_MAX]
+    archived = [view.as_json() for view in around.archived]
     if not run["lineage"] and not archived and not forks.total:
         return Markup("")
-    known = {
-        found["immutable_id"]: found
-        for view in reader.ancestors(*where, limit=_ANCESTORS_MAX)
-        for found in (view.as_json(),)
-    }
+    known = {view.line.branch.branch_id: view.as_json() for view in around.ancestors}
     rows = [
         *_line_of_descent(run, known),
         *(_archived(branch) for branch in archived if branch["immutable_id"] not in known),
         *_forks(run, [view.as_json() for view in forks.views]),
     ]
     return escaped(
-        [tag("h2", "Lineage", id="lineage"), *_notes(run, archived), _drawn(rows),
-         part.links(forks.total, "forks")]
-    )  # fmt: skip
+        [
+            tag("h2", "Lineage", id="lineage"),
+            *_notes(run, archived),
+            _drawn(rows),
+            part.links(forks.total, "forks"),
+        ]
+    )
 
 
 def _line_of_descent(run: Run, known: Mapping[str, Run]) -> Iterator[_Row]:
     """The oldest first, the run itself last."""
-    shown = run["lineage"][:_ANCESTORS_MAX]
+    shown = run["lineage"][:AROUND_MAX]
     for number in range(len(shown) - 1, -1, -1):
         parent = shown[number]
         found = known.get(parent["immutable_id"])
         above = run["lineage"][number + 1 :]
-        yield _Row(found, _name(found, parent), _how(above), _begin(above), 0)
+        name = parent_link(parent) if found is None else _name(found)
+        yield _Row(found, name, _how(above), _begin(above), 0)
     own = tag("strong", run["name"])
     yield _Row(run, [own, _id(run)], _how(run["lineage"]), _begin(run["lineage"]), 0, is_own=True)
 
 
 def _archived(branch: Run) -> _Row:
-    return _Row(branch, _name(branch, None), _how(branch["lineage"]), _begin(branch["lineage"]), 0)
+    return _Row(branch, _name(branch), _how(branch["lineage"]), _begin(branch["lineage"]), 0)
 
 
 def _forks(run: Run, forks: Iterable[Run]) -> list[_Row]:
@@ -88,7 +85,7 @@ def _forks(run: Run, forks: Iterable[Run]) -> list[_Row]:
         rewound = fork["lineage"][0]["kind"] == facts.REWOUND
         since = f", rewound to {fork['lineage'][0]['fork_step']:,} since" if rewound else ""
         how = f"forked at step {step:,}{since}"
-        rows.append((step, _Row(fork, _name(fork, None), how, step, 1)))
+        rows.append((step, _Row(fork, _name(fork), how, step, 1)))
     return [row for _, row in sorted(rows, key=lambda item: item[0])]
 
 
@@ -112,7 +109,7 @@ def _how(lineage: Sequence[Mapping[str, Any]]) -> str:
         return ""
     parent = lineage[0]
     if parent["fork_step"] is None:
-        return "goes on with it"
+        return "goes on with the one above"
     if parent["kind"] == facts.REWOUND:
         return f"rewound to step {parent['fork_step']:,}"
     return f"{parent['kind']} at step {parent['fork_step']:,}"
@@ -126,9 +123,7 @@ def _begin(lineage: Sequence[Mapping[str, Any]]) -> int:
     return 0
 
 
-def _name(found: Run | None, parent: Mapping[str, Any] | None) -> Child:
-    if found is None:
-        return parent_link(parent or {})
+def _name(found: Run) -> Child:
     archived = tag("span", " archived", class_="quiet") if found["is_archived"] else ""
     return [tag("a", found["name"], href=href_of(found)), _id(found), archived]
 
@@ -140,7 +135,7 @@ def _id(run: Run) -> Child:
 
 
 def _notes(run: Run, archived: Collection[Run]) -> list[Child]:
-    older, gone = len(run["lineage"]) - _ANCESTORS_MAX, len(run["archived"]) - len(archived)
+    older, gone = len(run["lineage"]) - AROUND_MAX, len(run["archived"]) - len(archived)
     notes: list[Child] = []
     if older > 0:
         notes.append(tag("p", f"{older:,} older branches are not shown.", class_="quiet"))

@@ -17,6 +17,7 @@ from kelt_server.pages.explaining import explained
 from kelt_server.pages.files import ShownFiles
 from kelt_server.pages.html import Child, Markup, escaped, tag
 from kelt_server.pages.layout import Part, page, project_crumb, project_href, table, tabs
+from kelt_server.pages.lineage import AROUND_MAX
 from kelt_server.pages.run_list import Run, run_table
 from kelt_server.pages.run_page import run_page
 from kelt_server.reader import RunReader
@@ -114,10 +115,12 @@ class Pages:
         """One run."""
         named = request.path_params
         reader = self._reader(request)
-        run = reader.run(named["entity"], named["project"], named["run"]).as_json()
+        where = (named["entity"], named["project"], named["run"])
+        around = reader.around(*where, limit=AROUND_MAX)
+        run = around.run.as_json()
         return page(
             run["name"],
-            run_page(reader, request, run, self._files(reader, run)),
+            run_page(reader, request, run, around, self._files(reader, run)),
             crumbs=[project_crumb(run["entity"], run["project"])],
         )
 

@@ -13,13 +13,15 @@ from kelt_server.pages.amounts import shown_duration, shown_time
 from kelt_server.pages.files import ShownFiles
 from kelt_server.pages.html import Child, Markup, escaped, tag
 from kelt_server.pages.layout import Part, facts, run_href, table
-from kelt_server.pages.lineage import FORKS_SHOWN, lineage
+from kelt_server.pages.lineage import lineage
 from kelt_server.pages.run_list import Run, last_step, origin, place_of, state
 from kelt_server.pages.sparkline import charts
 from kelt_server.pages.values import value_table
 from kelt_server.reader import RunReader
+from kelt_server.relatives import Around
 
 _CHARTS_SHOWN = 36
+FORKS_SHOWN = 50
 _CHART_BUCKETS = 120
 #: With more writers than this, their metrics are drawn together.
 _LABELS_CHARTED_MAX = 16
@@ -27,9 +29,21 @@ _LABELS_CHARTED_MAX = 16
 _IN_HEAD = ("_step", "_timestamp", "_runtime")
 
 
-def run_page(reader: RunReader, request: Request, run: Run, files: ShownFiles) -> list[Child]:
-    """What is below the title."""
+def run_page(
+    reader: RunReader, request: Request, run: Run, around: Around, files: ShownFiles
+) -> list[Child]:
+    """What is below the title.
+
+    Args:
+        reader: reads what is open to who asks.
+        request: says which part of the long lists is wanted.
+        run: as the read API has it.
+        around: the same run, with the branches around it.
+        files: what is shown of its files.
+    """
     where = place_of(run)
+    part = Part.asked(request, "forks", FORKS_SHOWN)
+    forks = reader.forks(*where, offset=part.begin, limit=part.size)
     metrics = Part.asked(request, "metrics", _CHARTS_SHOWN)
     is_shared = any(session["is_shared"] for session in run["sessions"])
     sessions = [tag("h2", "Writers" if is_shared else "Sessions"), _sessions(run["sessions"])]
@@ -39,7 +53,7 @@ def run_page(reader: RunReader, request: Request, run: Run, files: ShownFiles) -
         sessions if is_shared else "",
         _charts(reader, where, _charted(run), metrics) or _no_rows(run),
         output.system_charts(reader, where, metrics),
-        lineage(reader, run, Part.asked(request, "forks", FORKS_SHOWN)),
+        lineage(run, around, forks, part),
         output.console_tail(reader, where),
         tag("h2", "Summary"),
         value_table(run["summary"], files.addresses, left_out=_IN_HEAD),

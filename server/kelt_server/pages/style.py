@@ -31,7 +31,7 @@ thead th { color: var(--quiet); font-weight: 500; font-size: .85rem; }
 .values { table-layout: fixed; } .values th { width: 16rem; font-weight: 500; }
 @media (max-width: 40rem) { .values th { width: 34%; } }
 .values th, .values td { overflow-wrap: anywhere; }
-.values img { max-width: 100%; max-height: 12rem; min-height: 4rem; margin-right: .5rem; border-radius: 4px;
+.values img { max-width: 100%; max-height: 12rem; min-height: 4rem; margin: 0 .5rem .5rem 0; border-radius: 4px;
   vertical-align: middle; }
 .values audio, .values video { max-width: 100%; max-height: 16rem; } .values svg { width: 14rem; max-width: 100%;
   height: 3.5rem; display: block; color: var(--link); }

@@ -80,7 +80,7 @@ def test_what_was_forked_by_others_is_shown_to_those_alone_who_may_see_it(stand:
     assert [view.line.branch.run_id for view in found.views] == ["late", "early"]
     assert found.total == 2
     theirs = stand.reader.seen_by(Caller(entity="else", user="bob"))
-    assert theirs.ancestors("else", "proj", "theirs", limit=10) == []
+    assert theirs.around("else", "proj", "theirs", limit=10).ancestors == ()
 
 
 def test_pages_lead_from_a_run_to_its_forks_and_back(client: Client, stand: Stand) -> None:
