@@ -20,8 +20,8 @@ _POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 #: Columns whose values stand to the right.
-_NUMBERS = ("Rows", "Last step", "Runtime", "Size", "Files", "Versions", "Runs")
-_OFFSET_MAX = 10**9
+_NUMBERS = ("Rows", "Last step", "Runtime", "Size", "Versions", "Runs")
+_DIGITS_MAX = 9
 
 
 def page(
@@ -119,7 +119,8 @@ class Part:
         """What an address asks for; the beginning, where that is no number."""
         params = dict(request.query_params)
         said = params.pop(f"{name}_from", "")
-        begin = min(int(said), _OFFSET_MAX) if said.isascii() and said.isdigit() else 0
+        is_number = said.isascii() and said.isdigit() and len(said) <= _DIGITS_MAX
+        begin = int(said) if is_number else 0
         return cls(name, begin, size, params.pop(name, ""), params)
 
     @property
