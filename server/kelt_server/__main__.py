@@ -140,7 +140,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the whole usage before it."""
 
     def error(self, message: str) -> NoReturn:
-        raise ServerUsageError(f"{message}. See `kelt server --help`.")
+        raise ServerUsageError(f"{message}. See `{self.prog} --help`.")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -26,6 +26,7 @@ from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import GroupCommitter
 from kelt_server.ingest.service import UpstreamService
 from kelt_server.packing import Packer
+from kelt_server.pages.artifact_pages import ArtifactPages
 from kelt_server.pages.files import RunFiles
 from kelt_server.pages.pages import Pages
 from kelt_server.reader import RunReader
@@ -244,7 +245,10 @@ def _app(
             *FileApi(reader=reader, files=files.files, library=files.library).routes(),
             *ArtifactChangesApi(library=files.library).routes(),
         ],
-        page_routes=Pages(reader, RunFiles(files=files.files, library=files.library)).routes(),
+        page_routes=[
+            *Pages(reader, RunFiles(files=files.files, library=files.library)).routes(),
+            *ArtifactPages(files.library).routes(),
+        ],
         more_routes=wandb_api.routes(),
         gate=base.gate,
         is_local=_is_loopback(base.config.host),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from kelt_server.access.callers import Caller
 from kelt_server.catalog.store import Catalog
 from kelt_server.errors import NotFoundError
+from kelt_server.lineage import day_of
 from kelt_server.metrics.store import MetricsStore
 from kelt_server.scope import Scope
 
@@ -39,8 +40,10 @@ class Finder:
         try:
             return self.branch(run)
         except NotFoundError:
+            deleted_at = self._catalog.deletions.last_at(name)
+            why = "" if deleted_at is None else f": it was deleted on {day_of(deleted_at)}"
             raise NotFoundError(
-                f"there is no run {run!r} in {name[0]}/{project}; `kelt runs ls` lists what "
+                f"there is no run {run!r} in {name[0]}/{project}{why}; `kelt runs ls` lists what "
                 "is there, and a run logged offline comes with `kelt sync`"
             ) from None
 

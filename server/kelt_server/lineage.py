@@ -202,7 +202,7 @@ def _beginning_problems(root: BranchFact, deleted: Deleted) -> list[str]:
     deleted_at = deleted.branches.get(root.branch_id)
     if deleted_at is None:
         return [f"{beginning} has not arrived yet"]
-    return [f"{beginning} was deleted on {_day(deleted_at)}; only what was logged since is here"]
+    return [f"{beginning} was deleted on {day_of(deleted_at)}; only what was logged since is here"]
 
 
 def _unknown_parent(branch: BranchFact, deleted: Deleted) -> list[str]:
@@ -215,9 +215,9 @@ def _unknown_parent(branch: BranchFact, deleted: Deleted) -> list[str]:
     if deleted_at is None:
         return [f"{left} has not arrived yet"]
     if deleted_at < branch.made_at:
-        one = f"one of its name was deleted on {_day(deleted_at)}"
+        one = f"one of its name was deleted on {day_of(deleted_at)}"
         return [f"{left} has not arrived yet; {one}"]
-    return [f"{left} was deleted on {_day(deleted_at)}: {_inherited(branch)}"]
+    return [f"{left} was deleted on {day_of(deleted_at)}: {_inherited(branch)}"]
 
 
 def _is_buried(fact: BranchFact) -> bool:
@@ -229,7 +229,7 @@ def _missing_parent(child: BranchFact, parent_id: str, deleted_at: float | None)
     if deleted_at is None:
         return f"{left} ({parent_id}) has not arrived yet"
     return (
-        f"{left} ({child.parent_run_id or parent_id}) was deleted on {_day(deleted_at)}, before "
+        f"{left} ({child.parent_run_id or parent_id}) was deleted on {day_of(deleted_at)}, before "
         f"{child.run_id} arrived: {_inherited(child)}"
     )
 
@@ -239,5 +239,6 @@ def _inherited(child: BranchFact) -> str:
     return f"the rows{up_to} that it inherits went with it, and only its own are here"
 
 
-def _day(at: float) -> str:
+def day_of(at: float) -> str:
+    """A time of day as sentences have it."""
     return datetime.fromtimestamp(at, timezone.utc).strftime("%Y-%m-%d at %H:%M UTC")

@@ -17,10 +17,14 @@ from kelt_server.finding import Finder
 from kelt_server.histories import Histories
 from kelt_server.metrics.store import MetricsStore
 from kelt_server.object_store import ObjectStore
+from kelt_server.relatives import Around, Forks, Relatives
 from kelt_server.run_files import RunFiles
 from kelt_server.run_table import Document, RunTable
 from kelt_server.run_view import RunView
 from kelt_server.viewing import Viewer
+
+#: As an entity, all that are open to who asks. No entity is so called in W&B.
+EVERY_ENTITY = "*"
 
 
 class RunReader:
@@ -66,6 +70,9 @@ class RunReader:
         self._finder = Finder(catalog=catalog, metrics=metrics, caller=caller)
         self.rows = Histories(finder=self._finder, metrics=metrics)
         self.consoles = Consoles(finder=self._finder, catalog=catalog)
+        self._relatives = Relatives(
+            catalog=catalog, metrics=metrics, viewer=self._viewer, caller=caller
+        )
         self.files = RunFiles(finder=self._finder, catalog=catalog, objects=self._objects)
 
     def may(self, entity: str) -> bool:
@@ -81,8 +88,13 @@ class RunReader:
         ]
 
     def runs(self, entity: str, project: str | None) -> list[Document]:
-        """RUN of the run that each name points at; not to be changed."""
-        return self._table.documents(self._finder.entity(entity), project)
+        """RUN of the run that each name points at; not to be changed. `*`: of all entities."""
+        if entity != EVERY_ENTITY:
+            return self._table.documents(self._finder.entity(entity), project)
+        found = {
+            one["entity"] for one in self.projects() if project is None or one["project"] == project
+        }
+        return [run for one in sorted(found) for run in self._table.documents(one, project)]
 
     def notice(self, keys: set[Key]) -> None:
         """What was remembered of these is to be read again; told after each commit."""
@@ -108,6 +120,15 @@ class RunReader:
         branch_id, scope = self._finder.run(entity, project, run)
         name = scope.family.branches.by_id[branch_id].name
         return self._viewer.views(self._viewer.archived(name, scope), scope)
+
+    def around(self, entity: str, project: str, run: str, *, limit: int) -> Around:
+        """A run with what it comes from and what a rewind left, of each `limit` at most."""
+        return self._relatives.around(*self._finder.run(entity, project, run), limit=limit)
+
+    def forks(self, entity: str, project: str, run: str, *, offset: int, limit: int) -> Forks:
+        """What was forked from a run, the newest first."""
+        branch_id, scope = self._finder.run(entity, project, run)
+        return self._relatives.forks(branch_id, scope, offset=offset, limit=limit)
 
     def summary_at(self, entity: str, project: str, run: str, step: int) -> dict[str, Any]:
         """The summary of a run's history up to a step."""

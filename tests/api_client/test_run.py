@@ -228,7 +228,7 @@ def test_a_path_that_names_no_run_is_refused_before_anything_is_asked(wire, api,
 
 
 def test_an_unknown_run_is_named_with_what_would_help(api):
-    with pytest.raises(RunNotFoundError, match=r"knows no run 'demo/nope'. `kelt runs ls`"):
+    with pytest.raises(RunNotFoundError, match=r"knows no run 'demo/nope'. `kelt runs ls --all`"):
         api.run("demo/nope")
     with pytest.raises(RunNotFoundError, match=r"knows no run 'nope'. A run id wants its project"):
         api.run("nope")

@@ -91,7 +91,25 @@ def test_ls_says_so_when_nothing_matches_or_more_is_there(kelt_known):
     nothing = kelt_known("runs", "ls", "nothing-here")
     assert (nothing.returncode, nothing.stdout) == (0, "")
     assert "No runs here that match" in nothing.stderr
+    assert "There is local/known" in nothing.stderr
     assert "1 of 3 runs" in kelt_known("runs", "ls", "known", "--limit", "1").stderr
+
+
+def test_ls_tells_of_other_entities_and_lists_them(kelt_known, server):
+    PushedRun(server.facts["grpc_port"], "theirs", project="known", entity="crew").opened().push()
+    own = kelt_known("runs", "ls")
+    assert "theirs" not in own.stdout
+    assert own.stderr.endswith(
+        "kelt: These are of local. There are runs of crew too: --entity NAME, or --all.\n"
+    )
+    of_crew = kelt_known("runs", "ls", "--entity", "crew")
+    assert [line.split()[0] for line in of_crew.stdout.splitlines()] == ["RUN", "known/theirs"]
+    every = kelt_known("runs", "ls", "--all", "known", "--order", "+run_id")
+    assert [line.split()[0] for line in every.stdout.splitlines()[1:]] == [
+        "local/known/baseline", "local/known/forked", "local/known/lossy", "crew/known/theirs",
+    ]  # fmt: skip
+    refused = kelt_known("runs", "ls", "--all", "crew/known")
+    assert (refused.returncode, "--all" in refused.stderr) == (ExitCode.USAGE, True)
 
 
 def test_show_tells_everything_of_one_run(kelt_known, known):
@@ -103,6 +121,7 @@ def test_show_tells_everything_of_one_run(kelt_known, known):
     assert f"baseline ({known['baseline'].branch_id})" in text
     assert "└─ rewound from step 49 of baseline (" in text
     assert "archived: baseline (" in text
+    assert "forked at step 39: forked, finished, 60 rows, last step 59" in text
     assert "100 rows, last step 99" in text
     assert '{"a": [1, 1.0]}' in text
     assert "▁" in text

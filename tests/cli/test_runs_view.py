@@ -120,13 +120,22 @@ def test_lineage_is_a_tree_down_to_the_first_branch_with_what_was_archived():
         ]
     )
     old = a_run(immutable_id="i0", rows=1, last_step=250)
-    assert lineage_lines(run, [old]) == [
+    left = a_run(run_id="left", rows=0, lineage=[ancestor("base", "i0", 7, "forked")])
+    gone = a_run(
+        run_id="gone", immutable_id="g1", is_archived=True, project="far", rows=9, last_step=8,
+        lineage=[ancestor("left", "l1", 8, "rewound"), ancestor("base", "i1", 3, "forked")],
+    )  # fmt: skip
+    assert lineage_lines(run, [old], [left, gone]) == [
         "base (i1)",
         "└─ rewound from step 200 of base (i0)",
         "   └─ continues the end of base (i5)",
         "      └─ forked from step 90 of other/root (r0), which has not arrived yet",
         "archived: base (i0), 1 row, last step 250",
+        "forked at step 7: left, finished, no rows",
+        "forked at step 3: gone (g1), finished, 9 rows, last step 8",
     ]
+    many = lineage_lines(a_run(), [], [left] * 25)
+    assert (len(many), many[-1]) == (22, "and 5 more forks")
 
 
 def test_facts_leave_out_what_is_not_there_and_list_losses_and_problems_in_full():

@@ -6,6 +6,7 @@ import hashlib
 import time
 from typing import Any
 
+import httpx
 from conformance.conftest import Client, Kelt
 
 from harness.amounts import long_only
@@ -58,6 +59,7 @@ root = art.download(root="whole")
 one = art.get_entry("sub/b.txt").download(root="one")
 newest = api.artifact("p/data:latest")
 said |= {
+    "url": art.url,
     "about": [art.description, dict(art.metadata), art.digest, art.state],
     "whole": {os.path.relpath(os.path.join(f, n), root): open(os.path.join(f, n)).read()
               for f, _, names in os.walk(root) for n in names},
@@ -120,6 +122,8 @@ def test_versions_aliases_and_lineage(client: Client, kelt: Kelt) -> None:
         "a.txt": "a", "sub/b.txt": "b" * 1000, "outside.bin": "outside", "made.txt": "made",
     }  # fmt: skip
     assert found["one"] == "b" * 1000
+    page = httpx.get(found["url"])  # the client prints it
+    assert (page.status_code, "<h1>data:v0</h1>" in page.text) == (200, True)
     version, entries, digest = found["newest"]
     assert version == "v3"
     assert entries == ["added.bin", "made.txt", "new.bin", "outside.bin", "sub/b.txt"]

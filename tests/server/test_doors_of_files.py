@@ -196,6 +196,9 @@ def test_a_manifest_of_another_s_is_not_built_on(filled: tuple[Web, dict[str, st
         f"/artifactsV2/r/ann/proj/data/i/{MD5}/x.txt",
         "/files/ann/proj/run/a.txt",
         "/ann/proj/runs/run",
+        "/ann/proj/artifacts",
+        "/ann/proj/artifacts/dataset/data",
+        "/ann/proj/artifacts/dataset/data/v0",
     ],
 )
 def test_another_s_are_not_served_by_any_address(
@@ -263,7 +266,11 @@ def test_what_a_team_uses_shows_nobody_else_s_run(tmp_path: Path) -> None:
         used_by_crew = "/api/v1/runs/crew/proj/run/artifacts"
         assert [a["entity"] for a in web.get(ANN, used_by_crew).json()["used"]] == ["ann"]
         assert web.get(BOB, used_by_crew).json()["used"] == []
-        assert "data:v0" not in web.get(BOB, "/crew/proj/runs/run").text
+        assert "/artifacts/dataset/data/v0" in web.get(ANN, "/crew/proj/runs/run").text
+        assert "/artifacts/" not in web.get(BOB, "/crew/proj/runs/run").text
+        shown = "/crew/proj/artifacts/dataset/data/v0"
+        assert "/ann/proj/runs/run" in web.get(ANN, shown).text
+        assert "/ann/" not in web.get(BOB, shown).text
         asked = """query { project(name: "proj", entityName: "crew") {
           artifact(name: "data:v0") { usedBy { edges { node { name } } } }
           run(name: "run") { inputArtifacts { edges { node { id } } } } } }"""

@@ -26,6 +26,7 @@ from kelt_server.api.artifact_changes import ArtifactChangesApi
 from kelt_server.api.files import FileApi
 from kelt_server.api.openapi import document
 from kelt_server.api.routes import ReadApi, ServerFacts
+from kelt_server.pages import pages
 from kelt_server.pages.pages import Pages
 from kelt_server.run_actions import RunActions
 
@@ -361,9 +362,77 @@ def test_a_page_says_what_it_does_not_know_exactly(client: Client, stand: Stand)
     page = client.get("/local/proj/runs/run").text
     assert "≈ " in page.partition("</figure>")[0]  # a mean of the last few
     assert "No run of this project is here." in client.get("/local/none").text
+    assert "No run has arrived yet" not in client.get("/").text
     missing = client.get("/local/proj/runs/none")
     assert (missing.status_code, missing.headers["content-type"][:9]) == (404, "text/html")
     assert "there is no run &#x27;none&#x27;" in missing.text
+
+
+def test_a_page_counts_what_is_no_number_and_shows_no_end_that_is_not_the_last(
+    client: Client, stand: Stand
+) -> None:
+    stream = simple_run(row_count=0)
+    for step in range(9):
+        stream.row(step, {"half": float(step) if step < 4 else float("nan"), "never": float("nan")})
+    stand.push(stream.batches())
+    page = client.get("/local/proj/runs/run").text
+    half, never = page.split("</figure>")[:2]
+    assert "0 … 3, NaN: 5" in half
+    assert ">NaN</span>" in half  # not 3, which was the last number
+    assert "no finite value" in never
+    assert "NaN: 9" in never
+
+
+def test_of_many_metrics_and_runs_a_part_is_shown_and_others_are_found(
+    client: Client, stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "RUNS_SHOWN", 2)
+    monkeypatch.setattr(pages, "_RUNS_OF_EACH", 1)
+    stream = simple_run(row_count=0)
+    stream.row(0, {f"layer{number:03}": number for number in range(100)})
+    stand.push(stream.batches())
+    run = "/local/proj/runs/run"
+    first = client.get(run).text
+    assert (first.count("<figure"), "1 to 36 of 100 metrics" in first) == (36, True)
+    assert "50 more" in first  # of the summary
+    assert "action" not in first
+    last = client.get(run, {"metrics_from": "72"}).text
+    assert last.count("<figure") == 28
+    found = client.get(run, {"metrics": "LAYER09"}).text
+    assert found.count("<figure") == 10
+    assert "No metric contains" in client.get(run, {"metrics": "x"}).text
+    for odd in ("-1", "x", "9" * 5000):
+        assert client.get(run, {"metrics_from": odd}).status_code == 200
+    for name in ("r1", "r2"):
+        stand.push(simple_run(int(name[1]) + 1, run_id=name, branch_id=name).batches())
+    listed = client.get("/local/proj", {"runs_from": "2"}).text
+    assert "3 to 3 of 3 runs" in listed
+    assert 'href="/local/proj/runs/run"' in listed
+    found = client.get("/local/proj", {"runs": "R1"}).text
+    assert ('runs/r1"' in found, 'runs/r2"' in found) == (True, False)
+    assert "2 more runs" in client.get("/").text
+
+
+def test_an_empty_server_says_how_runs_come_and_a_project_is_where_w_b_has_it(
+    client: Client,
+) -> None:
+    assert "WANDB_BASE_URL=http://kelt" in client.get("/").text
+    moved = client.get("/local/a%20b/workspace")
+    assert (moved.status_code, moved.headers["location"]) == (307, "/local/a%20b")
+
+
+def test_runs_of_every_entity_are_answered_at_once(client: Client, stand: Stand) -> None:
+    stand.push(simple_run(1).batches())
+    stream = Stream(writer_id(2))
+    stream.opened(
+        "proj", "other", "b2", started_at=3.0, created=record_pb2.Created(), entity="crew"
+    )
+    stand.push(stream.batches())
+    found = client.get(RUNS, params={"entity": "*", "project": "proj"}).json()
+    assert [(r["entity"], r["run_id"]) for r in found["runs"]] == [
+        ("crew", "other"), ("local", "run"),
+    ]  # fmt: skip
+    assert client.get(RUNS, params={"entity": "*", "project": "none"}).json()["total"] == 0
 
 
 def test_columns_leave_of_each_run_what_was_asked_for(client: Client, stand: Stand) -> None:

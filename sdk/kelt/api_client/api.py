@@ -94,6 +94,8 @@ class Api:
         filters: Mapping[str, Any] | None = None,
         order: str = "-created_at",
         per_page: int = 50,
+        *,
+        entity: str | None = None,
     ) -> Runs:
         """The runs of a project: a sequence that fetches a page when something of it is wanted.
 
@@ -103,16 +105,17 @@ class Api:
                 `{"config.lr": {"$gt": 0.01}}`.
             order: `+path` or `-path`, several joined by commas; `-created_at` is newest first.
             per_page: runs a request, at most 1000.
+            entity: whose, where the path names none; `*` for all that the key opens.
 
         Raises:
             QueryError: an argument does not fit.
         """
         arguments: dict[str, str] = {"order": order}
         if path is not None:
-            entity, project = parse_project_path(path)
-            if entity:
-                arguments["entity"] = entity
-            arguments["project"] = project
+            named, arguments["project"] = parse_project_path(path)
+            entity = named or entity
+        if entity:
+            arguments["entity"] = entity
         if filters is not None and filters != {}:
             arguments["filters"] = encode_filters(filters)
         return Runs(connection=self._connection, arguments=arguments, per_page=per_page)
@@ -132,7 +135,7 @@ class Api:
             return Run(connection=self._connection, data=self._connection.get(parsed.route))
         except RunNotFoundError as error:
             remedy = (
-                "`kelt runs ls` lists what is there."
+                "`kelt runs ls --all` lists what is there."
                 if parsed.project
                 else "A run id wants its project before it: project/run_id."
             )

@@ -24,6 +24,7 @@ from kelt.api_client.records import (
     loss,
     writer,
 )
+from kelt.errors import RunNotFoundError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,6 +177,16 @@ class Run:
         if not self._data["archived"]:
             return []
         found = self._connection.get(f"{self._route(self.id)}/archived")["runs"]
+        return [Run(connection=self._connection, data=item) for item in found]
+
+    @property
+    def forks(self) -> list[Run]:
+        """The runs that were forked from it, newest first: 1000 at most."""
+        route = f"{self._route(self.immutable_id)}/forks"
+        try:
+            found = self._connection.get(route, [("limit", 1000)])["runs"]
+        except RunNotFoundError:  # by a server that does not know of them yet
+            return []
         return [Run(connection=self._connection, data=item) for item in found]
 
     @property

@@ -60,7 +60,8 @@ def export(
     ] = Path(),
     keys: Annotated[
         list[str] | None,
-        typer.Option("--key", help="Only this metric (repeatable), and the rows that have it."),
+        typer.Option("--key",
+            metavar="METRIC", help="Only this metric (repeatable), and the rows that have it."),
     ] = None,
     files: Annotated[
         bool | None,

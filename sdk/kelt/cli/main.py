@@ -153,6 +153,7 @@ def _message(error: Exception) -> str:
     said: str = error.format_message()  # type: ignore[attr-defined] # a class without a public name
     if said.startswith("Usage:"):  # a group without a command: its help
         return said
+    said = " ".join(said.split())  # the choices of an option come in lines
     context = getattr(error, "ctx", None)
     command = "kelt" if context is None else context.command_path
     return f"kelt: {plain(said.rstrip('.'))}. See `{command} --help`."

@@ -22,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+#: Entities and projects that a hint names.
+_ENTITIES_TOLD, _PROJECTS_TOLD = 5, 10
 _FILTERS_EXAMPLE = """'{"config.lr": {"$gt": 0.1}}'"""
 
 RunArgument = Annotated[
@@ -39,6 +41,13 @@ def list_runs(
         typer.Argument(metavar="[ENTITY/]PROJECT", help="Without it: all runs of the entity."),
     ] = None,
     *,
+    entity: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A team's, or another's, instead of the key's own."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Of all entities that the key opens.")
+    ] = False,
     state: Annotated[
         list[str] | None,
         typer.Option("--state", metavar="STATE", help="Only runs in this state (repeatable)."),
@@ -56,8 +65,11 @@ def list_runs(
 ) -> None:
     """Runs with state, rows and lineage, newest first."""
     conditions = _conditions(state or [], filters)
+    if everything and (entity or "/" in (project or "")):
+        raise CliError("--all is of all entities; name one, or --all.", code=ExitCode.USAGE)
     with _api(upstream) as api:
-        runs = api.runs(project, conditions, order, per_page=min(limit, 1000))
+        whose = "*" if everything else entity
+        runs = api.runs(project, conditions, order, per_page=min(limit, 1000), entity=whose)
         shown_runs = runs[:limit]
         if as_json:
             from kelt.cli.runs_view import run_json  # noqa: PLC0415 # with the API client
@@ -65,7 +77,11 @@ def list_runs(
             for run in shown_runs:
                 say_json(run_json(run))
             return
-        _print_list(shown_runs, total=len(runs), project=project)
+        _print_list(shown_runs, total=len(runs), project=project, has_entity=everything)
+        if whose is None and not project:
+            _tell_others(api, shown_runs)
+        elif not runs:
+            _tell_projects(api)
 
 
 def _conditions(states: list[str], filters: str | None) -> dict[str, object]:
@@ -91,7 +107,24 @@ def _conditions(states: list[str], filters: str | None) -> dict[str, object]:
     return conditions[0] if len(conditions) == 1 else {"$and": conditions} if conditions else {}
 
 
-def _print_list(runs: list[Run], *, total: int, project: str | None) -> None:
+def _tell_others(api: Api, runs: list[Run]) -> None:
+    """Which other entities the key opens: of its own runs alone nobody would know."""
+    own = runs[0].entity if runs else str(api.info()["default_entity"])
+    others = sorted({found.entity for found in api.projects()} - {own})
+    if others:
+        shown = ", ".join(others[:_ENTITIES_TOLD]) + (", …" if len(others) > _ENTITIES_TOLD else "")
+        note(f"These are of {own}. There are runs of {shown} too: --entity NAME, or --all.")
+
+
+def _tell_projects(api: Api) -> None:
+    """What could have been meant where nothing was found."""
+    found = [f"{one.entity}/{one.name}" for one in api.projects()]
+    if found:
+        more = f" and {len(found) - _PROJECTS_TOLD} more" if len(found) > _PROJECTS_TOLD else ""
+        note(f"There is {', '.join(found[:_PROJECTS_TOLD])}{more}.")
+
+
+def _print_list(runs: list[Run], *, total: int, project: str | None, has_entity: bool) -> None:
     from kelt.cli.runs_view import LIST_COLUMNS, list_row  # noqa: PLC0415 # with the API client
 
     if not runs:
@@ -99,7 +132,8 @@ def _print_list(runs: list[Run], *, total: int, project: str | None) -> None:
         return
     only = project.rpartition("/")[2] if project else None
     now = time.time()
-    print_table(LIST_COLUMNS, [list_row(run, now=now, project=only) for run in runs])
+    rows = [list_row(run, now=now, project=only, has_entity=has_entity) for run in runs]
+    print_table(LIST_COLUMNS, rows)
     if total > len(runs):
         note(f"{len(runs)} of {total} runs; --limit shows more.")
 
@@ -131,10 +165,10 @@ def _print_run(run: Run) -> None:
     width = max(len(title) for title, _ in facts(run, now=0))
     for title, text in facts(run, now=time.time()):
         say(f"  {title:<{width}}  {text}")
-    archived = run.archived
-    if run.lineage or archived:
+    archived, forks = run.archived, run.forks
+    if run.lineage or archived or forks:
         heading("Lineage")
-        for line in lineage_lines(run, archived):
+        for line in lineage_lines(run, archived, forks):
             say(f"  {line}")
     if writers := run.writers:
         heading("Writers")

@@ -35,10 +35,21 @@ WRITER_COLUMNS = (
 )
 #: Metrics that get a curve in `runs show`.
 CURVES_MAX = 20
+#: Forks that are named there.
+FORKS_MAX = 20
 
 
-def list_row(run: Run, *, now: float, project: str | None = None) -> list[str]:
-    """A run's line in `runs ls`; `project` is the one that need not be repeated."""
+def list_row(
+    run: Run, *, now: float, project: str | None = None, has_entity: bool = False
+) -> list[str]:
+    """A run's line in `runs ls`.
+
+    Args:
+        run: the run.
+        now: the time of day.
+        project: that need not be repeated.
+        has_entity: whether runs of several entities are listed.
+    """
     reason = _short(run.state_reason)
     if run.state == "running" and run.raw["offline_since"] is not None:
         reason = f"silent for {age(now - run.raw['offline_since'])}"
@@ -46,8 +57,9 @@ def list_row(run: Run, *, now: float, project: str | None = None) -> list[str]:
         reason = f"{count(run.lost_rows, 'row')} lost; {reason}".rstrip("; ")
     elif run.problems:
         reason = f"{count(len(run.problems), 'problem')}; {reason}".rstrip("; ")
+    path = run.path if has_entity else run.path[2:] if run.project == project else run.path[1:]
     return [
-        run.id if run.project == project else f"{run.project}/{run.id}",
+        "/".join(path),
         run.name,
         run.state,
         reason,
@@ -74,8 +86,8 @@ def origin(run: Run) -> str:
     return nearest.kind if nearest.fork_step is None else f"{nearest.kind} @{nearest.fork_step}"
 
 
-def lineage_lines(run: Run, archived: Sequence[Run]) -> list[str]:
-    """The way back to the first branch as a small tree, then what a rewind archived."""
+def lineage_lines(run: Run, archived: Sequence[Run], forks: Sequence[Run]) -> list[str]:
+    """The way back to the first branch as a small tree, what a rewind archived, what was forked."""
     lines = [_branch(run.id, run.immutable_id)]
     for depth, parent in enumerate(run.lineage):
         verb = {"forked": "forked from", "rewound": "rewound from", "continued": "continues"}
@@ -85,11 +97,35 @@ def lineage_lines(run: Run, archived: Sequence[Run]) -> list[str]:
             f"{_parent_name(parent, run)}"
         )
     lines += [
-        f"archived: {_branch(branch.id, branch.immutable_id)}, {count(branch.rows, 'row')}, "
-        f"last step {branch.last_step}"
+        f"archived: {_branch(branch.id, branch.immutable_id)}, {_extent(branch)}"
         for branch in archived
     ]
+    lines += [
+        f"forked at step {_left_at(fork, run)}: {_fork_name(fork, run)}, {fork.state}, "
+        f"{_extent(fork)}"
+        for fork in forks[:FORKS_MAX]
+    ]
+    if len(forks) > FORKS_MAX:
+        lines.append(f"and {count(len(forks) - FORKS_MAX, 'more fork')}")
     return [plain(line) for line in lines]
+
+
+def _extent(run: Run) -> str:
+    return f"{count(run.rows, 'row')}, last step {run.last_step}" if run.rows else "no rows"
+
+
+def _fork_name(fork: Run, run: Run) -> str:
+    if fork.is_archived:
+        return _branch(fork.id, fork.immutable_id)
+    return fork.id if fork.path[:2] == run.path[:2] else "/".join(fork.path)
+
+
+def _left_at(fork: Run, run: Run) -> str:
+    """The last step that a fork has of a run."""
+    for parent in fork.lineage:
+        if parent.kind == "forked" and [parent.entity, parent.project, parent.run_id] == run.path:
+            return str(parent.fork_step)
+    return "?"
 
 
 def _branch(run_id: str, immutable_id: str) -> str:

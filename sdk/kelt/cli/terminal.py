@@ -39,7 +39,8 @@ class Column:
     Args:
         title: its heading.
         is_number: aligned to the right.
-        is_kept: never shortened for want of space; the others share what is left.
+        is_kept: not shortened for want of space, but for half of the line; the others share what
+            is left.
     """
 
     title: str
@@ -68,6 +69,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
     from rich.table import Table  # noqa: PLC0415 # as above
     from rich.text import Text  # noqa: PLC0415 # as above
 
+    screen = console()
     table = Table(
         box=None,
         pad_edge=False,
@@ -80,6 +82,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
             column.title,
             justify="right" if column.is_number else "left",
             no_wrap=column.is_kept,
+            max_width=screen.width // 2 if column.is_kept else None,
             overflow="ellipsis",
         )
     for row in rows:
@@ -94,7 +97,6 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
                 for column, cell in zip(columns, row, strict=True)
             )
         )
-    screen = console()
     with screen.capture() as captured:
         screen.print(table)
     # Padding at the end of lines is noise in a file and breaks lines in a narrow terminal.

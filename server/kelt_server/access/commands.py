@@ -51,7 +51,9 @@ def _arguments(parser: type[_Parser], environment_note: str) -> _Parser:
     commands = top.add_subparsers(dest="command", required=True, parser_class=parser)
     for command, actions in _SHAPES.items():
         one = commands.add_parser(command, allow_abbrev=False)
-        chosen = one.add_subparsers(dest="action", required=True, parser_class=parser)
+        chosen = one.add_subparsers(
+            dest="action", required=True, parser_class=parser, metavar="|".join(actions)
+        )
         for action, (about, names) in actions.items():
             made = chosen.add_parser(action, help=about, description=about, allow_abbrev=False)
             made.add_argument("--dir", type=Path, help=f"the server's folder ({environment_note})")

@@ -26,12 +26,13 @@ Values
     {"projects": [{"entity", "project", "runs": int, "last_started_at"}]}
 
 `/runs?entity=&project=&filters=&order=&offset=0&limit=100&columns=`
-    {"runs": [RUN, …], "total": int}. `entity` defaults to the server's; without `project`, all of
-    the entity's. One entry for each name (archived branches are not listed). `limit` is at most
-    1000. `filters` is a JSON object in MongoDB's manner: {path: value} or {path: {operator:
-    operand}} with $eq $ne $gt $gte $lt $lte $in $nin $exists $regex $not, joined by $and $or
-    $nor; patterns of $regex are RE2's. `order` is `-created_at` (default) or
-    `+path`/`path`/`-path`, several joined by commas; runs without a value come last.
+    {"runs": [RUN, …], "total": int}. `entity` defaults to the server's, `*` is all that
+    the key opens; without `project`, all of the entity's. One entry for each name (archived
+    branches are not listed). `limit` is at most 1000. `filters` is a JSON object in MongoDB's
+    manner: {path: value} or {path: {operator: operand}} with $eq $ne $gt $gte $lt $lte $in $nin
+    $exists $regex $not, joined by $and $or $nor; patterns of $regex are RE2's. `order` is
+    `-created_at` (default) or `+path`/`path`/`-path`, several joined by commas; runs without a
+    value come last.
     Paths: state, reason, name, display_name, run_id, immutable_id, created_at, started_at,
     heartbeat_at, runtime, rows, last_step, tags, group, job_type, notes, host, `config.a.b` (also
     `config.a.value`), `summary.x` (also `summary_metrics.x`). `tags` matches where any tag does.
@@ -84,6 +85,11 @@ RUN
 
 `/runs/{entity}/{project}/{run}/archived`
     {"runs": [RUN, …]}: the archived branches of this name, newest first.
+
+`/runs/{entity}/{project}/{run}/forks?offset=0&limit=100`
+    {"runs": [RUN, …], "total": int}: what was forked from any branch of this name, newest first, as
+    it stands now; of an archived branch, from that alone. `limit` is at most 1000. Where in its
+    `lineage` a fork left this run, the kind is "forked".
 
 `/runs/{entity}/{project}/{run}/history?keys=&label=&min_step=&max_step=&limit=&after=&samples=
 &format=`

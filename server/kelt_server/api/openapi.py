@@ -92,7 +92,7 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
     "/runs": (
         "Runs of a project",
         [
-            _query("entity", "the server's default where it is not given"),
+            _query("entity", "the server's default where it is not given; `*`: all that is open"),
             _query("project", "all of the entity's where it is not given"),
             _query("filters", "JSON with MongoDB's operators"),
             _query("order", "paths with - or +", {"type": "string", "default": "-created_at"}),
@@ -126,6 +126,14 @@ OPERATIONS: dict[str, tuple[str, Sequence[dict[str, Any]], dict[str, Any]]] = {
     ),
     "/runs/{entity}/{project}/{run}": ("One run", [], _RUN_REF),
     "/runs/{entity}/{project}/{run}/archived": ("Archived branches of its name", [], _RUNS_REF),
+    "/runs/{entity}/{project}/{run}/forks": (
+        "Runs that were forked from it",
+        [
+            _query("offset", "how many to skip", {"type": "integer", "default": 0}),
+            _limit("limit", 100, RUNS_MAX),
+        ],
+        _RUNS_REF,
+    ),
     "/runs/{entity}/{project}/{run}/history": (
         "Rows of its history",
         [

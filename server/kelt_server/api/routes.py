@@ -69,6 +69,7 @@ class ReadApi:
             ("/bands", self.bands),
             (RUN, self.run),
             (f"{RUN}/archived", self.archived),
+            (f"{RUN}/forks", self.forks),
             (f"{RUN}/history", self.history),
             (f"{RUN}/buckets", self.buckets),
             (f"{RUN}/keys", self.keys),
@@ -125,6 +126,17 @@ class ReadApi:
         """The archived branches of a run's name."""
         views = self._reader(request).archived(*run_of(request))
         return _json({"runs": [view.as_json() for view in views]})
+
+    def forks(self, request: Request) -> Response:
+        """What was forked from a run."""
+        params = request.query_params
+        arguments.known(params, ("offset", "limit"))
+        found = self._reader(request).forks(
+            *run_of(request),
+            offset=arguments.whole(params, "offset", 0, lowest=0, highest=2**53),
+            limit=arguments.whole(params, "limit", 100, lowest=0, highest=RUNS_MAX),
+        )
+        return _json({"runs": [view.as_json() for view in found.views], "total": found.total})
 
     def history(self, request: Request) -> Response:
         """Rows of a run's history."""

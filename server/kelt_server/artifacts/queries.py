@@ -39,13 +39,13 @@ def collection(connection: Connection, entity: str, project: str, name: str) -> 
     """The collection of a name."""
     asked = select(COLLECTIONS).where(_C.entity == entity, _C.project == project, _C.name == name)
     row = connection.execute(asked).first()
-    return None if row is None else _collection(row)
+    return None if row is None else collection_of_row(row)
 
 
 def collection_of_id(connection: Connection, number: int) -> Collection | None:
     """Likewise, by number."""
     row = connection.execute(select(COLLECTIONS).where(_C.id == number)).first()
-    return None if row is None else _collection(row)
+    return None if row is None else collection_of_row(row)
 
 
 def collections(
@@ -55,7 +55,7 @@ def collections(
     asked = select(COLLECTIONS).where(_C.entity == entity, _C.project == project)
     if type_name is not None:
         asked = asked.where(_C.type == type_name)
-    return [_collection(row) for row in connection.execute(asked.order_by(_C.name))]
+    return [collection_of_row(row) for row in connection.execute(asked.order_by(_C.name))]
 
 
 def types(connection: Connection, entity: str, project: str) -> list[tuple[str, float]]:
@@ -74,7 +74,7 @@ def artifact(connection: Connection, number: int) -> Artifact | None:
     row = connection.execute(select(_A.same_as).where(_A.id == number)).first()
     if row is None:
         return None
-    found = _artifacts(connection, _A.id == (number if row.same_as is None else row.same_as))
+    found = artifacts_where(connection, _A.id == (number if row.same_as is None else row.same_as))
     return found[0] if found else None
 
 
@@ -89,7 +89,7 @@ def pending_of_distributed(
     connection: Connection, collection_id: int, distributed_id: str
 ) -> Artifact | None:
     """What several runs are about to log together."""
-    found = _artifacts(
+    found = artifacts_where(
         connection,
         and_(
             _A.collection_id == collection_id,
@@ -102,7 +102,7 @@ def pending_of_distributed(
 
 def of_digest(connection: Connection, collection_id: int, digest: str) -> Artifact | None:
     """The version with this content."""
-    found = _artifacts(
+    found = artifacts_where(
         connection,
         and_(_A.collection_id == collection_id, _A.digest == digest, _A.state == COMMITTED),
     )
@@ -122,7 +122,7 @@ def version(connection: Connection, of: Collection, alias: str) -> Artifact | No
         condition = _A.id == by_alias
     else:
         condition = and_(_A.collection_id == of.id, _A.version == number)
-    found = _artifacts(connection, and_(condition, _A.state == COMMITTED))
+    found = artifacts_where(connection, and_(condition, _A.state == COMMITTED))
     return found[0] if found else None
 
 
@@ -133,7 +133,9 @@ def latest(connection: Connection, of: Collection) -> Artifact | None:
 
 def versions(connection: Connection, collection_id: int) -> list[Artifact]:
     """Every version that there is, newest first."""
-    found = _artifacts(connection, and_(_A.collection_id == collection_id, _A.state == COMMITTED))
+    found = artifacts_where(
+        connection, and_(_A.collection_id == collection_id, _A.state == COMMITTED)
+    )
     return sorted(found, key=lambda item: item.version or 0, reverse=True)
 
 
@@ -146,7 +148,7 @@ def logged_by(connection: Connection, run: Name) -> list[Artifact]:
         _A.run_id == run_id,
         _A.state.in_((COMMITTED, MERGED)),
     )
-    return _artifacts(connection, and_(_A.id.in_(asked), _A.state == COMMITTED))
+    return artifacts_where(connection, and_(_A.id.in_(asked), _A.state == COMMITTED))
 
 
 def used_by_run(connection: Connection, run: Name) -> list[Artifact]:
@@ -155,7 +157,7 @@ def used_by_run(connection: Connection, run: Name) -> list[Artifact]:
     asked = select(USES.c.artifact_id).where(
         USES.c.entity == entity, USES.c.project == project, USES.c.run_id == run_id
     )
-    return _artifacts(connection, _A.id.in_(asked))
+    return artifacts_where(connection, _A.id.in_(asked))
 
 
 def users_of(connection: Connection, number: int) -> list[Name]:
@@ -263,7 +265,8 @@ def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
         yield values[start : start + _VALUES_MAX]
 
 
-def _artifacts(connection: Connection, condition: ColumnElement[bool]) -> list[Artifact]:
+def artifacts_where(connection: Connection, condition: ColumnElement[bool]) -> list[Artifact]:
+    """Those that meet a condition, with their aliases, in the order in which they were begun."""
     asked: Select[Any] = (
         select(ARTIFACTS, *(column.label(f"of_{column.name}") for column in COLLECTIONS.columns))
         .join(COLLECTIONS, _A.collection_id == _C.id)
@@ -284,7 +287,8 @@ def _aliases(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[
     return {number: tuple(names) for number, names in found.items()}
 
 
-def _collection(row: Any, prefix: str = "") -> Collection:
+def collection_of_row(row: Any, prefix: str = "") -> Collection:
+    """A row of the table, whose columns may have a prefix."""
     said = {name: getattr(row, prefix + name) for name in _COLLECTION_FIELDS}
     return Collection(tags=tuple(json.loads(getattr(row, f"{prefix}tags"))), **said)
 
@@ -296,7 +300,7 @@ _ARTIFACT_FIELDS = tuple(name for name in Artifact.__dataclass_fields__ if name 
 
 def _artifact(row: Any, aliases: Iterable[str]) -> Artifact:
     return Artifact(
-        collection=_collection(row, "of_"),
+        collection=collection_of_row(row, "of_"),
         tags=tuple(json.loads(row.tags)),
         wanted_aliases=tuple(json.loads(row.wanted_aliases)),
         logged_by=(row.run_entity, row.run_project, row.run_id) if row.run_id else None,

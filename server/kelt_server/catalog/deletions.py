@@ -92,6 +92,10 @@ class Deletions:
         """How often the run of a name was deleted."""
         return self._times[name][0] if name in self._times else 0
 
+    def last_at(self, name: Name) -> float | None:
+        """When the run of a name was deleted last."""
+        return self._times[name][1] if name in self._times else None
+
     def known_of(self, connection: Connection, said: Sequence[facts.BranchFact]) -> Deleted:
         """What was deleted of what branches descend from, or of themselves."""
         if not self._times:

@@ -7,24 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, get_type_hints
 
-from sqlalchemy import (
-    BindParameter,
-    Column,
-    ColumnElement,
-    Connection,
-    Engine,
-    FromClause,
-    Select,
-    Table,
-    and_,
-    bindparam,
-    func,
-    insert,
-    or_,
-    select,
-    tuple_,
-    update,
-)
+from sqlalchemy import Column, Connection, Engine, Table, func, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from kelt_server import facts
@@ -32,6 +15,7 @@ from kelt_server.branch_names import Branches, Name
 from kelt_server.catalog import console_lines
 from kelt_server.catalog.console_lines import ConsoleKept, KeptLine
 from kelt_server.catalog.deletions import Deletions, writers_deleted
+from kelt_server.catalog.descent import NAME_COLUMNS, chunks, family_branches, names_of_forks
 from kelt_server.catalog.stops import Stops
 from kelt_server.catalog.store import Family
 from kelt_server.catalog.tables import CURSORS, FACT_TABLES, IDENTITY, LIFE_SIGNS
@@ -39,13 +23,8 @@ from kelt_server.errors import StoreError
 from kelt_server.ingest.writer_state import WriterState
 
 _Fact = TypeVar("_Fact")
-_Key = TypeVar("_Key")
-
-#: Databases bound the number of values in one statement.
-_VALUES_MAX = 500
 
 _BRANCHES = FACT_TABLES[facts.BranchFact]
-_NAME_COLUMNS = (_BRANCHES.c.entity, _BRANCHES.c.project, _BRANCHES.c.run_id)
 
 
 class SqlCatalog:
@@ -95,7 +74,7 @@ class SqlCatalog:
         with self._transaction() as connection:
             cursors: dict[bytes, int] = {
                 row.writer_id: row.committed_through
-                for chunk in _chunks(ids)
+                for chunk in chunks(ids)
                 for row in connection.execute(select(CURSORS).where(CURSORS.c.writer_id.in_(chunk)))
             }
             heard = list(cursors)  # no cursor, nothing said: others may have told its losses
@@ -164,7 +143,7 @@ class SqlCatalog:
 
     def names(self, entity: str, project: str | None) -> list[Name]:
         """See Catalog."""
-        statement = select(*_NAME_COLUMNS).distinct().where(_BRANCHES.c.entity == entity)
+        statement = select(*NAME_COLUMNS).distinct().where(_BRANCHES.c.entity == entity)
         if project is not None:
             statement = statement.where(_BRANCHES.c.project == project)
         with self._transaction() as connection:
@@ -177,10 +156,15 @@ class SqlCatalog:
         settled = Branches(said).by_id.get(branch_id)
         return None if settled is None else settled.name
 
+    def names_of_forks(self, name: Name, branch_ids: Collection[str]) -> list[Name]:
+        """See Catalog."""
+        with self._transaction() as connection:
+            return names_of_forks(connection, name, branch_ids)
+
     def family(self, names: Collection[Name], branch_ids: Collection[str] = ()) -> Family:
         """See Catalog."""
         with self._transaction() as connection:
-            said = _family_branches(connection, names, branch_ids)
+            said = family_branches(connection, names, branch_ids)
             branches = Branches(said, self.deletions.known_of(connection, said))
             ids = list(branches.by_id)
             routes = _load(connection, facts.RouteFact, "branch_id", ids)
@@ -217,7 +201,7 @@ class SqlCatalog:
                 ),
                 life_signs={
                     row.writer_id: facts.LifeSign(row.writer_id, row.at, row.stalled)
-                    for chunk in _chunks(writers)
+                    for chunk in chunks(writers)
                     for row in connection.execute(
                         select(LIFE_SIGNS).where(LIFE_SIGNS.c.writer_id.in_(chunk))
                     )
@@ -259,55 +243,6 @@ class SqlCatalog:
             raise StoreError(f"the catalog cannot be read or written: {cause}") from error
 
 
-def _family_branches(
-    connection: Connection, names: Collection[Name], branch_ids: Collection[str]
-) -> list[facts.BranchFact]:
-    """The facts about branches of names, of those that they descend from, and of their names.
-
-    The database follows the lines of descent: a question for each generation would take longer
-    than all else that is asked of a deep fork.
-    """
-    found: dict[int, facts.BranchFact] = {}
-    asked: list[tuple[Select[Any], Sequence[Any]]] = [
-        (_DESCENT_OF_IDS, chunk) for chunk in _chunks(list(branch_ids))
-    ]
-    asked += [(_DESCENT_OF_NAMES, chunk) for chunk in _chunks(list(names))]
-    for statement, seeds in asked:
-        for row in connection.execute(statement, {"seeds": list(seeds)}):
-            found[row.id] = facts.BranchFact(*row[1:])
-    return [found[number] for number in sorted(found)]
-
-
-def _descent(seed: ColumnElement[bool]) -> Select[Any]:
-    """Facts of the names of the seed and of all names above them. UNION ends at what is known."""
-    line = select(*_NAME_COLUMNS).where(seed).cte("line", recursive=True)
-    child, parent = _BRANCHES.alias("child"), _BRANCHES.alias("parent")
-    is_known = and_(child.c.parent_branch_id != "", parent.c.branch_id == child.c.parent_branch_id)
-    by_name = and_(child.c.parent_branch_id == "", child.c.parent_run_id != "")
-    above = (
-        select(
-            func.coalesce(parent.c.entity, child.c.parent_entity),
-            func.coalesce(parent.c.project, child.c.parent_project),
-            func.coalesce(parent.c.run_id, child.c.parent_run_id),
-        )
-        .select_from(line)
-        .join(child, _is_named(child, line))
-        .outerjoin(parent, is_known)
-        .where(or_(parent.c.id.is_not(None), by_name))
-    )
-    line = line.union(above)
-    return select(_BRANCHES).join(line, _is_named(_BRANCHES, line))
-
-
-def _is_named(branches: FromClause, line: FromClause) -> ColumnElement[bool]:
-    return and_(*(branches.c[name] == line.c[name] for name in ("entity", "project", "run_id")))
-
-
-_SEEDS: BindParameter[Any] = bindparam("seeds", expanding=True)
-_DESCENT_OF_IDS = _descent(_BRANCHES.c.branch_id.in_(_SEEDS))
-_DESCENT_OF_NAMES = _descent(tuple_(*_NAME_COLUMNS).in_(_SEEDS))
-
-
 def _load(
     connection: Connection, kind: type[_Fact], column: str, values: Sequence[Any]
 ) -> list[_Fact]:
@@ -319,7 +254,7 @@ def _load(
     asked = select(*_field_columns(table)).order_by(table.c[column], table.c.id)
     return [
         kind(*row)
-        for chunk in _chunks(values)
+        for chunk in chunks(values)
         for row in connection.execute(asked.where(table.c[column].in_(chunk))).all()
     ]
 
@@ -340,16 +275,11 @@ def _grouped(said: Iterable[_Fact], field: str) -> dict[Any, list[_Fact]]:
     return grouped
 
 
-def _chunks(values: Sequence[_Key]) -> Iterator[Sequence[_Key]]:
-    for start in range(0, len(values), _VALUES_MAX):
-        yield values[start : start + _VALUES_MAX]
-
-
 def _replace_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
     """Inserts rows in place of those with the same writer. Portable: no dialect's own upsert."""
     if not rows:
         return
-    for chunk in _chunks(rows):
+    for chunk in chunks(rows):
         writers = [row["writer_id"] for row in chunk]
         connection.execute(table.delete().where(table.c.writer_id.in_(writers)))
     connection.execute(insert(table), rows)

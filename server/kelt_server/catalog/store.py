@@ -72,6 +72,9 @@ class Catalog(Protocol):
     def name_of(self, branch_id: str) -> Name | None:
         """The name that a branch was given, None where it is not known."""
 
+    def names_of_forks(self, name: Name, branch_ids: Collection[str]) -> list[Name]:
+        """The names forked from these branches of a name, the newest first; see `descent`."""
+
     def family(self, names: Collection[Name], branch_ids: Collection[str] = ()) -> Family:
         """Everything about the branches of these names and those that they descend from."""
 

@@ -1,1 +1,1 @@
-"""Plain pages for people: projects, runs, one run. No script, nothing from elsewhere."""
+"""Plain pages for people: projects, runs, artifacts. No script, nothing from elsewhere."""

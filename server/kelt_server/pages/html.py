@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-_VOID = ("meta", "br", "hr", "img")
+_VOID = ("meta", "br", "hr", "img", "input")
 
 
 class Markup(str):

@@ -16,12 +16,12 @@ _WIDTH, _HEIGHT, _EDGE = 220.0, 56.0, 3.0
 def charts(keys: Sequence[str], buckets: Iterable[Bucket], *, prefix: str = "") -> list[Markup]:
     """A figure for each metric that has numbers: its course, end and range; names without a prefix.
 
-    The end is a mean, and says so, where the last bucket has several numbers.
+    The end is a mean, and says so, where the last bucket has several numbers. What is not a number
+    is counted.
     """
     by_key: dict[str, list[Bucket]] = {key: [] for key in keys}
     for bucket in buckets:
-        if bucket.mean is not None:
-            by_key[bucket.metric].append(bucket)
+        by_key[bucket.metric].append(bucket)
     return [_chart(key, key.removeprefix(prefix), found) for key, found in by_key.items() if found]
 
 
@@ -29,18 +29,25 @@ def _chart(key: str, shown: str, buckets: Sequence[Bucket]) -> Markup:
     points = [(bucket.number, bucket.mean) for bucket in buckets if bucket.mean is not None]
     least = min((b.minimum for b in buckets if b.minimum is not None), default=math.nan)
     most = max((b.maximum for b in buckets if b.maximum is not None), default=math.nan)
-    note = f"{_short(least, 3)} … {_short(most, 3)}" if least < most else ""
-    course = sparkline(points, is_mean=buckets[-1].count > 1 and least < most)
+    lines = [f"{_short(least, 3)} … {_short(most, 3)}"] if least < most else []
+    if nan_count := sum(bucket.nan_count for bucket in buckets):
+        lines.append(f"NaN: {nan_count:,}")
+    last = buckets[-1]
+    end = "NaN" if last.mean is None else _short(last.mean)
     return tag(
-        "figure", tag("figcaption", shown, title=key), course, tag("span", note, class_="range")
+        "figure",
+        tag("figcaption", shown, title=key),
+        sparkline(points, f"≈ {end}" if last.count > 1 and least < most else end),
+        tag("span", ", ".join(lines), class_="range"),
     )
 
 
-def sparkline(points: Sequence[tuple[int, float]], *, is_mean: bool = False) -> Markup:
-    """An SVG of the finite ones among (place, value), and the last value."""
+def sparkline(points: Sequence[tuple[int, float]], last: str) -> Markup:
+    """An SVG of the finite ones among (place, value), and what the last value is."""
     finite = [(x, y) for x, y in points if math.isfinite(y)]
     if not finite:
-        return tag("p", "no finite value", class_="quiet")
+        note = tag("p", "no finite value", class_="quiet")
+        return Markup(note + tag("span", last, class_="quiet"))
     xs, ys = [x for x, _ in finite], [y for _, y in finite]
     left, low = min(xs), min(ys)
     wide, high = (max(xs) - left) or 1, (max(ys) / 2 - low / 2) * 2 or 1.0
@@ -60,7 +67,6 @@ def sparkline(points: Sequence[tuple[int, float]], *, is_mean: bool = False) -> 
         stroke_width="1.5",
         vector_effect="non-scaling-stroke",
     )
-    last = f"≈ {_short(ys[-1])}" if is_mean else _short(ys[-1])
     return Markup(_picture(line, f"last {last}") + tag("span", last, class_="quiet"))
 
 

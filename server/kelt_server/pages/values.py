@@ -6,13 +6,16 @@ What wandb's clients log of media is a JSON object with a `_type`, and the `path
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from kelt_server.pages.html import Child, Markup, tag
+from kelt_server.pages.html import Child, Markup, escaped, tag
+from kelt_server.pages.layout import folded
 from kelt_server.pages.sparkline import bars
 
 _CHARACTERS_MAX = 200
+#: What comes after these is folded away.
+_ROWS_OPEN = 50
 _PICTURES_MAX = 24
 _BINS_MAX = 1000
 
@@ -34,6 +37,12 @@ def value_table(
     ]
     if not rows:
         return tag("p", "Nothing.", class_="quiet")
+    more = rows[_ROWS_OPEN:]
+    hidden = folded(f"{len(more):,} more", _table(more)) if more else ""
+    return escaped([_table(rows[:_ROWS_OPEN]), hidden])
+
+
+def _table(rows: Sequence[Markup]) -> Markup:
     return tag("div", tag("table", tag("tbody", rows), class_="values"), class_="wide")
 
 

@@ -79,7 +79,7 @@ def test_a_key_may_be_given_in_a_file_or_as_an_argument(
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["user"], 2, "action"),
+        (["user"], 2, "add|ls|rm"),
         (["user", "add"], 2, "name"),
         (["user", "add", "a/b"], 1, "cannot be a name"),
         (["user", "rm", "nobody"], 1, "no user 'nobody'"),

@@ -18,6 +18,7 @@ from kelt_server.api.artifact_changes import ArtifactChangesApi
 from kelt_server.api.files import FileApi
 from kelt_server.artifacts import ArtifactLibrary, BlobStore
 from kelt_server.files_of_runs import FilesOfRuns
+from kelt_server.pages.artifact_pages import ArtifactPages
 from kelt_server.pages.files import RunFiles
 from kelt_server.pages.pages import Pages
 from kelt_server.storage_quota import StorageQuota
@@ -89,7 +90,7 @@ class FileParts:
             *ArtifactChangesApi(library=self.library).routes(),
         ]
         pages = Pages(stand.reader, RunFiles(files=found, library=self.library))
-        self.page_routes = pages.routes()
+        self.page_routes = [*pages.routes(), *ArtifactPages(self.library).routes()]
 
 
 class Web:
