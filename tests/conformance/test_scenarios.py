@@ -17,6 +17,8 @@ import httpx
 import pytest
 from conformance.conftest import Client, Kelt
 
+from harness.stack import Host
+
 _HERE = Path(__file__).parent
 SCENARIOS = sorted((_HERE / "scenarios").glob("*.py"))
 PROJECTS = (
@@ -49,9 +51,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Reads from a server on which both clients have run all scenarios, side by side."""
     server = Kelt(tmp_path_factory.mktemp("server"))
     server.start()
+    home = tmp_path_factory.mktemp("kelt")
     processes = [
         _started(server, tmp_path_factory.mktemp("wandb"), []),
-        _started(server, tmp_path_factory.mktemp("kelt"), ["-m", "kelt.as_wandb"]),
+        _started(server, home, ["-m", "kelt.as_wandb"]),
     ]
     try:
         for process, said in processes:
@@ -62,6 +65,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         for process, _ in processes:
             process.kill()
             process.wait()
+        Host(home / "state", server.url).stop_daemon()
         server.stop()
 
 
