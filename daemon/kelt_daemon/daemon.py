@@ -196,7 +196,7 @@ class Daemon:
             api_key=settings.api_key or "", ca_file=settings.ca_file, proxy=settings.proxy or ""
         )
         self._redactor.add(access.api_key)
-        registry.keep_access(settings.upstream.rstrip("/"), access)
+        registry.links.keep_access(settings.upstream.rstrip("/"), access)
 
     async def _stop_on_signal(
         self,
