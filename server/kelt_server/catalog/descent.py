@@ -1,0 +1,77 @@
+"""The facts about branches and all that they descend from, in one recursive statement."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    tuple_,
+)
+
+from kelt_server import facts
+from kelt_server.branch_names import Name
+from kelt_server.catalog.statements import chunks
+from kelt_server.catalog.tables import FACT_TABLES
+
+BRANCHES = FACT_TABLES[facts.BranchFact]
+NAME_COLUMNS = (BRANCHES.c.entity, BRANCHES.c.project, BRANCHES.c.run_id)
+
+
+def family_branches(
+    connection: Connection, names: Collection[Name], branch_ids: Collection[str]
+) -> list[facts.BranchFact]:
+    """The facts about branches of names, of those that they descend from, and of their names.
+
+    The database follows the lines of descent: a question for each generation would take longer
+    than all else that is asked of a deep fork.
+    """
+    found: dict[int, facts.BranchFact] = {}
+    asked: list[tuple[Select[Any], Sequence[Any]]] = [
+        (_DESCENT_OF_IDS, chunk) for chunk in chunks(list(branch_ids))
+    ]
+    asked += [(_DESCENT_OF_NAMES, chunk) for chunk in chunks(list(names))]
+    for statement, seeds in asked:
+        for row in connection.execute(statement, {"seeds": list(seeds)}):
+            found[row.id] = facts.BranchFact(*row[1:])
+    return [found[number] for number in sorted(found)]
+
+
+def _descent(seed: ColumnElement[bool]) -> Select[Any]:
+    """Facts of the names of the seed and of all names above them. UNION ends at what is known."""
+    line = select(*NAME_COLUMNS).where(seed).cte("line", recursive=True)
+    child, parent = BRANCHES.alias("child"), BRANCHES.alias("parent")
+    is_known = and_(child.c.parent_branch_id != "", parent.c.branch_id == child.c.parent_branch_id)
+    by_name = and_(child.c.parent_branch_id == "", child.c.parent_run_id != "")
+    above = (
+        select(
+            func.coalesce(parent.c.entity, child.c.parent_entity),
+            func.coalesce(parent.c.project, child.c.parent_project),
+            func.coalesce(parent.c.run_id, child.c.parent_run_id),
+        )
+        .select_from(line)
+        .join(child, _is_named(child, line))
+        .outerjoin(parent, is_known)
+        .where(or_(parent.c.id.is_not(None), by_name))
+    )
+    line = line.union(above)
+    return select(BRANCHES).join(line, _is_named(BRANCHES, line))
+
+
+def _is_named(branches: FromClause, line: FromClause) -> ColumnElement[bool]:
+    return and_(*(branches.c[name] == line.c[name] for name in ("entity", "project", "run_id")))
+
+
+_SEEDS: BindParameter[Any] = bindparam("seeds", expanding=True)
+_DESCENT_OF_IDS = _descent(BRANCHES.c.branch_id.in_(_SEEDS))
+_DESCENT_OF_NAMES = _descent(tuple_(*NAME_COLUMNS).in_(_SEEDS))
