@@ -8,10 +8,11 @@ stay until a rewind below the step at which they were set.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kelt.attribute_mapping import AttributeMapping
 from kelt.errors import UsageError
 from kelt.metric_definitions import UNDEFINED, DefinitionTable
 from kelt.values import DESCRIBED_KEY, checked_key, column_of, plain_value
@@ -146,7 +147,7 @@ class SummaryState:
         return {**found, **self.by_hand}
 
 
-class RunSummary(MutableMapping[str, Any]):
+class RunSummary(AttributeMapping):
     """`run.summary`: reads as a dict with dotted keys; a prefix gives the nested part.
 
     `_step`, `_timestamp` and `_runtime` of the newest row can be read, and are not counted among
@@ -192,19 +193,8 @@ class RunSummary(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._state().values())
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"the summary has no value {name!r}") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            super().__setattr__(name, value)
-        else:
-            self[name] = value
+    def _no_value(self, name: str) -> str:
+        return f"the summary has no value {name!r}"
 
     def update(self, other: Any = (), /, **more: Any) -> None:
         """Sets several values, nested ones included, as one record.
