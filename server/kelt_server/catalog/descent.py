@@ -1,4 +1,4 @@
-"""The facts about branches and all that they descend from, in one recursive statement."""
+"""Branches along their lines of descent."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from kelt_server.branch_names import Name
 from kelt_server.catalog.statements import chunks
 from kelt_server.catalog.tables import FACT_TABLES
 
-BRANCHES = FACT_TABLES[facts.BranchFact]
-NAME_COLUMNS = (BRANCHES.c.entity, BRANCHES.c.project, BRANCHES.c.run_id)
+_BRANCHES = FACT_TABLES[facts.BranchFact]
+NAME_COLUMNS = (_BRANCHES.c.entity, _BRANCHES.c.project, _BRANCHES.c.run_id)
 
 
 def family_branches(
@@ -50,7 +50,7 @@ def family_branches(
 def _descent(seed: ColumnElement[bool]) -> Select[Any]:
     """Facts of the names of the seed and of all names above them. UNION ends at what is known."""
     line = select(*NAME_COLUMNS).where(seed).cte("line", recursive=True)
-    child, parent = BRANCHES.alias("child"), BRANCHES.alias("parent")
+    child, parent = _BRANCHES.alias("child"), _BRANCHES.alias("parent")
     is_known = and_(child.c.parent_branch_id != "", parent.c.branch_id == child.c.parent_branch_id)
     by_name = and_(child.c.parent_branch_id == "", child.c.parent_run_id != "")
     above = (
@@ -65,7 +65,7 @@ def _descent(seed: ColumnElement[bool]) -> Select[Any]:
         .where(or_(parent.c.id.is_not(None), by_name))
     )
     line = line.union(above)
-    return select(BRANCHES).join(line, _is_named(BRANCHES, line))
+    return select(_BRANCHES).join(line, _is_named(_BRANCHES, line))
 
 
 def _is_named(branches: FromClause, line: FromClause) -> ColumnElement[bool]:
@@ -73,5 +73,5 @@ def _is_named(branches: FromClause, line: FromClause) -> ColumnElement[bool]:
 
 
 _SEEDS: BindParameter[Any] = bindparam("seeds", expanding=True)
-_DESCENT_OF_IDS = _descent(BRANCHES.c.branch_id.in_(_SEEDS))
+_DESCENT_OF_IDS = _descent(_BRANCHES.c.branch_id.in_(_SEEDS))
 _DESCENT_OF_NAMES = _descent(tuple_(*NAME_COLUMNS).in_(_SEEDS))

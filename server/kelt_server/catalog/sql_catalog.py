@@ -13,13 +13,15 @@ from kelt_server.branch_names import Branches, Name
 from kelt_server.catalog import console_lines
 from kelt_server.catalog.console_lines import ConsoleKept, KeptLine
 from kelt_server.catalog.deletions import Deletions, writers_deleted
-from kelt_server.catalog.descent import BRANCHES, NAME_COLUMNS, family_branches
+from kelt_server.catalog.descent import NAME_COLUMNS, family_branches
 from kelt_server.catalog.fact_rows import facts_by, grouped, load_facts, replace_rows, row_of
 from kelt_server.catalog.statements import chunks, transaction
 from kelt_server.catalog.stops import Stops
 from kelt_server.catalog.store import Family
 from kelt_server.catalog.tables import CURSORS, FACT_TABLES, IDENTITY, LIFE_SIGNS
 from kelt_server.ingest.writer_state import WriterState
+
+_BRANCHES = FACT_TABLES[facts.BranchFact]
 
 
 class SqlCatalog:
@@ -122,7 +124,7 @@ class SqlCatalog:
 
     def projects(self) -> list[tuple[str, str, int, float]]:
         """See Catalog."""
-        table = BRANCHES.c
+        table = _BRANCHES.c
         statement = (
             select(
                 table.entity,
@@ -138,9 +140,9 @@ class SqlCatalog:
 
     def names(self, entity: str, project: str | None) -> list[Name]:
         """See Catalog."""
-        statement = select(*NAME_COLUMNS).distinct().where(BRANCHES.c.entity == entity)
+        statement = select(*NAME_COLUMNS).distinct().where(_BRANCHES.c.entity == entity)
         if project is not None:
-            statement = statement.where(BRANCHES.c.project == project)
+            statement = statement.where(_BRANCHES.c.project == project)
         with transaction(self._engine) as connection:
             return [(row[0], row[1], row[2]) for row in connection.execute(statement)]
 
