@@ -6,7 +6,7 @@ from pathlib import Path
 
 import hypothesis
 
-pytest_plugins = ["harness.fault_counts"]
+pytest_plugins = ["harness.fault_counts", "harness.left_processes"]
 
 # Tests start hundreds of processes, each of which would compile every module that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

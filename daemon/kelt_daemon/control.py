@@ -70,7 +70,7 @@ class Control:
             pid=os.getpid(),
             started_at=self._started_at,
             state_dir=plain(self._state_dir.root),
-            upstreams=[upstream_state(link) for link in registry.links.values()],
+            upstreams=[upstream_state(link) for link in registry.links.all()],
             runs=runs + parked,
             journal_bytes=sum(f.journal.used_bytes for f in registry.folders.values()),
             bounds=[*registry.bounds, wandb_files_bound(self._room)],
@@ -130,7 +130,7 @@ class Control:
         links = {folder.link.url: folder.link for folder in folders}
         if request.retry_now:
             for link in links.values():
-                self._registry.connected_link(link.url).nudge()
+                self._registry.links.connected(link.url).nudge()
             await anyio.lowlevel.checkpoint()
         has_waited = False
         disk_retried_at_s = anyio.current_time() + 2 * self._config.no_room_retry_s

@@ -11,6 +11,7 @@ from functools import partial
 
 import anyio
 import anyio.abc
+import grpc.aio
 import structlog
 
 from kelt.door import HAS_PEER_CREDENTIALS
@@ -111,21 +112,7 @@ class Daemon:
         committer = GroupCommitter(config=config)
         room = FileRoom(limit_bytes=config.wandb_files_bytes_max)
         async with anyio.create_task_group() as tasks:
-            registry = Registry(
-                tasks=tasks,
-                runs=self._state_dir.runs,
-                committer=committer,
-                host=this_host(),
-                config=config,
-                filesystem=RealFilesystem(),
-                make_upstream=lambda url: upstream_for(
-                    url,
-                    config=config,
-                    folders=registry.folders.values,
-                    rescan=registry.rescan,
-                    room=room,
-                ),
-            )
+            registry = self._registry(tasks, committer, room)
             self._take_key(registry, environ)
             ingest = Ingest(
                 registry=registry,
@@ -148,16 +135,7 @@ class Daemon:
             )
             tasks.start_soon(committer.run)
             await tasks.start(self._stop_on_signal, control)
-            tokens, socket = Tokens(), self._state_dir.socket
-            if HAS_PEER_CREDENTIALS:
-                await tasks.start(
-                    partial(serve_door, door_of(socket), tokens=tokens, uid=os.getuid())
-                )
-            gate = TokenGate(tokens=tokens, folder=socket.parent)
-            instance.sweep(self._state_dir)
-            # Before anybody is answered: whoever finds the socket wants to know whose it is.
-            instance.write_record(self._state_dir, started_at=self._started_at)
-            server = await start_server(service, socket=socket, gate=gate, config=config)
+            server = await self._open_door(tasks, service)
             instance.say_ready(ready_fd)
             log.info("daemon_started", pid=os.getpid(), version=__version__)
             tasks.start_soon(discovery.run)
@@ -182,6 +160,40 @@ class Daemon:
             log.info("daemon_stopped", is_all_durable=is_all_durable)
             tasks.cancel_scope.cancel()
 
+    def _registry(
+        self, tasks: anyio.abc.TaskGroup, committer: GroupCommitter, room: FileRoom
+    ) -> Registry:
+        config = self._config
+        registry = Registry(
+            tasks=tasks,
+            runs=self._state_dir.runs,
+            committer=committer,
+            host=this_host(),
+            config=config,
+            filesystem=RealFilesystem(),
+            make_upstream=lambda url: upstream_for(
+                url,
+                config=config,
+                folders=registry.folders.values,
+                rescan=registry.rescan,
+                room=room,
+            ),
+        )
+        return registry
+
+    async def _open_door(
+        self, tasks: anyio.abc.TaskGroup, service: SidecarService
+    ) -> grpc.aio.Server:
+        """Listens on the socket, which only this user's processes are given tokens for."""
+        tokens, socket = Tokens(), self._state_dir.socket
+        if HAS_PEER_CREDENTIALS:
+            await tasks.start(partial(serve_door, door_of(socket), tokens=tokens, uid=os.getuid()))
+        gate = TokenGate(tokens=tokens, folder=socket.parent)
+        instance.sweep(self._state_dir)
+        # Before anybody is answered: whoever finds the socket wants to know whose it is.
+        instance.write_record(self._state_dir, started_at=self._started_at)
+        return await start_server(service, socket=socket, gate=gate, config=self._config)
+
     def _take_key(self, registry: Registry, environ: Mapping[str, str]) -> None:
         """Key and way of the environment or the config file, for the upstream named there.
 
@@ -196,7 +208,7 @@ class Daemon:
             api_key=settings.api_key or "", ca_file=settings.ca_file, proxy=settings.proxy or ""
         )
         self._redactor.add(access.api_key)
-        registry.keep_access(settings.upstream.rstrip("/"), access)
+        registry.links.keep_access(settings.upstream.rstrip("/"), access)
 
     async def _stop_on_signal(
         self,

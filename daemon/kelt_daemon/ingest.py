@@ -87,7 +87,7 @@ class Ingest:
             writers_per_stream=self._config.writers_per_stream_max,
         )
         if has_scheme(request.upstream):
-            link = self._registry.connected_link(without_user(request.upstream).rstrip("/"))
+            link = self._registry.links.connected(without_user(request.upstream).rstrip("/"))
             self._keep_secret(request.api_key)
             self._keep_secret(_password_of(request.proxy))
             link.take_way(
@@ -108,7 +108,7 @@ class Ingest:
         """
         if not has_scheme(request.upstream):
             raise CallRefusedError(Refusal.MISTAKE, "The upstream must be an HTTP address.")
-        link = self._registry.connected_link(without_user(request.upstream).rstrip("/"))
+        link = self._registry.links.connected(without_user(request.upstream).rstrip("/"))
         deadline_s = _DESCRIBE_DEADLINE_S if remaining_s is None else remaining_s
         try:
             with anyio.fail_after(deadline_s):

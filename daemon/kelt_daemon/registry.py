@@ -1,4 +1,4 @@
-"""All run folders and upstreams that the daemon knows, and which of them are minded.
+"""All run folders that the daemon knows, and which of them are minded.
 
 A folder is adopted once, by its resolved path. It is *active* while it is minded (`minding`); once
 it is over and everything committed it costs nothing but its place here, until new files appear in
@@ -27,13 +27,11 @@ from kelt_daemon.cursors import release
 from kelt_daemon.errors import DaemonError, FolderProblemError, cause_of, sentence_of
 from kelt_daemon.filesystem import Filesystem
 from kelt_daemon.folder_loading import checked_manifest, load_folder
-from kelt_daemon.heartbeats import beat_for
 from kelt_daemon.homes import sweep, write_destination
 from kelt_daemon.host import Host
-from kelt_daemon.links import UpstreamLink
+from kelt_daemon.link_table import LinkTable
 from kelt_daemon.minding import Minder
 from kelt_daemon.paths import own_folder
-from kelt_daemon.recheck import recheck_for
 from kelt_daemon.retry import Retries
 from kelt_daemon.run_folders import RunFolder
 from kelt_daemon.run_scan import (
@@ -45,7 +43,7 @@ from kelt_daemon.run_scan import (
     signature_if_done,
     signature_of,
 )
-from kelt_daemon.upstream import Access, Upstream
+from kelt_daemon.upstream import Upstream
 from kelt_proto.v1.sidecar_pb2 import BoundUse
 
 log = structlog.get_logger()
@@ -80,13 +78,18 @@ class Registry:
         self.folders: dict[Path, RunFolder] = {}
         #: Folders that cannot be used, and why.
         self.parked: dict[Path, str] = {}
-        self.links: dict[str, UpstreamLink] = {}
+        self.links = LinkTable(
+            tasks=tasks,
+            folders=self.folders.values,
+            activate=self.activate,
+            host=host,
+            config=config,
+            make_upstream=make_upstream,
+        )
         self._tasks = tasks
         self._committer = committer
         self._config = config
         self._filesystem = filesystem
-        self._make_upstream = make_upstream
-        self._started: set[str] = set()
         self._active: set[RunFolder] = set()
         self._signatures: dict[RunFolder, Signature] = {}
         self._loading: dict[Path, anyio.Event] = {}
@@ -94,55 +97,10 @@ class Registry:
         self._retries: Retries[Path] = Retries(
             min_s=config.broken_retry_s_min, max_s=config.broken_retry_s_max
         )
-        self._access: dict[str, Access] = {}
         self._minder = Minder(
-            committer=committer, host=host, config=config, connect=self.connected_link
+            committer=committer, host=host, config=config, connect=self.links.connected
         )
         self._is_swept = False
-
-    # -- upstreams -------------------------------------------------------------------------------
-
-    def link(self, url: str) -> UpstreamLink:
-        """The relation to an upstream; it is connected once something needs it."""
-        if url not in self.links:
-            link = UpstreamLink(
-                url=url,
-                upstream=self._make_upstream(url),
-                config=self._config,
-                backlog=partial(self.backlog_records, url),
-                now=self.host.now,
-                chance=self.host.chance,
-            )
-            access = self._access.get(url, Access())
-            link.take_way(ca_file=access.ca_file, proxy=access.proxy)
-            link.take_key(access.api_key)
-            self.links[url] = link
-        return self.links[url]
-
-    def keep_access(self, url: str, access: Access) -> None:
-        """The key and the way that are used for an upstream until a caller gives another."""
-        self._access[url] = access
-
-    def connected_link(self, url: str) -> UpstreamLink:
-        """As `link`, and its connection is kept from now on."""
-        link = self.link(url)
-        if url not in self._started:
-            self._started.add(url)
-            self._tasks.start_soon(link.run)
-            folders, config = self.folders.values, self._config
-            self._tasks.start_soon(partial(beat_for, link, folders=folders, config=config))
-            self._tasks.start_soon(
-                partial(recheck_for, link, folders=folders, activate=self.activate, config=config)
-            )
-        return link
-
-    def backlog_records(self, url: str) -> int:
-        """Records on this host that an upstream lacks."""
-        return sum(
-            folder.durable_records - folder.committed_records
-            for folder in self.folders.values()
-            if folder.link.url == url and not folder.is_held
-        )
 
     # -- folders ---------------------------------------------------------------------------------
 
@@ -187,7 +145,7 @@ class Registry:
         """Does not mind a folder in which nothing is left to do, unless its upstream lost it."""
         folder.is_over = True
         self._signatures[folder] = signature
-        self.connected_link(folder.link.url)
+        self.links.connected(folder.link.url)
 
     async def _load(self, resolved: Path) -> RunFolder:
         try:
@@ -208,7 +166,7 @@ class Registry:
                 config=self._config,
                 filesystem=self._filesystem,
                 usage=self._committer.quota.usage,
-                link=self.link((destination or manifest.upstream).rstrip("/")),
+                link=self.links.of((destination or manifest.upstream).rstrip("/")),
             )
             folder = await self.host.in_thread(load)
         except FolderProblemError as error:
@@ -273,7 +231,7 @@ class Registry:
         """
         if url == folder.link.url:
             return
-        folder.link = self.link(url)
+        folder.link = self.links.of(url)
         folder.is_asked = False
         folder.replace_committed("", {}, is_answer=False)
         folder.artifact_news.notify()

@@ -145,7 +145,8 @@ class Run(BranchingRun, FactsOfRun, ArtifactsOfRun):
             step_metric: the metric that is its x axis.
             step_sync: accepted from scripts written for wandb; axes are joined when read.
             hidden: do not draw it by default.
-            summary: last (the default), min, max, mean, first, best or none.
+            summary: last (the default), min, max, mean, first, best or none; or several of them
+                ("min,max"), which are then beside the last value, as `loss.min` and `loss.max`.
             goal: minimize (the default) or maximize, for best.
 
         Raises:

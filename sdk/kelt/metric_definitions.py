@@ -1,7 +1,8 @@
 """What `define_metric` says, and which definition holds for a metric.
 
 An exact name beats a glob; among several of a kind the later one holds. A metric without a
-definition has its last value as summary and `_step` as its axis.
+definition has its last value as summary and `_step` as its axis. One with several summaries
+(`"min,max"`) has its last value under its own name, and each of them behind a dot: `loss.min`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from fnmatch import fnmatchcase
 from kelt.errors import UsageError
 from kelt.values import checked_key
 
-SUMMARY_KINDS = ("last", "min", "max", "mean", "first", "best", "none")
+#: In the order in which several of them are kept.
+SUMMARY_KINDS = ("min", "max", "mean", "best", "last", "first", "none")
 GOALS = ("minimize", "maximize")
 _GLOB_CHARS = "*?["
 
@@ -31,9 +33,18 @@ class MetricDefinition:
     step: int = -1
 
     @property
+    def summaries(self) -> tuple[str, ...]:
+        """The summaries that it asks for."""
+        return tuple(self.summary.split(","))
+
+    @property
     def is_glob(self) -> bool:
         """Whether the name stands for several metrics."""
         return any(c in self.name for c in _GLOB_CHARS)
+
+
+#: What holds for a metric without a definition.
+UNDEFINED = MetricDefinition(name="*")
 
 
 def checked_definition(
@@ -57,11 +68,6 @@ def checked_definition(
         raise UsageError(f"{caller}: step_metric of {key!r} must be the name of a metric.")
     if axis and any(c in axis for c in _GLOB_CHARS):
         raise UsageError(f"{caller}: step_metric of {key!r} must be one metric, not a glob.")
-    if summary is not None and summary not in SUMMARY_KINDS:
-        raise UsageError(
-            f"{caller}: summary of {key!r} cannot be {summary!r}; it is one of "
-            f"{', '.join(SUMMARY_KINDS)}."
-        )
     if goal is not None and goal not in GOALS:
         raise UsageError(
             f"{caller}: goal of {key!r} cannot be {goal!r}; it is {' or '.join(GOALS)}."
@@ -69,11 +75,22 @@ def checked_definition(
     return MetricDefinition(
         name=key,
         step_metric=axis or "",
-        summary=str(summary or "last"),
+        summary=_checked_summary(summary, key, caller),
         goal=str(goal or "minimize"),
         hidden=bool(hidden),
         step=step,
     )
+
+
+def _checked_summary(summary: object, key: str, caller: str) -> str:
+    """In one order, and without the others where a metric is to have none."""
+    asked = {part.strip() for part in str(summary or "last").split(",")}
+    if not asked <= set(SUMMARY_KINDS):
+        raise UsageError(
+            f"{caller}: summary of {key!r} cannot be {summary!r}; it is one of "
+            f"{', '.join(SUMMARY_KINDS)}, or several with commas between them."
+        )
+    return "none" if "none" in asked else ",".join(k for k in SUMMARY_KINDS if k in asked)
 
 
 @dataclass

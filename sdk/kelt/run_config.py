@@ -10,9 +10,10 @@ import copy
 import dataclasses
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from kelt.attribute_mapping import AttributeMapping
 from kelt.console import Console
 from kelt.errors import UsageError
 from kelt.values import checked_key, plain_value
@@ -20,7 +21,7 @@ from kelt.values import checked_key, plain_value
 _CALLER = "kelt.config"
 
 
-class ConfigSection(MutableMapping[str, Any]):
+class ConfigSection(AttributeMapping):
     """A dict inside the config; what is set in it is recorded with its top-level key.
 
     Args:
@@ -57,22 +58,8 @@ class ConfigSection(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"the config has no value '{self._path}{name}'") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            super().__setattr__(name, value)
-        else:
-            self[name] = value
-
-    def __delattr__(self, name: str) -> None:
-        del self[name]
+    def _no_value(self, name: str) -> str:
+        return f"the config has no value '{self._path}{name}'"
 
     def as_dict(self) -> dict[str, Any]:
         """A copy as plain dicts."""
@@ -82,7 +69,7 @@ class ConfigSection(MutableMapping[str, Any]):
         return repr(self.as_dict())
 
 
-class RunConfig(MutableMapping[str, Any]):
+class RunConfig(AttributeMapping):
     """`run.config`.
 
     Args:
@@ -138,22 +125,8 @@ class RunConfig(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._all())
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"the config has no value {name!r}") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            super().__setattr__(name, value)
-        else:
-            self[name] = value
-
-    def __delattr__(self, name: str) -> None:
-        del self[name]
+    def _no_value(self, name: str) -> str:
+        return f"the config has no value {name!r}"
 
     def update(
         self, other: Any = (), /, *, allow_val_change: bool | None = None, **more: Any

@@ -1,4 +1,4 @@
-"""A run's summary: one value a metric, as its definition says, and what the user set by hand.
+"""A run's summary: of each metric what its definition says, and what the user set by hand.
 
 The last value is the one at the highest step. `min`, `max`, `mean` and `best` pass over
 not-a-number, unless there is nothing else, and over what is no number. Values set by hand win, and
@@ -8,12 +8,13 @@ stay until a rewind below the step at which they were set.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kelt.attribute_mapping import AttributeMapping
 from kelt.errors import UsageError
-from kelt.metric_definitions import DefinitionTable, MetricDefinition
+from kelt.metric_definitions import UNDEFINED, DefinitionTable
 from kelt.values import DESCRIBED_KEY, checked_key, column_of, plain_value
 from kelt_proto.v1.rows import Value
 
@@ -65,9 +66,8 @@ class MetricSummary:
         if self.first_step < 0 or 0 <= later.first_step < self.first_step:
             self.first, self.first_step = later.first, later.first_step
 
-    def value(self, definition: MetricDefinition | None) -> Value:
-        """The summary as the definition says."""
-        kind = "last" if definition is None else definition.summary
+    def value(self, kind: str, goal: str = "") -> Value:
+        """One of the summaries that a definition may ask for; the goal is that of `best`."""
         if kind == "last":
             return self.last
         if kind == "first":
@@ -80,9 +80,7 @@ class MetricSummary:
             return self.last
         if kind == "mean":
             return whole.total / whole.count
-        wants_high = kind == "max" or (
-            kind == "best" and definition is not None and definition.goal == "maximize"
-        )
+        wants_high = kind == "max" or (kind == "best" and goal == "maximize")
         return whole.high if wants_high else whole.low
 
 
@@ -132,17 +130,24 @@ class SummaryState:
     def values(self) -> dict[str, Value]:
         """The summary, keys joined with dots."""
         found: dict[str, Value] = {}
+        behind_dots: dict[str, Value] = {}
         for name, metric in self.metrics.items():
-            definition = self.definitions.of(name)
-            if definition is not None and definition.summary == "none":
-                continue
-            found[name] = metric.value(definition)
+            definition = self.definitions.of(name) or UNDEFINED
+            kinds = definition.summaries
+            if len(kinds) > 1:
+                found[name] = metric.last
+                behind_dots |= {
+                    f"{name}.{kind}": metric.value(kind, definition.goal) for kind in kinds
+                }
+            elif kinds != ("none",):
+                found[name] = metric.value(kinds[0], definition.goal)
+        found = behind_dots | found  # a metric of that name is itself
         for key in self.removed:
             found.pop(key, None)
         return {**found, **self.by_hand}
 
 
-class RunSummary(MutableMapping[str, Any]):
+class RunSummary(AttributeMapping):
     """`run.summary`: reads as a dict with dotted keys; a prefix gives the nested part.
 
     `_step`, `_timestamp` and `_runtime` of the newest row can be read, and are not counted among
@@ -188,19 +193,8 @@ class RunSummary(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._state().values())
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"the summary has no value {name!r}") from None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            super().__setattr__(name, value)
-        else:
-            self[name] = value
+    def _no_value(self, name: str) -> str:
+        return f"the summary has no value {name!r}"
 
     def update(self, other: Any = (), /, **more: Any) -> None:
         """Sets several values, nested ones included, as one record.

@@ -191,52 +191,9 @@ def open_session(
     Raises:
         StorageError: the folder or the spool cannot be made.
     """
-    runs = settings.state_dir.runs
-    writer_id = new_writer_id()
     now = time.time()
-    name = folder_name(branch.run_id, writer_id, now, settings.mode)
-    folder = (settings.run_dir or runs) / name
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-        if settings.run_dir is not None:
-            (runs / name).symlink_to(folder, target_is_directory=True)
-    except OSError as error:
-        raise StorageError(
-            f"The run folder {folder} cannot be made ({error.strerror}); "
-            "point KELT_DIR or dir= at a folder that can be written."
-        ) from error
-    lock_fd, place = -1, folder
-    try:
-        place = make_spool_folder(folder, writer_id, spool_dir=settings.spool_dir)
-        lock_fd = take_lock(place)
-        manifest = _manifest(settings, branch, writer_id, now, opening.shared)
-        if place != folder:
-            manifest = replace(manifest, spool_folder=os.fsdecode(place))
-        write_manifest(folder, manifest)
-        write_requirements(folder, upstream=settings.upstream)
-        spool = SpoolWriter(
-            folder=place,
-            writer_id=writer_id,
-            quota_bytes=settings.spool_bytes_max,
-            policy=room_policy(settings.spool_policy, block_max_ms=settings.spool_block_max_ms),
-        )
-    except (OSError, NoSpaceError, StorageError) as error:
-        if lock_fd >= 0:
-            os.close(lock_fd)
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(place, ignore_errors=True)
-        with contextlib.suppress(OSError):  # where nothing can be deleted either
-            if settings.run_dir is not None:
-                (runs / name).unlink(missing_ok=True)
-            if folder.exists():  # rmtree needs descriptors
-                folder.rmdir()
-        if isinstance(error, StorageError):
-            raise
-        reason = error.reason if isinstance(error, NoSpaceError) else error.strerror
-        raise StorageError(
-            f"The run cannot be kept in {place} ({reason}); free some disk, or point KELT_DIR "
-            "or dir= elsewhere."
-        ) from error
+    made = _make_folder(settings, branch, now, opening.shared)
+    manifest, spool = made.manifest, made.spool
     spool.reset_step_max(highest_step)
     spool.append_control(Kind.RUN_OPENED, records.run_opened(manifest, opening, facts, started_at))
     if config:
@@ -252,24 +209,93 @@ def open_session(
     sender = Sender(
         settings=settings,
         spool=spool,
-        folder=folder,
+        folder=made.folder,
         console=console,
         sample=sample,
         sends=sends and settings.mode == "online",
-        copy=None if place == folder else SpoolCopy(folder=folder),
+        copy=SpoolCopy(folder=made.folder) if manifest.spool_folder else None,
         on_stop=partial(obey_stop, console, stoppable=settings.stoppable),
         put_out=output.turn,
     )
     return Session(
-        folder=folder,
+        folder=made.folder,
         manifest=manifest,
         spool=spool,
-        lock_fd=lock_fd,
+        lock_fd=made.lock_fd,
         sender=sender,
         output=output,
         sample=sample,
         hold_fd=hold_fd,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _MadeFolder:
+    """A run folder with an empty spool, whose lock is held."""
+
+    folder: Path
+    manifest: RunManifest
+    spool: SpoolWriter
+    lock_fd: int
+
+
+def _make_folder(
+    settings: Settings, branch: BranchRecord, now: float, shared: SharedWriter | None
+) -> _MadeFolder:
+    """Makes it, with a link where `dir=` puts it elsewhere; or nothing of it is left.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    runs, writer_id = settings.state_dir.runs, new_writer_id()
+    name = folder_name(branch.run_id, writer_id, now, settings.mode)
+    folder = (settings.run_dir or runs) / name
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        if settings.run_dir is not None:
+            (runs / name).symlink_to(folder, target_is_directory=True)
+    except OSError as error:
+        raise StorageError(
+            f"The run folder {folder} cannot be made ({error.strerror}); "
+            "point KELT_DIR or dir= at a folder that can be written."
+        ) from error
+    lock_fd, place = -1, folder
+    try:
+        place = make_spool_folder(folder, writer_id, spool_dir=settings.spool_dir)
+        lock_fd = take_lock(place)
+        manifest = _manifest(settings, branch, writer_id, now, shared)
+        if place != folder:
+            manifest = replace(manifest, spool_folder=os.fsdecode(place))
+        write_manifest(folder, manifest)
+        write_requirements(folder, upstream=settings.upstream)
+        spool = SpoolWriter(
+            folder=place,
+            writer_id=writer_id,
+            quota_bytes=settings.spool_bytes_max,
+            policy=room_policy(settings.spool_policy, block_max_ms=settings.spool_block_max_ms),
+        )
+    except (OSError, NoSpaceError, StorageError) as error:
+        if lock_fd >= 0:
+            os.close(lock_fd)
+        _remove(folder, place, None if settings.run_dir is None else runs / name)
+        if isinstance(error, StorageError):
+            raise
+        reason = error.reason if isinstance(error, NoSpaceError) else error.strerror
+        raise StorageError(
+            f"The run cannot be kept in {place} ({reason}); free some disk, or point KELT_DIR "
+            "or dir= elsewhere."
+        ) from error
+    return _MadeFolder(folder=folder, manifest=manifest, spool=spool, lock_fd=lock_fd)
+
+
+def _remove(folder: Path, place: Path, link: Path | None) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
+    with contextlib.suppress(OSError):  # where nothing can be deleted either
+        if link is not None:
+            link.unlink(missing_ok=True)
+        if folder.exists():  # rmtree needs descriptors
+            folder.rmdir()
 
 
 def send_rest(

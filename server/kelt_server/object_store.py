@@ -16,6 +16,7 @@ import secrets
 from pathlib import Path
 
 from kelt_server.errors import StoreError
+from kelt_server.folder_sync import sync_folder
 
 
 class ObjectStore:
@@ -46,7 +47,7 @@ class ObjectStore:
                     target.flush()
                     os.fsync(target.fileno())
                 partial.replace(path)
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
             finally:
                 with contextlib.suppress(OSError):
                     partial.unlink(missing_ok=True)
@@ -57,11 +58,3 @@ class ObjectStore:
         """Removes content; what cannot be removed stays."""
         with contextlib.suppress(OSError):
             self.path(object_id).unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

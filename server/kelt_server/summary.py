@@ -1,7 +1,8 @@
 """The summary of a history: what its rows come to, and what was set by hand. Pure.
 
 Per metric as its latest definition says (the metric's own name goes before a glob): `last` by
-default, `first`, `min`, `max`, `mean`, `best` (the minimum or maximum, by its goal) or `none`.
+default, `first`, `min`, `max`, `mean`, `best` (the minimum or maximum, by its goal) or `none`. One
+with several of them has its last value under its own name, and each of them behind a dot.
 First and last go by the line of descent, then session, then sequence, not by step. Minimum,
 maximum, mean and best are of the numbers that are not NaN (booleans count as 0 and 1; an integer
 comes out only where all are integers); a metric that has none of these falls back to its last
@@ -161,7 +162,13 @@ def _define(
             parts = sorted(
                 by_metric[metric], key=lambda a: order(a.branch_id, a.writer_id, a.relative)
             )
-            summary[metric] = _combined(parts, definition.summary, definition.goal)
+            kinds = definition.summary.split(",")
+            if len(kinds) == 1:
+                summary[metric] = _combined(parts, kinds[0], definition.goal)
+            else:
+                for kind in kinds:  # a metric of that name is itself
+                    name = f"{metric}.{kind}"
+                    summary.setdefault(name, _combined(parts, kind, definition.goal))
 
 
 def of_last_row(

@@ -18,6 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
+from harness.stack import Host
+
 KEY = "k" * 40
 _START_S = 60.0
 
@@ -169,17 +171,12 @@ class Client:
 
 
 def log_natively(kelt: Kelt, tmp_path: Path, code: str) -> None:
-    keep = {k: v for k, v in os.environ.items() if not k.startswith("KELT")}
-    environment = {
-        **keep,
-        "KELT_DIR": str(tmp_path / "kelt"),
-        "KELT_UPSTREAM": kelt.url,
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", "import kelt\n" + textwrap.dedent(code)],
-        env=environment, capture_output=True, text=True, timeout=90, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    """Runs a script that uses kelt, to its end and that of its daemon."""
+    host = Host(tmp_path / "kelt", kelt.url)
+    try:
+        host.run("import kelt\n" + textwrap.dedent(code))
+    finally:
+        host.close()
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ import httpx
 import pytest
 from conformance.conftest import Client, Kelt
 
+from harness.stack import Host
+
 _HERE = Path(__file__).parent
 #: The first test waits for all scenarios, however slow the machine is.
 _PATIENCE_S = 500
@@ -52,9 +54,10 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Reads from a server on which both clients have run all scenarios, side by side."""
     server = Kelt(tmp_path_factory.mktemp("server"))
     server.start()
+    home = tmp_path_factory.mktemp("kelt")
     processes = [
         _started(server, tmp_path_factory.mktemp("wandb"), []),
-        _started(server, tmp_path_factory.mktemp("kelt"), ["-m", "kelt.as_wandb"]),
+        _started(server, home, ["-m", "kelt.as_wandb"]),
     ]
     try:
         for process, said in processes:
@@ -65,6 +68,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         for process, _ in processes:
             process.kill()
             process.wait()
+        Host(home / "state", server.url).stop_daemon()
         server.stop()
 
 

@@ -29,13 +29,14 @@ LIFE = """
     run.define_metric("acc", step_metric="epoch", summary="mean")
     run.define_metric("val/*", step_metric="epoch", hidden=True)
     run.define_metric("quiet", summary="none")
+    run.define_metric("several", summary="last,max,min,first")
     run.log({"loss": 1.5, "a": {"b": float("nan")}, "val/acc": 0.25, "epoch": 1, "c.d": 3,
              "s": "text é", "none": None, "inf": float("inf"), "-inf": -float("inf"),
              "l": [1, 2.5], "top": 3, "big": 2**53, "f": 1e21, "yes": True, "quiet": 1,
-             "acc": 0.5})
-    run.log({"loss": 0.5, "top": 2, "acc": 1.0}, commit=False)
+             "acc": 0.5, "several": 2})
+    run.log({"loss": 0.5, "top": 2, "acc": 1.0, "several": 3}, commit=False)
     run.log({"x": 0.5})
-    run.log({"loss": 2.5})
+    run.log({"loss": 2.5, "several": 1})
     run.config.update({"late": 5})
     run.summary["hand"] = 7
     run.summary["nest"] = {"z": 1}

@@ -114,6 +114,7 @@ def test_a_run_that_kelt_logged_is_changed_too(client: Client, kelt: Kelt, tmp_p
         kelt, tmp_path,
         """
         run = kelt.init(project="p", id="n", config={"lr": 0.1, "old": 1}, tags=["t"], notes="a")
+        run.define_metric("i", summary="min,max")
         for i in range(4):
             run.log({"i": i})
         run.finish()
@@ -132,6 +133,7 @@ run.tags, run.notes, run.display_name, run.group = ["u"], "b", "shown", "g"
 run.update()
 run = wandb.Api().run("p/n")
 assert (run.config["lr"], run.summary["best"], run.name) == (0.7, 1, "shown")
+assert (run.summary["i"]["min"], run.summary["i"]["max"]) == (0, 3)
 """
     )
     run = kelt.run("n")

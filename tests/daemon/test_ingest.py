@@ -73,7 +73,7 @@ class Trainer:
 @asynccontextmanager
 async def trainer_of(tmp_path, upstream, **config):
     async with daemon_parts(tmp_path / "runs", **config) as parts:
-        link = parts.registry.connected_link(upstream.url)
+        link = parts.registry.links.connected(upstream.url)
         await parts.until(lambda: link.is_ready, "the upstream is there")
         spool = make_folder(tmp_path / "runs" / "r", upstream.url, 0, ended=False)
         send, receive = anyio.create_memory_object_stream(10)

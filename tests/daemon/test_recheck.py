@@ -26,7 +26,7 @@ async def test_a_server_restored_from_a_backup_is_filled_again_with_runs_that_ar
         for seq in range(101, 302):
             del upstream.records[spool.writer_id][seq]
         async with upstream:
-            parts.registry.connected_link(upstream.url).nudge()
+            parts.registry.links.connected(upstream.url).nudge()
             await parts.until(lambda: upstream.cursors[spool.writer_id] == 301, "filled")
     assert upstream.row_values(spool.writer_id) == [float(i) for i in range(300)]
     assert upstream.violations == []

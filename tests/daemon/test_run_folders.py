@@ -256,7 +256,7 @@ async def test_a_server_that_wants_more_than_is_still_held_gets_a_loss_and_no_lo
     )
     async with second, daemon_parts(runs) as parts:
         folder = await parts.adopt(runs / "r")
-        parts.registry.connected_link(second.url)
+        parts.registry.links.connected(second.url)
         await parts.until(lambda: second.cursors[spool.writer_id] == 5000, "filled")
         (loss,) = second.losses(spool.writer_id)
         assert (loss.first_seq, loss.last_seq) == (last_left + 1, first_left - 1)
@@ -363,7 +363,7 @@ async def test_a_journal_deleted_under_the_daemon_is_a_loss_and_no_endless_loop(
         for path in folder.path.glob("journal-*"):
             path.unlink()
         async with upstream:
-            parts.registry.connected_link(upstream.url).nudge()
+            parts.registry.links.connected(upstream.url).nudge()
             await parts.until(lambda: folder.committed_records == 301, "told")
     (loss,) = upstream.losses(spool.writer_id)
     assert (loss.first_seq, loss.last_seq) == (1, 301)

@@ -1,15 +1,17 @@
 """`kelt export` of real runs, read by what people read such files with, and by the real `wandb sync`."""
 
+import contextlib
 import json
 import math
 import os
 import subprocess
 import sys
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from harness.stack import Host, ServerProcess
+from harness.stack import Host, ServerProcess, eventually
 from harness.wandb_writer import WandbWriter
 from kelt import Api
 
@@ -201,6 +203,27 @@ def test_runs_on_the_disk_are_exported_with_what_they_inherit_and_stay_as_they_a
     image = tmp_path / "out" / "p-full" / "files" / "media" / "images" / "a_0.png"
     assert image.read_bytes() == bytes(range(256))
     assert before == {p: p.read_bytes() for p in alone.state_dir.rglob("*") if p.is_file()}
+
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "kelt.cli.main", "export", child, "-f", "csv", "-o", killed]
+    export = alone.start_command(command)
+    assert eventually(
+        lambda: [*killed.glob(".kelt-export-*/state/daemon.json")] or None, pause_s=0.002
+    )
+    export.kill()
+    export.wait()
+    eventually(lambda: None if [*killed.glob(".*")] or running_in(killed) else True)
+    assert (running_in(killed), [*killed.glob(".*")]) == ([], [])
+    alone.close()
+
+
+def running_in(folder):
+    """The command lines that name something in a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            found += [process.cmdline()] if str(folder) in " ".join(process.cmdline()) else []
+    return found
 
 
 def test_what_cannot_be_is_refused_with_the_reason(host, tmp_path):

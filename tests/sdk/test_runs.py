@@ -244,6 +244,20 @@ def test_definitions_and_globs_say_how_a_metric_is_summarised(
     assert dict(run.summary) == {"val/acc": expected, "other": 2.0}
 
 
+def test_each_of_several_summaries_stands_beside_the_last_value(start) -> None:
+    run = start()
+    definition = run.define_metric("a", summary="min, max,min,best", goal="maximize")
+    assert definition.summary == "min,max,best"
+    run.define_metric("none", summary="min,none")
+    run.log({"a": 3.0, "b.min": 7, "none": 1})
+    run.log({"a": 1.0})
+    run.define_metric("b", summary="min,last")
+    run.log({"a": 2.0, "b": 5})
+    assert dict(run.summary) == {
+        "a": 2.0, "a.min": 1.0, "a.max": 3.0, "a.best": 3.0, "b": 5, "b.last": 5, "b.min": 7,
+    }  # fmt: skip # what was logged under such a name is not covered
+
+
 def test_a_later_part_of_a_row_replaces_and_does_not_count_twice(start) -> None:
     run = start()
     run.define_metric("a", summary="mean")
@@ -261,7 +275,14 @@ def test_the_last_value_is_that_of_the_highest_step(start) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"summary": "median"}, {"goal": "up"}, {"step_metric": 3}, {"step_metric": "a*"}]
+    "arguments",
+    [
+        {"summary": "median"},
+        {"summary": "min,median"},
+        {"goal": "up"},
+        {"step_metric": 3},
+        {"step_metric": "a*"},
+    ],
 )
 def test_a_definition_that_cannot_be_is_a_mistake(start, arguments) -> None:
     with pytest.raises(UsageError, match=r"kelt\.define_metric"):

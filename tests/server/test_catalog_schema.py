@@ -32,7 +32,7 @@ def test_sessions_of_an_older_catalog_are_ordinary_ones(tmp_path: Path) -> None:
         connection.execute(text(f"INSERT INTO sessions ({columns}) VALUES ({marks})"), values)
     engine.dispose()
     catalog = open_catalog(path)
-    with catalog._transaction() as connection:
+    with catalog.engine.begin() as connection:
         found = connection.execute(text("SELECT is_shared, is_primary, label FROM sessions")).all()
     catalog.close()
     assert [tuple(row) for row in found] == [(0, 0, "")]
@@ -40,7 +40,7 @@ def test_sessions_of_an_older_catalog_are_ordinary_ones(tmp_path: Path) -> None:
 
 def test_commits_are_synced_and_read_while_written(tmp_path: Path) -> None:
     catalog = open_catalog(tmp_path / "c.sqlite")
-    with catalog._transaction() as connection:
+    with catalog.engine.begin() as connection:
         assert connection.execute(text("PRAGMA synchronous")).scalar() == 2
         assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
     catalog.close()

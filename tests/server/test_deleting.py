@@ -71,7 +71,7 @@ def test_a_deleted_run_is_gone_from_everywhere(stand: Stand) -> None:
     remove(stand)
     assert stored(stand) == (3, 3)
     assert losses(stand, "other") == [0.5, 1.5, 2.5]
-    with stand.stores.catalog._transaction() as connection:
+    with stand.stores.catalog.engine.begin() as connection:
         for table in ("branches", "sessions", "routes"):
             found = connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar()
             assert found == 1

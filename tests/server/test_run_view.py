@@ -103,6 +103,18 @@ def test_a_metric_is_summarised_as_defined(
     assert "other" not in summary
 
 
+def test_each_of_several_summaries_stands_beside_the_last_value(stand: Stand) -> None:
+    stream = simple_run(row_count=0)
+    stream.define("acc", "min,max,mean,best,last", goal="maximize")
+    for step, value in enumerate([3, 1, 2]):
+        stream.row(step, {"acc": value, "acc.max": -1})
+    stand.push(stream.batches())
+    kept = {k: v for k, v in stand.run("run")["summary"].items() if not k.startswith("_")}
+    assert kept == {
+        "acc": 2, "acc.min": 1, "acc.mean": 2.0, "acc.best": 3, "acc.last": 2, "acc.max": -1,
+    }  # fmt: skip # what was logged under such a name is not covered
+
+
 def test_a_value_set_by_hand_wins_and_can_be_given_back(stand: Stand) -> None:
     stream = simple_run(row_count=3)
     stream.summary(2, {"loss": "mine", "a.b": 1})

@@ -91,7 +91,7 @@ def test_what_is_known_of_the_run_comes_back(tmp_path):
     definitions = (
         {"name": "acc", "step_metric": "", "summary": "max", "goal": "minimize", "hidden": False},
         {"name": "top", "step_metric": "", "summary": "best", "goal": "maximize", "hidden": True},
-        {"name": "v/*", "step_metric": "epoch", "summary": "last", "goal": "", "hidden": False},
+        {"name": "v/*", "step_metric": "epoch", "summary": "last,min", "goal": "", "hidden": False},
     )
     said = run(config=config, summary=summary, definitions=definitions)
     content, found = read_back(tmp_path, said, [row(0, {"loss": 0.5, "acc": 1})])
@@ -107,7 +107,7 @@ def test_what_is_known_of_the_run_comes_back(tmp_path):
     assert by_hand == {"by.hand": '"x"', "nan": "NaN"}  # the other follows from the history
     back = of_kind(found, Kind.METRIC_DEFINITION)
     assert [(d.name, d.step_metric, d.summary, d.hidden) for d in back] == [
-        ("acc", "", "max", False), ("top", "", "max", True), ("v/*", "epoch", "last", False),
+        ("acc", "", "max", False), ("top", "", "max", True), ("v/*", "epoch", "min,last", False),
     ]  # fmt: skip
     assert content.state == "finished"
 

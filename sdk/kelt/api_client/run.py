@@ -1,4 +1,4 @@
-"""One run as the server knows it."""
+"""One run at the server: read from, stopped, deleted. What was said of it is in `described_run`."""
 
 from __future__ import annotations
 
@@ -9,28 +9,19 @@ from urllib.parse import quote
 from kelt.api_client import output
 from kelt.api_client.artifacts import StoredArtifact
 from kelt.api_client.connection import Connection
+from kelt.api_client.described_run import DescribedRun
 from kelt.api_client.files import File, read_files
-from kelt.api_client.filters import iso_time
 from kelt.api_client.frames import frame_of
 from kelt.api_client.history import HistoryQuery, chosen_keys, read_joined_rows, read_rows
 from kelt.api_client.paths import RunPath
-from kelt.api_client.records import (
-    Ancestor,
-    Bucket,
-    Loss,
-    Writer,
-    ancestor,
-    bucket,
-    loss,
-    writer,
-)
+from kelt.api_client.records import Bucket, bucket
 from kelt.errors import RunNotFoundError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Run:
+class Run(DescribedRun):
     """One run, or one archived branch of it, as it was when it was fetched; `load()` looks again.
 
     Args:
@@ -39,137 +30,16 @@ class Run:
     """
 
     def __init__(self, *, connection: Connection, data: Mapping[str, Any]) -> None:
+        super().__init__(data=data)
         self._connection = connection
-        self._data = data
 
     def __repr__(self) -> str:
         return f"<Run {'/'.join(self.path)} ({self.state})>"
 
     def load(self) -> Run:
         """Fetches the run again, by its immutable id, and returns it."""
-        self._data = self._connection.get(self._route(self.immutable_id))
+        self._data = self._connection.get(self.route)
         return self
-
-    @property
-    def id(self) -> str:
-        """The run id: its name in the project's namespace."""
-        return str(self._data["run_id"])
-
-    @property
-    def immutable_id(self) -> str:
-        """The id of the branch, which no fork or rewind changes."""
-        return str(self._data["immutable_id"])
-
-    @property
-    def entity(self) -> str:
-        """Whose project it is in."""
-        return str(self._data["entity"])
-
-    @property
-    def project(self) -> str:
-        """The project."""
-        return str(self._data["project"])
-
-    @property
-    def path(self) -> list[str]:
-        """Entity, project and run id."""
-        return [self.entity, self.project, self.id]
-
-    @property
-    def name(self) -> str:
-        """The display name."""
-        return str(self._data["name"])
-
-    @property
-    def notes(self) -> str:
-        """Free text."""
-        return str(self._data["notes"] or "")
-
-    @property
-    def group(self) -> str:
-        """The group, or an empty text."""
-        return str(self._data["group"] or "")
-
-    @property
-    def job_type(self) -> str:
-        """The job type, or an empty text."""
-        return str(self._data["job_type"] or "")
-
-    @property
-    def tags(self) -> list[str]:
-        """The tags."""
-        return list(self._data["tags"])
-
-    @property
-    def state(self) -> str:
-        """`running`, `finished`, `failed`, `crashed`, or `killed`: stopped from the server."""
-        return str(self._data["state"])
-
-    @property
-    def state_reason(self) -> str:
-        """Why it is in that state: a sentence, or nothing for a plain finish."""
-        return str(self._data["reason"] or "")
-
-    @property
-    def offline_since(self) -> str | None:
-        """Since when a running run has been silent, or None."""
-        return iso_time(self._data["offline_since"])
-
-    @property
-    def created_at(self) -> str | None:
-        """When the run began (ISO 8601, UTC)."""
-        return iso_time(self._data["created_at"])
-
-    @property
-    def heartbeat_at(self) -> str | None:
-        """The last sign of life that the server saw (ISO 8601, UTC)."""
-        return iso_time(self._data["heartbeat_at"])
-
-    @property
-    def runtime_s(self) -> float | None:
-        """Seconds from the start to the last row, or None without rows."""
-        value: float | None = self._data["runtime"]
-        return value
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The configuration."""
-        return dict(self._data["config"])
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The summary: keys of nested metrics are joined with dots."""
-        return dict(self._data["summary"])
-
-    @property
-    def rows(self) -> int:
-        """How many rows the history has, inherited ones included."""
-        return int(self._data["rows"])
-
-    @property
-    def last_step(self) -> int:
-        """The highest step of the history; -1 without rows."""
-        return int(self._data["last_step"])
-
-    @property
-    def lastHistoryStep(self) -> int:  # noqa: N802 # wandb's public name
-        """The highest step of the history; -1 without rows."""
-        return self.last_step
-
-    @property
-    def kind(self) -> str:
-        """How its branch began: created, forked, rewound, continued, resumed or orphan."""
-        return str(self._data["kind"])
-
-    @property
-    def lineage(self) -> list[Ancestor]:
-        """The branches that its history comes from, nearest first."""
-        return [ancestor(item) for item in self._data["lineage"]]
-
-    @property
-    def is_archived(self) -> bool:
-        """Whether its name has moved on to another branch."""
-        return bool(self._data["is_archived"])
 
     @property
     def archived(self) -> list[Run]:
@@ -190,47 +60,11 @@ class Run:
         return [Run(connection=self._connection, data=item) for item in found]
 
     @property
-    def losses(self) -> list[Loss]:
-        """Records that were accepted and could not be delivered."""
-        return [loss(item) for item in self._data["losses"]]
-
-    @property
-    def lost_rows(self) -> int:
-        """How many rows the losses amount to."""
-        return int(self._data["lost_rows"])
-
-    @property
-    def problems(self) -> list[str]:
-        """What could not be settled, and what is odd, a sentence each."""
-        return list(self._data["problems"])
-
-    @property
-    def host(self) -> str:
-        """Where its newest session runs or ran."""
-        return str(self._data["host"])
-
-    @property
-    def labels(self) -> list[str]:
-        """The labels of the writers that share its history; none where nobody shared it."""
-        return list(self._data.get("labels", ()))
-
-    @property
-    def writers(self) -> list[Writer]:
-        """The processes that shared this run, each with its own state; the primary first."""
-        found = [writer(item) for item in self._data["sessions"] if item.get("is_shared")]
-        return sorted(found, key=lambda w: (not w.is_primary, len(w.label), w.label))
-
-    @property
     def url(self) -> str:
         """The address of its page."""
         return f"{self._connection.upstream}/{quote(self.entity)}/{quote(self.project)}/runs/" + (
             quote(self.immutable_id if self.is_archived else self.id)
         )
-
-    @property
-    def raw(self) -> Mapping[str, Any]:
-        """The server's reply, as it came."""
-        return self._data
 
     @property
     def connection(self) -> Connection:
@@ -252,7 +86,7 @@ class Run:
         Raises:
             NotRunningError: nothing of it runs.
         """
-        self._connection.post(f"{self._route(self.immutable_id)}/stop")
+        self._connection.post(f"{self.route}/stop")
 
     def delete(self, delete_artifacts: bool = False) -> None:  # noqa: ARG002 # wandb's signature
         """Deletes the run on the server, with all branches of its name and its files.
@@ -267,12 +101,12 @@ class Run:
             RunNotFoundError: it was deleted already.
             QueryError: it is an archived branch, which goes with the run.
         """
-        self._connection.delete(self._route(self.immutable_id))
+        self._connection.delete(self.route)
 
     def keys(self, label: str | None = None) -> list[str]:
         """The names of all that the history holds, sorted; with a label, of what it logged."""
         arguments: list[tuple[str, str | int]] = [("label", label)] if label else []
-        route = f"{self._route(self.immutable_id)}/keys"
+        route = f"{self.route}/keys"
         return list(self._connection.get(route, arguments)["keys"])
 
     def scan_history(
@@ -359,7 +193,7 @@ class Run:
         ]
         if label is not None:
             arguments.append(("label", label))
-        reply = self._connection.get(f"{self._route(self.immutable_id)}/buckets", arguments)
+        reply = self._connection.get(f"{self.route}/buckets", arguments)
         return {key: [bucket(item) for item in items] for key, items in reply["keys"].items()}
 
     def console_logs(
@@ -372,23 +206,21 @@ class Run:
             last: only the last so many.
             label: only of the writers of a shared run that have this label.
         """
-        route = self._route(self.immutable_id)
         return output.read_lines(
-            self._connection, route, last=last, per_page=per_page, label=label or ""
+            self._connection, self.route, last=last, per_page=per_page, label=label or ""
         )
 
     def console_chunk(
         self, *, last: int | None = None, begin: str | None = None, limit: int, label: str = ""
     ) -> output.ConsoleChunk:
         """Some lines of the console: the last ones, or from the place of one on."""
-        route = self._route(self.immutable_id)
         return output.read_chunk(
-            self._connection, route, last=last, begin=begin, limit=limit, label=label
+            self._connection, self.route, last=last, begin=begin, limit=limit, label=label
         )
 
     def files(self) -> list[File]:
         """The files that were saved for the run, by path."""
-        route = f"{self._route(self.immutable_id)}/files"
+        route = f"{self.route}/files"
         return list(read_files(self._connection, route, route))
 
     def logged_artifacts(self) -> list[StoredArtifact]:
@@ -400,13 +232,13 @@ class Run:
         return self._artifacts("used")
 
     def _artifacts(self, how: str) -> list[StoredArtifact]:
-        found = self._connection.get(f"{self._route(self.immutable_id)}/artifacts")[how]
+        found = self._connection.get(f"{self.route}/artifacts")[how]
         return [StoredArtifact(connection=self._connection, data=data) for data in found]
 
     def _rows(self, query: HistoryQuery) -> Iterator[dict[str, Any]]:
         is_joined = self.labels and query.label is None and query.stream == "default"
         read = read_joined_rows if is_joined else read_rows
-        return read(self._connection, self._route(self.immutable_id), query)
+        return read(self._connection, self.route, query)
 
     def _route(self, run: str) -> str:
         return RunPath(self.entity, self.project, run).route

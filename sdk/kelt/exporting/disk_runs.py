@@ -7,7 +7,7 @@ that finds them in their place, they are its to clear. With a folder come those 
 folder that its history needs: other sessions of its branch, and its ancestors.
 
 All of it lies in a hidden folder beside the output, about as large as the runs, and goes with it,
-on SIGTERM too. What a SIGKILL leaves is the folder, and both processes.
+on SIGTERM and SIGKILL too (`clearing`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from kelt.api_client import Api
 from kelt.errors import KeltError
+from kelt.exporting.clearing import SERVER, STATE, cleared_if_killed
 from kelt.exporting.placing import PREFIX, ExportError
 from kelt.local_runs import LocalRuns
 from kelt.run_folder import RunFolderError, read_manifest
@@ -71,34 +72,51 @@ def served(paths: Sequence[Path], output: Path) -> Iterator[DiskRuns]:
         KeltError: nothing can be read, or neither server nor daemon can be started.
     """
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=PREFIX, dir=output)).resolve()
-    except OSError as error:
-        raise ExportError(f"{output} cannot be written ({error.strerror or error}).") from error
-    server = ServerProcess(scratch / "server", api_key=secrets.token_hex(20))
-    before = signal.signal(signal.SIGTERM, _end)
-    try:
-        server.folder.mkdir()
-        server.start()
-        found = _sync(paths, scratch, server)
-        with Api(server.url, api_key=server.api_key) as api:
-            yield DiskRuns(
-                api=api,
-                names=tuple(dict.fromkeys(run.name for run in found if run.is_synced)),
-                failed=tuple(
-                    f"{run.name}: {run.error or 'it could not be read whole'}"
-                    for run in found
-                    if not run.is_synced
-                ),
-                notes=tuple(f"{run.name}: {run.note}" for run in found if run.note),
-            )
+        with _scratch_folder(output) as scratch:
+            server = ServerProcess(scratch / SERVER, api_key=secrets.token_hex(20))
+            try:
+                server.folder.mkdir()
+                server.start()
+                found = _sync(paths, scratch, server)
+                with Api(server.url, api_key=server.api_key) as api:
+                    yield _found(found, api)
+            finally:
+                server.stop()
     except OSError as error:
         if isinstance(error, KeltError):
             raise
         raise ExportError(f"{error}; free some disk, or choose another --output.") from error
+
+
+def _found(runs: Sequence[SyncedRun], api: Api) -> DiskRuns:
+    return DiskRuns(
+        api=api,
+        names=tuple(dict.fromkeys(run.name for run in runs if run.is_synced)),
+        failed=tuple(
+            f"{run.name}: {run.error or 'it could not be read whole'}"
+            for run in runs
+            if not run.is_synced
+        ),
+        notes=tuple(f"{run.name}: {run.note}" for run in runs if run.note),
+    )
+
+
+@contextlib.contextmanager
+def _scratch_folder(output: Path) -> Iterator[Path]:
+    """A hidden one beside the output, which goes with what runs in it, however this ends."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=PREFIX, dir=output)).resolve()
+    except OSError as error:
+        raise ExportError(f"{output} cannot be written ({error.strerror or error}).") from error
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        with cleared_if_killed(scratch):
+            try:
+                yield scratch
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
     finally:
-        server.stop()
-        shutil.rmtree(scratch, ignore_errors=True)
         signal.signal(signal.SIGTERM, before)
 
 
@@ -117,7 +135,7 @@ def _sync(paths: Sequence[Path], scratch: Path, server: ServerProcess) -> list[S
         shutil.copytree(folder, copies[folder], ignore=shutil.ignore_patterns("lock"))
     others = [path for path in paths if not find_run_folders(path)]
     environ = {
-        "KELT_DIR": str(scratch / "state"),
+        "KELT_DIR": str(scratch / STATE),
         "KELT_UPSTREAM": server.url,
         "KELT_API_KEY": server.api_key,
         "KELT_CONFIG": os.devnull,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, NoReturn
 
+from kelt.attribute_mapping import AttributeMapping
 from kelt.errors import KeltError, UsageError
 from kelt.run_config import RunConfig
 from kelt.run_summary import RunSummary
 from kelt.wandb_api.carrying import Tell, carried_config, carried_row
 
 
-class _Values(MutableMapping[str, Any]):
+class _Values(AttributeMapping):
     """Values by item and by attribute, kept by kelt."""
 
     _kept: RunConfig | RunSummary
@@ -33,22 +34,8 @@ class _Values(MutableMapping[str, Any]):
     def __len__(self) -> int:
         return len(self._kept)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        try:
-            return self[name]
-        except KeyError as error:
-            raise AttributeError(f"the run's {type(self).__name__} has no {name!r}") from error
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_"):
-            super().__setattr__(name, value)
-        else:
-            self[name] = value
-
-    def __delattr__(self, name: str) -> None:
-        del self[name]
+    def _no_value(self, name: str) -> str:
+        return f"the run's {type(self).__name__} has no {name!r}"
 
     def __repr__(self) -> str:
         return repr(self.as_dict())

@@ -149,19 +149,13 @@ class Run:
         overwrite: bool | None = None,
         goal: str | None = None,
     ) -> MetricDefinition:
-        """Says how a metric is summarised and drawn; of several summaries kelt keeps the first."""
+        """Says how a metric is summarised and drawn; "copy" is what a metric has anyway."""
         del overwrite
-        kinds = [kind.strip() for kind in (summary or "").split(",") if kind.strip()]
-        if len(kinds) > 1:
-            self._say_once(
-                f"define_metric {name}",
-                f"of summary={summary!r} of {name!r} kelt keeps {kinds[0]!r}: a metric has one",
-            )
-        kind = kinds[0] if kinds else None
-        kind = "last" if kind == "copy" else kind
+        kinds = [kind.strip().lower() for kind in (summary or "").split(",")]
+        summary = ",".join(kind for kind in kinds if kind not in ("", "copy"))
         if goal is not None:
             goal = {"min": "minimize", "max": "maximize"}.get(goal[:3].lower(), goal)
-        return self.kelt.define_metric(name, step_metric, step_sync, hidden, kind, goal)
+        return self.kelt.define_metric(name, step_metric, step_sync, hidden, summary, goal)
 
     # -- artifacts -------------------------------------------------------------------------------
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kelt.metric_definitions import SUMMARY_KINDS
 from kelt.names import BRANCH_ID_CHARS
 from kelt.wandb_files.row_building import decode_value
 from kelt.wandb_files.summary_changes import names_of
@@ -17,8 +17,6 @@ from kelt_proto.wandb.wandb_record_pb2 import Config, Metric, Run
 
 _DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _WRITER_ID_BYTES = 16
-#: Of several summaries of a metric kelt has one; the first of these that was asked for.
-_SUMMARIES = ("best", "min", "max", "mean", "first", "last", "none")
 _TIME_END_S = 2**36
 _GOALS = {1: "minimize", 2: "maximize"}
 
@@ -182,18 +180,14 @@ def definition(metric: Metric, *, step: int) -> bytes | None:
     name = (metric.glob_name or metric.name).replace("\\.", ".")
     if not name or metric.expanded_from_glob:
         return None
-    asked = [kind for kind in _SUMMARIES if getattr(metric.summary, kind)]
+    asked = [kind for kind in SUMMARY_KINDS if getattr(metric.summary, kind)]
+    if "none" in asked:
+        asked = ["none"]
     return record_pb2.MetricDefinition(
         name=name,
         step_metric=metric.step_metric.replace("\\.", "."),
-        summary=asked[0] if asked else "",
+        summary=",".join(asked),
         goal=_GOALS.get(metric.goal, ""),
         hidden=metric.options.hidden,
         step=step,
     ).SerializeToString(deterministic=True)
-
-
-def summaries_left_out(metric: Metric) -> int:
-    """How many summaries were asked for of which kelt has none."""
-    asked: Mapping[str, bool] = {kind: getattr(metric.summary, kind) for kind in _SUMMARIES}
-    return max(0, sum(asked.values()) - 1)

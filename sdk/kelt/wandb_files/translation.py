@@ -190,7 +190,6 @@ class Translator:
         return Control(Kind.CONFIG, records.config(*changes, self._at))
 
     def _definition(self, metric: Metric) -> Control | None:
-        self.not_carried["further summary of a metric"] += run_facts.summaries_left_out(metric)
         payload = run_facts.definition(metric, step=self._rows.highest_step)
         return None if payload is None else Control(Kind.METRIC_DEFINITION, payload)
 

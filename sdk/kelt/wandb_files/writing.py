@@ -181,10 +181,9 @@ def _items(values: Mapping[str, Any]) -> list[Item]:
 def _metric(definition: Mapping[str, Any]) -> Metric:
     name, step_metric = definition["name"], definition["step_metric"]
     is_glob = any(sign in name for sign in _GLOB_SIGNS)
-    summary = definition["summary"]
-    if summary == "best":  # which clients of today no longer know
-        summary = "max" if definition["goal"] == "maximize" else "min"
-    asked = {summary: True} if summary in _SUMMARIES else {}
+    asked = set(definition["summary"].split(","))
+    if "best" in asked:  # which clients of today no longer know
+        asked.add("max" if definition["goal"] == "maximize" else "min")
     return Metric(
         name="" if is_glob else name,
         glob_name=name if is_glob else "",
@@ -192,7 +191,7 @@ def _metric(definition: Mapping[str, Any]) -> Metric:
         options=MetricOptions(
             step_sync=bool(step_metric), hidden=bool(definition["hidden"]), defined=True
         ),
-        summary=MetricSummary(**asked),
+        summary=MetricSummary(**dict.fromkeys(asked & _SUMMARIES, True)),
         goal=_GOALS.get(definition["goal"], 0),
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kelt_server.access.accounts import Accounts, read_accounts, write_accounts
 from kelt_server.errors import StoreError, UnreadableAccountsError
+from kelt_server.folder_sync import sync_folder
 
 NAME = "accounts.json"
 _LOCK_NAME = "accounts.lock"
@@ -100,7 +101,7 @@ class AccountFile:
                 partial.replace(self.path)
             finally:
                 partial.unlink(missing_ok=True)
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror}") from error
 
@@ -117,11 +118,3 @@ class AccountFile:
             yield
         finally:
             os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

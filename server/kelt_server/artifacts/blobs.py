@@ -24,6 +24,7 @@ import anyio
 import anyio.to_thread
 
 from kelt_server.errors import BadRequestError, StoreError, TooLargeError
+from kelt_server.folder_sync import sync_folder
 from kelt_server.storage_quota import StorageQuota
 
 _NAME_BYTES_MAX = 200
@@ -206,11 +207,7 @@ class _Incoming:
         _make_folder(path.parent)
         replaced = path.stat().st_size if path.exists() else 0
         self._path.replace(path)
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(path.parent)
         return replaced
 
     def discard(self) -> None:

@@ -30,6 +30,7 @@ from kelt_server.catalog.artifact_tables import (
     MANIFESTS,
     USES,
 )
+from kelt_server.catalog.statements import chunks
 from kelt_server.errors import BadRequestError
 
 _A, _C = ARTIFACTS.c, COLLECTIONS.c
@@ -119,7 +120,7 @@ def clear_files(connection: Connection, number: int, limit: int) -> bool:
     """Takes some of an artifact's files away; whether there may be more."""
     asked = select(FILES.c.path).where(FILES.c.artifact_id == number).limit(limit)
     paths = list(connection.execute(asked).scalars())
-    for chunk in queries.chunks(paths):
+    for chunk in chunks(paths):
         connection.execute(
             delete(FILES).where(FILES.c.artifact_id == number, FILES.c.path.in_(chunk))
         )
@@ -169,7 +170,7 @@ def point(connection: Connection, collection_id: int, number: int, aliases: Iter
 
 def unpoint(connection: Connection, number: int, aliases: Iterable[str]) -> None:
     """Takes aliases from a version."""
-    for chunk in queries.chunks(sorted(set(aliases))):
+    for chunk in chunks(sorted(set(aliases))):
         connection.execute(
             delete(ALIASES).where(ALIASES.c.artifact_id == number, ALIASES.c.alias.in_(chunk))
         )

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, func, or_, select, tuple_
 
-from kelt_server.artifacts.queries import artifacts_where, chunks, collection_of_row
+from kelt_server.artifacts.queries import artifacts_where, collection_of_row
 from kelt_server.artifacts.records import COMMITTED, MERGED, Artifact, Collection
 from kelt_server.branch_names import Name
 from kelt_server.catalog.artifact_tables import ARTIFACTS, COLLECTIONS
+from kelt_server.catalog.statements import chunks
 
 _A, _C = ARTIFACTS.c, COLLECTIONS.c
 

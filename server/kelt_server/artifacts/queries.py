@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection as Some
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
@@ -29,9 +29,8 @@ from kelt_server.catalog.artifact_tables import (
     MANIFESTS,
     USES,
 )
+from kelt_server.catalog.statements import chunks
 
-#: Databases bound the number of values in one statement.
-_VALUES_MAX = 500
 _A, _C = ARTIFACTS.c, COLLECTIONS.c
 
 
@@ -257,12 +256,6 @@ def without_use_for_files(connection: Connection, limit: int) -> list[int]:
         .limit(limit)
     )
     return list(connection.execute(asked).scalars())
-
-
-def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """As many as a statement takes."""
-    for start in range(0, len(values), _VALUES_MAX):
-        yield values[start : start + _VALUES_MAX]
 
 
 def artifacts_where(connection: Connection, condition: ColumnElement[bool]) -> list[Artifact]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from kelt_server.artifacts import queries
 from kelt_server.artifacts.records import DELETED, Artifact
-from kelt_server.errors import BadRequestError, NotFoundError, StoreError
+from kelt_server.catalog.statements import transaction
+from kelt_server.errors import BadRequestError, NotFoundError
 
 
 class Transactions:
@@ -42,11 +42,8 @@ class Transactions:
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
         try:
-            with engine.begin() as connection:
+            with transaction(engine) as connection:
                 yield connection
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreError(f"the catalog of artifacts cannot be used: {cause}") from error
         except UnicodeEncodeError as error:
             raise BadRequestError("a text holds half of a surrogate pair") from error
 

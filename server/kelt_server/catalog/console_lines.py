@@ -7,14 +7,14 @@ line is written over as often as its record is committed: once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, select, update
 
 from kelt_server import facts
+from kelt_server.catalog.statements import chunks
 from kelt_server.catalog.tables import CONSOLE_LINES, CONSOLES
 
 #: Of one writer on one branch.
@@ -22,8 +22,6 @@ LINES_MAX = 100_000
 CHARACTERS_MAX = 32 * 2**20
 
 _LINE, _OF = CONSOLE_LINES.c, CONSOLES.c
-#: Databases bound the number of values in one statement.
-_VALUES_MAX = 500
 _LOOKED_AT = 4096
 
 _Key = tuple[str, bytes]
@@ -71,7 +69,7 @@ def _store(
     kept = ConsoleKept(*found[0]) if found else ConsoleKept(branch_id, writer_id, 0, 0, 0, 0)
     count, characters = kept.lines, kept.characters
     written_over = [number for number in lines if number < kept.end_number]
-    for chunk in _chunks(written_over):
+    for chunk in chunks(written_over):
         of_these = and_(_is_line(branch_id, writer_id), _LINE.number.in_(chunk))
         counted = select(func.count(), func.coalesce(func.sum(func.length(_LINE.text)), 0))
         gone, gone_characters = connection.execute(counted.where(of_these)).one()
@@ -124,7 +122,7 @@ def consoles(connection: Connection, branch_ids: Collection[str]) -> list[Consol
     """What is kept of the consoles of some branches."""
     return [
         ConsoleKept(*row)
-        for chunk in _chunks(list(branch_ids))
+        for chunk in chunks(list(branch_ids))
         for row in connection.execute(select(CONSOLES).where(_OF.branch_id.in_(chunk)))
     ]
 
@@ -160,9 +158,3 @@ def _row(fact: facts.ConsoleFact) -> dict[str, Any]:
     row = fact._asdict()
     del row["seq"]
     return row
-
-
-def _chunks(values: Collection[Any]) -> Iterator[list[Any]]:
-    rest = iter(values)
-    while chunk := list(islice(rest, _VALUES_MAX)):
-        yield chunk

@@ -18,17 +18,16 @@ rows are taken as they come, and never joined to another run that was given the 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, and_, delete, func, insert, or_, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from kelt_server import facts
 from kelt_server.branch_names import Branches, Deleted, Name
 from kelt_server.catalog.artifact_tables import ARTIFACTS, USES
+from kelt_server.catalog.statements import chunks, transaction
 from kelt_server.catalog.tables import (
     BURIALS,
     CONSOLE_LINES,
@@ -40,7 +39,7 @@ from kelt_server.catalog.tables import (
     LIFE_SIGNS,
     WANDB_SESSIONS,
 )
-from kelt_server.errors import NotFoundError, StoreError
+from kelt_server.errors import NotFoundError
 
 _BRANCHES = FACT_TABLES[facts.BranchFact]
 _ROUTES = FACT_TABLES[facts.RouteFact]
@@ -49,8 +48,6 @@ _OBJECTS = select(_PIECES.c.object_id).distinct()
 _BY_BRANCH = tuple(table for table in FACT_TABLES.values() if "branch_id" in table.c)
 _BY_WRITER = tuple(table for table in FACT_TABLES.values() if "branch_id" not in table.c)
 _ID_BYTES = 10
-#: Databases bound the number of values in one statement.
-_VALUES_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ class Deletions:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             name = (DELETIONS.c.entity, DELETIONS.c.project, DELETIONS.c.run_id)
             times = (func.count(), func.max(DELETIONS.c.at))
             found = connection.execute(select(*name, *times).group_by(*name))
@@ -109,7 +106,7 @@ class Deletions:
         return Deleted(
             branches={
                 row[0]: row[1]
-                for chunk in _chunks(sorted(ids))
+                for chunk in chunks(sorted(ids))
                 for row in connection.execute(asked.where(DELETED_BRANCHES.c.branch_id.in_(chunk)))
             },
             names={name: self._times[name][1] for name in names if name in self._times},
@@ -122,7 +119,7 @@ class Deletions:
             NotFoundError: there is none.
             StoreError: nothing was changed.
         """
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             related = _related(connection, name)
             branches = Branches(related, self.known_of(connection, related))
             deletion = _delete(connection, name, branches, at=at, by_user=by_user)
@@ -132,56 +129,47 @@ class Deletions:
     def unsettled(self) -> dict[str, str]:
         """Branches by former id, whose new one the metrics store may not know."""
         asked = select(BURIALS.c.former_id, BURIALS.c.branch_id).where(~BURIALS.c.is_settled)
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return {row[0]: row[1] for row in connection.execute(asked)}
 
     def settle(self, branch_ids: Collection[str]) -> None:
         """The metrics store knows them."""
-        with self._transaction() as connection:
-            for chunk in _chunks(list(branch_ids)):
+        with transaction(self._engine) as connection:
+            for chunk in chunks(list(branch_ids)):
                 changed = update(BURIALS).where(BURIALS.c.branch_id.in_(chunk))
                 connection.execute(changed.values(is_settled=True))
 
     def to_remove(self) -> list[str]:
         """Buried branches whose rows nobody inherits."""
         asked = select(BURIALS.c.branch_id).where(~BURIALS.c.is_kept, BURIALS.c.is_settled)
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return [row[0] for row in connection.execute(asked)]
 
     def removed(self, branch_ids: Collection[str]) -> None:
         """The metrics store has nothing of them any more."""
-        with self._transaction() as connection:
-            for chunk in _chunks(list(branch_ids)):
+        with transaction(self._engine) as connection:
+            for chunk in chunks(list(branch_ids)):
                 connection.execute(delete(BURIALS).where(BURIALS.c.branch_id.in_(chunk)))
 
     def uncleared(self) -> dict[int, Name]:
         """Deletions after which something else may lie under the name."""
         asked = select(DELETIONS).where(~DELETIONS.c.is_cleared)
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return {
                 row.id: (row.entity, row.project, row.run_id) for row in connection.execute(asked)
             }
 
     def cleared(self, numbers: Collection[int]) -> None:
         """Nothing does any more."""
-        with self._transaction() as connection:
-            for chunk in _chunks(list(numbers)):
+        with transaction(self._engine) as connection:
+            for chunk in chunks(list(numbers)):
                 changed = update(DELETIONS).where(DELETIONS.c.id.in_(chunk))
                 connection.execute(changed.values(is_cleared=True))
 
     def has_ended(self, writer_id: bytes) -> bool:
         """Whether the writer's run was deleted."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return writer_id in writers_deleted(connection, [writer_id])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreError(f"the catalog cannot be read or written: {cause}") from error
 
 
 def writers_deleted(connection: Connection, writer_ids: Sequence[bytes]) -> dict[bytes, Name]:
@@ -191,7 +179,7 @@ def writers_deleted(connection: Connection, writer_ids: Sequence[bytes]) -> dict
     ).join(DELETIONS, DELETIONS.c.id == DELETED_WRITERS.c.deletion)
     return {
         row[0]: (row[1], row[2], row[3])
-        for chunk in _chunks(writer_ids)
+        for chunk in chunks(writer_ids)
         for row in connection.execute(asked.where(DELETED_WRITERS.c.writer_id.in_(chunk)))
     }
 
@@ -243,7 +231,7 @@ def _delete(
 
 def _remember(connection: Connection, branch_ids: Sequence[str], number: int) -> None:
     """The ids of what is deleted; one that was deleted before was given again since."""
-    for chunk in _chunks(branch_ids):
+    for chunk in chunks(branch_ids):
         again = DELETED_BRANCHES.c.branch_id.in_(chunk)
         connection.execute(delete(DELETED_BRANCHES).where(again))
         rows = [{"branch_id": branch_id, "deletion": number} for branch_id in chunk]
@@ -309,7 +297,7 @@ def _sweep(connection: Connection) -> tuple[set[str], set[str]]:
     gone: set[str] = set()
     objects: set[str] = set()
     while found := [row[0] for row in connection.execute(asked)]:
-        for chunk in _chunks(found):
+        for chunk in chunks(found):
             objects |= _remove_facts(connection, chunk)
             changed = update(BURIALS).where(BURIALS.c.branch_id.in_(chunk))
             connection.execute(changed.values(is_kept=False))
@@ -326,7 +314,7 @@ def _remove_facts(connection: Connection, branch_ids: Sequence[str]) -> set[str]
     left = set(_scalars(connection, select(_ROUTES.c.writer_id), _ROUTES.c.writer_id, writers))
     alone = [writer_id for writer_id in writers if writer_id not in left]
     objects = set(_scalars(connection, _OBJECTS, _PIECES.c.writer_id, alone))
-    for chunk in _chunks(alone):
+    for chunk in chunks(alone):
         for table in (*_BY_WRITER, LIFE_SIGNS):
             connection.execute(delete(table).where(table.c.writer_id.in_(chunk)))
     return objects
@@ -335,15 +323,10 @@ def _remove_facts(connection: Connection, branch_ids: Sequence[str]) -> set[str]
 def _scalars(
     connection: Connection, asked: Select[Any], column: Any, values: Sequence[Any]
 ) -> Iterable[Any]:
-    for chunk in _chunks(values):
+    for chunk in chunks(values):
         for row in connection.execute(asked.where(column.in_(chunk))):
             yield row[0]
 
 
 def _new_id() -> str:
     return f"deleted-{secrets.token_hex(_ID_BYTES)}"
-
-
-def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), _VALUES_MAX):
-        yield values[start : start + _VALUES_MAX]

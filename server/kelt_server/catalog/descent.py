@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import (
     BindParameter,
@@ -21,21 +21,11 @@ from sqlalchemy import (
 
 from kelt_server import facts
 from kelt_server.branch_names import Name
+from kelt_server.catalog.statements import chunks
 from kelt_server.catalog.tables import FACT_TABLES
-
-_Key = TypeVar("_Key")
-
-#: Databases bound the number of values in one statement.
-_VALUES_MAX = 500
 
 _BRANCHES = FACT_TABLES[facts.BranchFact]
 NAME_COLUMNS = (_BRANCHES.c.entity, _BRANCHES.c.project, _BRANCHES.c.run_id)
-
-
-def chunks(values: Sequence[_Key]) -> Iterator[Sequence[_Key]]:
-    """As many as a statement takes."""
-    for start in range(0, len(values), _VALUES_MAX):
-        yield values[start : start + _VALUES_MAX]
 
 
 def family_branches(

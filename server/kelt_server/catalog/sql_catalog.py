@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeVar, get_type_hints
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Table, func, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine, func, insert, select, update
 
 from kelt_server import facts
 from kelt_server.branch_names import Branches, Name
 from kelt_server.catalog import console_lines
 from kelt_server.catalog.console_lines import ConsoleKept, KeptLine
 from kelt_server.catalog.deletions import Deletions, writers_deleted
-from kelt_server.catalog.descent import NAME_COLUMNS, chunks, family_branches, names_of_forks
+from kelt_server.catalog.descent import NAME_COLUMNS, family_branches, names_of_forks
+from kelt_server.catalog.fact_rows import facts_by, grouped, load_facts, replace_rows, row_of
+from kelt_server.catalog.statements import chunks, transaction
 from kelt_server.catalog.stops import Stops
 from kelt_server.catalog.store import Family
 from kelt_server.catalog.tables import CURSORS, FACT_TABLES, IDENTITY, LIFE_SIGNS
-from kelt_server.errors import StoreError
 from kelt_server.ingest.writer_state import WriterState
-
-_Fact = TypeVar("_Fact")
 
 _BRANCHES = FACT_TABLES[facts.BranchFact]
 
@@ -37,7 +34,7 @@ class SqlCatalog:
         self._server_id = self._identify()
 
     def _identify(self) -> str:
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             found = connection.execute(
                 select(IDENTITY.c.value).where(IDENTITY.c.key == "server_id")
             ).scalar()
@@ -60,7 +57,7 @@ class SqlCatalog:
     def renew_identity(self) -> None:
         """Gives the server a new id: what daemons remember of its cursors is void."""
         made = uuid.uuid4().hex
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             connection.execute(
                 update(IDENTITY).where(IDENTITY.c.key == "server_id").values(value=made)
             )
@@ -71,20 +68,20 @@ class SqlCatalog:
     def writer_states(self, writer_ids: Collection[bytes]) -> dict[bytes, WriterState]:
         """See Catalog."""
         ids = list(writer_ids)
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             cursors: dict[bytes, int] = {
                 row.writer_id: row.committed_through
                 for chunk in chunks(ids)
                 for row in connection.execute(select(CURSORS).where(CURSORS.c.writer_id.in_(chunk)))
             }
             heard = list(cursors)  # no cursor, nothing said: others may have told its losses
-            routes = _grouped(_load(connection, facts.RouteFact, "writer_id", heard), "writer_id")
-            losses = _grouped(_load(connection, facts.LossFact, "writer_id", ids), "writer_id")
+            routes = facts_by(connection, facts.RouteFact, "writer_id", heard)
+            losses = facts_by(connection, facts.LossFact, "writer_id", ids)
             opened = {
                 fact.writer_id: fact.branch_id
-                for fact in _load(connection, facts.SessionFact, "writer_id", heard)
+                for fact in load_facts(connection, facts.SessionFact, "writer_id", heard)
             }
-            said = _load(connection, facts.BranchFact, "branch_id", list(set(opened.values())))
+            said = load_facts(connection, facts.BranchFact, "branch_id", list(set(opened.values())))
             deleted = writers_deleted(connection, ids)
         names = {(fact.writer_id, fact.branch_id): fact.name for fact in said}
         return {
@@ -112,16 +109,16 @@ class SqlCatalog:
         by_kind: dict[type, list[Any]] = {}
         for fact in said:
             by_kind.setdefault(type(fact), []).append(fact)
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             console_lines.store(connection, by_kind.pop(facts.ConsoleFact, []))
             for kind, of_kind in by_kind.items():
-                connection.execute(insert(FACT_TABLES[kind]), list(map(_columns, of_kind)))
-            _replace_rows(
+                connection.execute(insert(FACT_TABLES[kind]), list(map(row_of, of_kind)))
+            replace_rows(
                 connection,
                 CURSORS,
                 [{"writer_id": w, "committed_through": seq} for w, seq in cursors.items()],
             )
-            _replace_rows(connection, LIFE_SIGNS, [_columns(sign) for sign in signs])
+            replace_rows(connection, LIFE_SIGNS, [row_of(sign) for sign in signs])
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -138,7 +135,7 @@ class SqlCatalog:
             .group_by(table.entity, table.project)
             .order_by(table.entity, table.project)
         )
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return [(row[0], row[1], row[2], row[3]) for row in connection.execute(statement)]
 
     def names(self, entity: str, project: str | None) -> list[Name]:
@@ -146,59 +143,49 @@ class SqlCatalog:
         statement = select(*NAME_COLUMNS).distinct().where(_BRANCHES.c.entity == entity)
         if project is not None:
             statement = statement.where(_BRANCHES.c.project == project)
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return [(row[0], row[1], row[2]) for row in connection.execute(statement)]
 
     def name_of(self, branch_id: str) -> Name | None:
         """See Catalog."""
-        with self._transaction() as connection:
-            said = _load(connection, facts.BranchFact, "branch_id", [branch_id])
+        with transaction(self._engine) as connection:
+            said = load_facts(connection, facts.BranchFact, "branch_id", [branch_id])
         settled = Branches(said).by_id.get(branch_id)
         return None if settled is None else settled.name
 
     def names_of_forks(self, name: Name, branch_ids: Collection[str]) -> list[Name]:
         """See Catalog."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return names_of_forks(connection, name, branch_ids)
 
     def family(self, names: Collection[Name], branch_ids: Collection[str] = ()) -> Family:
         """See Catalog."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             said = family_branches(connection, names, branch_ids)
             branches = Branches(said, self.deletions.known_of(connection, said))
             ids = list(branches.by_id)
-            routes = _load(connection, facts.RouteFact, "branch_id", ids)
+            routes = load_facts(connection, facts.RouteFact, "branch_id", ids)
             writers = list({route.writer_id for route in routes})
             return Family(
                 branches=branches,
                 sessions={
                     fact.writer_id: fact
-                    for fact in _load(connection, facts.SessionFact, "writer_id", writers)
+                    for fact in load_facts(connection, facts.SessionFact, "writer_id", writers)
                 },
                 writers_of={
                     branch_id: sorted({route.writer_id for route in of_branch})
-                    for branch_id, of_branch in _grouped(routes, "branch_id").items()
+                    for branch_id, of_branch in grouped(routes, "branch_id").items()
                 },
-                infos=_grouped(_load(connection, facts.InfoFact, "branch_id", ids), "branch_id"),
-                configs=_grouped(
-                    _load(connection, facts.ConfigFact, "branch_id", ids), "branch_id"
-                ),
-                summaries=_grouped(
-                    _load(connection, facts.SummaryFact, "branch_id", ids), "branch_id"
-                ),
-                definitions=_grouped(
-                    _load(connection, facts.DefinitionFact, "branch_id", ids), "branch_id"
-                ),
+                infos=facts_by(connection, facts.InfoFact, "branch_id", ids),
+                configs=facts_by(connection, facts.ConfigFact, "branch_id", ids),
+                summaries=facts_by(connection, facts.SummaryFact, "branch_id", ids),
+                definitions=facts_by(connection, facts.DefinitionFact, "branch_id", ids),
                 exits={
                     fact.writer_id: fact
-                    for fact in _load(connection, facts.ExitFact, "writer_id", writers)
+                    for fact in load_facts(connection, facts.ExitFact, "writer_id", writers)
                 },
-                losses=_grouped(
-                    _load(connection, facts.LossFact, "writer_id", writers), "writer_id"
-                ),
-                assertions=_grouped(
-                    _load(connection, facts.AssertionFact, "writer_id", writers), "writer_id"
-                ),
+                losses=facts_by(connection, facts.LossFact, "writer_id", writers),
+                assertions=facts_by(connection, facts.AssertionFact, "writer_id", writers),
                 life_signs={
                     row.writer_id: facts.LifeSign(row.writer_id, row.at, row.stalled)
                     for chunk in chunks(writers)
@@ -211,78 +198,24 @@ class SqlCatalog:
 
     def consoles(self, branch_ids: Collection[str]) -> list[ConsoleKept]:
         """See Catalog."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return console_lines.consoles(connection, branch_ids)
 
     def lines_after(self, console: ConsoleKept, number: int, limit: int) -> list[KeptLine]:
         """See Catalog."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return console_lines.lines_after(connection, console, number, limit)
 
     def last_lines(self, console: ConsoleKept, limit: int) -> list[KeptLine]:
         """See Catalog."""
-        with self._transaction() as connection:
+        with transaction(self._engine) as connection:
             return console_lines.last_lines(connection, console, limit)
 
     def file_pieces(self, writer_ids: Collection[bytes]) -> list[facts.FilePieceFact]:
         """See Catalog."""
-        with self._transaction() as connection:
-            return _load(connection, facts.FilePieceFact, "writer_id", list(writer_ids))
+        with transaction(self._engine) as connection:
+            return load_facts(connection, facts.FilePieceFact, "writer_id", list(writer_ids))
 
     def close(self) -> None:
         """See Catalog."""
         self._engine.dispose()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreError(f"the catalog cannot be read or written: {cause}") from error
-
-
-def _load(
-    connection: Connection, kind: type[_Fact], column: str, values: Sequence[Any]
-) -> list[_Fact]:
-    """The facts of one kind whose column has one of the values; of one value in order of arrival.
-
-    That is the order of the column's index, so nothing is sorted.
-    """
-    table = FACT_TABLES[kind]
-    asked = select(*_field_columns(table)).order_by(table.c[column], table.c.id)
-    return [
-        kind(*row)
-        for chunk in chunks(values)
-        for row in connection.execute(asked.where(table.c[column].in_(chunk))).all()
-    ]
-
-
-def _field_columns(table: Table) -> list[Column[Any]]:
-    """The columns after `id` are the fact's fields in order."""
-    return list(table.columns)[1:]
-
-
-def _columns(fact: facts.Fact | facts.LifeSign) -> dict[str, Any]:
-    return {name: getattr(fact, name) for name in _FIELDS[type(fact)]}
-
-
-def _grouped(said: Iterable[_Fact], field: str) -> dict[Any, list[_Fact]]:
-    grouped: dict[Any, list[_Fact]] = {}
-    for fact in said:
-        grouped.setdefault(getattr(fact, field), []).append(fact)
-    return grouped
-
-
-def _replace_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Inserts rows in place of those with the same writer. Portable: no dialect's own upsert."""
-    if not rows:
-        return
-    for chunk in chunks(rows):
-        writers = [row["writer_id"] for row in chunk]
-        connection.execute(table.delete().where(table.c.writer_id.in_(writers)))
-    connection.execute(insert(table), rows)
-
-
-_FIELDS = {kind: tuple(get_type_hints(kind)) for kind in (*FACT_TABLES, facts.LifeSign)}

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import Engine, insert, select
-from sqlalchemy.exc import SQLAlchemyError
 
+from kelt_server.catalog.statements import transaction
 from kelt_server.catalog.tables import STOPS
-from kelt_server.errors import StoreError
 
 
 class Stops:
@@ -40,10 +39,6 @@ class Stops:
         if not new:
             return
         rows = [{"writer_id": writer_id, "at": at, "by_user": by_user} for writer_id in new]
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(insert(STOPS), rows)
-        except SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            raise StoreError(f"the catalog cannot be written: {cause}") from error
+        with transaction(self._engine) as connection:
+            connection.execute(insert(STOPS), rows)
         self._asked |= new

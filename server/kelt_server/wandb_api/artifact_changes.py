@@ -17,9 +17,18 @@ from kelt_server.wandb_api import run_answers
 from kelt_server.wandb_api.arguments import input_of, text
 from kelt_server.wandb_api.artifact_addresses import ArtifactAddresses
 from kelt_server.wandb_api.artifact_answers import ArtifactAnswers
+from kelt_server.wandb_api.artifact_inputs import (
+    aliases_of,
+    metadata_of,
+    objects_in,
+    storable,
+    tags_of,
+    ttl_s_of,
+    whole_number,
+    with_changed_tags,
+)
 
 _FILES_MAX = 10_000
-_WHOLE_END = 2**62
 
 
 class ArtifactChanges(ArtifactAnswers):
@@ -80,10 +89,7 @@ class ArtifactChanges(ArtifactAnswers):
 
     def createArtifactFiles(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """An address for each file that is not there yet."""
-        specs = input_of(given).get("artifactFiles")
-        listed = (
-            [spec for spec in specs if isinstance(spec, dict)] if isinstance(specs, list) else []
-        )
+        listed = objects_in(input_of(given).get("artifactFiles"))
         if len(listed) > _FILES_MAX:
             raise BadRequestError(f"at most {_FILES_MAX} files can be announced at a time")
         known: dict[int, Artifact] = {}
@@ -118,27 +124,27 @@ class ArtifactChanges(ArtifactAnswers):
         number = self._artifact_number(said)
         values: dict[str, Any] = {}
         if isinstance(said.get("description"), str):
-            values["description"] = _storable(said["description"])
+            values["description"] = storable(said["description"])
         if isinstance(said.get("metadata"), str):
-            values["metadata"] = _metadata(said)
+            values["metadata"] = metadata_of(said)
         if isinstance(said.get("ttlDurationSeconds"), int):
-            values["ttl_s"] = _ttl_s(said)
-        added, removed = _tags(said.get("tagsToAdd")), _tags(said.get("tagsToDelete"))
+            values["ttl_s"] = ttl_s_of(said)
+        added, removed = tags_of(said.get("tagsToAdd")), tags_of(said.get("tagsToDelete"))
         if added or removed:
             there = self._library.artifact(number).tags
-            values["tags"] = json.dumps(_changed(there, added, removed))
+            values["tags"] = json.dumps(with_changed_tags(there, added, removed))
         return {"artifact": self._artifact(self._library.change(number, **values))}
 
     def addAliases(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """Aliases move to a version."""
         said = input_of(given)
-        self._library.add_aliases(self._artifact_number(said), _aliases(said))
+        self._library.add_aliases(self._artifact_number(said), aliases_of(said))
         return {"success": True}
 
     def deleteAliases(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
         """Aliases are taken from a version."""
         said = input_of(given)
-        self._library.delete_aliases(self._artifact_number(said), _aliases(said))
+        self._library.delete_aliases(self._artifact_number(said), aliases_of(said))
         return {"success": True}
 
     def deleteArtifact(self, _info: object, **given: Any) -> dict[str, Any]:  # noqa: N802
@@ -184,7 +190,7 @@ class ArtifactChanges(ArtifactAnswers):
         """A collection gets another name or description."""
         said = input_of(given)
         values = {
-            field: _storable(said[field])
+            field: storable(said[field])
             for field in ("name", "description")
             if isinstance(said.get(field), str)
         }
@@ -203,7 +209,7 @@ class ArtifactChanges(ArtifactAnswers):
     ) -> dict[str, Any]:
         """A collection gets tags."""
         said = input_of(given)
-        found = self._tagged(said, added=_tags(said.get("tags")), removed=[])
+        found = self._tagged(said, added=tags_of(said.get("tags")), removed=[])
         return {"tags": [{"__typename": "Tag", "id": tag, "name": tag} for tag in found]}
 
     def deleteArtifactCollectionTagAssignments(  # noqa: N802
@@ -211,7 +217,7 @@ class ArtifactChanges(ArtifactAnswers):
     ) -> dict[str, Any]:
         """Tags are taken from a collection."""
         said = input_of(given)
-        self._tagged(said, added=[], removed=_tags(said.get("tags")))
+        self._tagged(said, added=[], removed=tags_of(said.get("tags")))
         return {"success": True}
 
     # -- parts ----------------------------------------------------------------------------------
@@ -228,12 +234,12 @@ class ArtifactChanges(ArtifactAnswers):
             type=text(said.get("artifactTypeName")),
             name=text(named[0]),
             digest=text(said.get("digest")),
-            description=_storable(said.get("description")),
-            metadata=_metadata(said),
-            aliases=tuple(_aliases(said, but=names.LATEST)),
-            tags=tuple(_tags(said.get("tags"))),
-            ttl_s=_ttl_s(said),
-            history_step=_whole(said.get("historyStep")),
+            description=storable(said.get("description")),
+            metadata=metadata_of(said),
+            aliases=tuple(aliases_of(said, but=names.LATEST)),
+            tags=tuple(tags_of(said.get("tags"))),
+            ttl_s=ttl_s_of(said),
+            history_step=whole_number(said.get("historyStep")),
             logged_by=self._run_name(said),
             client_id=text(said.get("clientID")),
             distributed_id=text(said.get("distributedID")),
@@ -276,7 +282,7 @@ class ArtifactChanges(ArtifactAnswers):
             found = queries.collection(reading, *self._project_of(said), name)
         if found is None:
             raise BadRequestError(f"there is no artifact called {name[:100]!r}")
-        kept = _changed(found.tags, added, removed)
+        kept = with_changed_tags(found.tags, added, removed)
         self._library.change_collection(found.id, tags=json.dumps(kept))
         return kept
 
@@ -305,47 +311,3 @@ class ArtifactChanges(ArtifactAnswers):
         number = names.decode_id("ArtifactCollection", said.get("artifactSequenceID"))
         self._caller.check(self._library.collection(number).entity)
         return number
-
-
-def _aliases(said: Mapping[str, Any], *, but: str = "") -> list[str]:
-    listed = said.get("aliases")
-    found = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-    return [text(item.get("alias")) for item in found if item.get("alias") != but]
-
-
-def _tags(listed: object) -> list[str]:
-    found = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
-    tags = [text(item.get("tagName")) for item in found]
-    return [names.check_name(tag, of="tag of an artifact") for tag in tags]
-
-
-def _changed(there: Sequence[str], added: Sequence[str], removed: Sequence[str]) -> list[str]:
-    return [tag for tag in dict.fromkeys((*there, *added)) if tag not in removed]
-
-
-def _metadata(said: Mapping[str, Any]) -> str | None:
-    found = said.get("metadata")
-    if not isinstance(found, str):
-        return None
-    try:
-        json.loads(found)
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError(f"the artifact's metadata is not JSON: {error}") from error
-    return _storable(found)
-
-
-def _storable(said: object) -> str | None:
-    """A text as the catalog takes it."""
-    return names.storable(said) if isinstance(said, str) else None
-
-
-def _ttl_s(said: Mapping[str, Any]) -> int | None:
-    """Less than nothing stands for the project's own, or for ever: here they are one."""
-    found = _whole(said.get("ttlDurationSeconds"))
-    return found if found is not None and found > 0 else None
-
-
-def _whole(said: object) -> int | None:
-    if isinstance(said, bool) or not isinstance(said, int):
-        return None
-    return said if abs(said) < _WHOLE_END else None

@@ -190,7 +190,8 @@ def _metrics(definitions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         metric: dict[str, Any] = {key: said["name"], "6": [2] if said["hidden"] else []}
         if said["step_metric"]:
             metric["4"] = said["step_metric"]
-        if said["summary"] in _NUMBERS:
-            metric["7"] = [_NUMBERS[said["summary"]]]
+        numbers = [_NUMBERS[word] for word in said["summary"].split(",") if word in _NUMBERS]
+        if numbers:
+            metric["7"] = numbers
         found.append(metric)
     return found

@@ -12,7 +12,7 @@ from kelt_proto.v1.rows import STEP_MAX
 from kelt_server.branch_names import Name
 from kelt_server.errors import BadRequestError
 
-#: wandb's numbers of what a metric's summary may be, and kelt's words.
+#: wandb's numbers of what a metric's summary may be, and kelt's words, in the order of several.
 _SUMMARIES = {1: "min", 2: "max", 3: "mean", 4: "best", 5: "last", 6: "none", 8: "first"}
 _GOALS = {1: "minimize", 2: "maximize"}
 _HIDDEN = 2
@@ -208,13 +208,8 @@ def _step_metric(item: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) 
 
 
 def _summary(said: object) -> str:
-    """Kelt keeps one number of a metric: where the client wants several, the first but `last`.
-
-    The others are in its summary, which is kept as it says.
-    """
-    words = [_SUMMARIES[number] for number in _numbers(said) if number in _SUMMARIES]
-    wanted = [word for word in words if word != "last"]
-    return wanted[0] if len(wanted) == 1 else ""
+    words = [word for number, word in _SUMMARIES.items() if number in _numbers(said)]
+    return "none" if "none" in words else ",".join(words)
 
 
 def _numbers(said: object) -> list[int]:

@@ -15,5 +15,9 @@ with wandb.init(project="summaries", id="by-hand") as run:
 with wandb.init(project="summaries", id="defined") as run:
     run.define_metric("loss", summary="min")
     run.define_metric("acc", summary="max")
+    run.define_metric("speed", summary="first,mean,min,max,copy")
     for i in range(10):
-        run.log({"loss": abs(i - 4) + 0.25, "acc": 10 - abs(i - 6) + 0.5})
+        run.log({"loss": abs(i - 4) + 0.25, "acc": 10 - abs(i - 6) + 0.5, "speed": (i - 5) ** 2})
+
+with wandb.init(project="summaries", id="before-the-end", fork_from="defined?_step=6") as run:
+    run.log({"after": 1})

@@ -182,7 +182,7 @@ class World:
         """As somebody who logs in, whom a refused daemon waits for."""
         if self.daemon.is_serving:
             self.daemon.greet()
-            for link in self.daemon.registry.links.values():
+            for link in self.daemon.registry.links.all():
                 if link.report.state.name == "REFUSED":
                     link.nudge()
 

@@ -8,11 +8,15 @@ import random
 
 import pytest
 
+import kelt.local_history
 import kelt.syncing.survey as surveying
 from harness.in_process import make_folder
+from harness.wandb_writer import WandbWriter
 from kelt.journal.spool import InternedSchema
+from kelt.local_history import read_records
 from kelt.state_dir import StateDir
 from kelt.syncing.survey import count, find_run_folders, survey
+from kelt.wandb_files.importing import bring_in
 from kelt_proto.v1.frames import Kind
 from kelt_proto.v1.record_pb2 import Exit, Loss, Rewind
 from kelt_proto.v1.rows import FLAG_PARTIAL, ColumnKind, Schema
@@ -58,6 +62,33 @@ def test_rows_are_counted_as_the_history_shows_them_whatever_the_steps(state_dir
     found = count(path, after_seq=committed, through_seq=10**9)
     assert (found.records, found.rows, found.lost_rows) == (300 - committed, rows, 0)
     assert survey(path, state_dir=state_dir).waiting == count(path, after_seq=0, through_seq=10**9)
+
+
+def test_numbers_that_hold_nothing_are_no_loss_and_no_reason_to_read_again(
+    state_dir, tmp_path, monkeypatch
+):
+    source = tmp_path / "offline-run-r1" / "run-r1.wandb"
+    source.parent.mkdir()
+    with source.open("wb") as out:
+        writer = WandbWriter(out)
+        writer.begin()
+        for step in range(20):
+            writer.add(stats={})  # of which kelt takes nothing
+            writer.row(step, {"x": step})
+        writer.end()
+    path = bring_in(source, state_dir=state_dir, upstream="http://up")[0]
+    records = list(read_records(path))
+    assert sum(record.first_seq < record.seq for record in records) >= 20
+    reads = []
+    read = kelt.local_history.read_spool
+    monkeypatch.setattr(
+        kelt.local_history, "read_spool", lambda *a, **k: reads.append(1) or read(*a, **k)
+    )
+    for after_seq in range(records[-1].seq):
+        rows = sum(record.kind == Kind.ROW and record.seq > after_seq for record in records)
+        found = count(path, after_seq=after_seq, through_seq=10**9)
+        assert (found.rows, found.lost_rows) == (rows, 0)
+    assert len(reads) == records[-1].seq
 
 
 def test_what_is_lost_is_said_and_what_the_hint_has_is_not_waiting(state_dir):

@@ -23,7 +23,8 @@ LOST_ROWS, LOST_FILES = "kelt/lost_rows", "kelt/lost_files"
 LOSSES, ENDED_BY = "kelt/losses", "kelt/ended_by"
 _OWN = (LOST_ROWS, LOST_FILES, LOSSES, ENDED_BY)
 
-_SUMMARIES = {"min": 1, "max": 2, "mean": 3, "best": 4, "none": 6, "first": 8}
+#: `last`, which is there anyway, only beside others.
+_SUMMARIES = {"min": 1, "max": 2, "mean": 3, "best": 4, "last": 5, "none": 6, "first": 8}
 _GOALS = {"minimize": 1, "maximize": 2}
 _STEP_SYNC, _HIDDEN, _DEFINED = 1, 2, 3
 
@@ -82,13 +83,13 @@ def _metric(said: MetricDefinition) -> dict[str, Any]:
     options = [_STEP_SYNC] if said.step_metric else []
     options += [_HIDDEN] if said.hidden else []
     options += [] if said.is_glob else [_DEFINED]
-    wanted = _SUMMARIES.get(said.summary)
+    numbers = [_SUMMARIES[kind] for kind in said.summaries if kind in _SUMMARIES]
     item: dict[str, Any] = {
         "2" if said.is_glob else "1": said.name,
         "6": options,
-        "7": [] if wanted is None else [wanted],
+        "7": [] if said.summary == "last" else numbers,
     }
-    if said.summary == "best":
+    if "best" in said.summaries:
         item["8"] = _GOALS[said.goal or "minimize"]
     return item
 
