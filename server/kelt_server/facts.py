@@ -74,6 +74,9 @@ class SessionFact:
     is_shared: bool = False
     is_primary: bool = False
     label: str = ""
+    #: Of records that were read from a file of W&B's client: the writer of that client's session
+    #: where it was here before, else this writer itself. Empty of all others.
+    retells: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

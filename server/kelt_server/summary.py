@@ -67,11 +67,15 @@ def inherited(
             for item in items.get(branch_id, ())
             if limit is None or item.step + base(item.writer_id) <= limit
         ]
-        own.sort(
-            key=lambda i: (*session_order(i.writer_id, sessions), i.seq, getattr(i, "index", 0))
-        )
+        own.sort(key=lambda item: _place(item, sessions))
         found += own
     return found
+
+
+def _place(item: _Stepped, sessions: Mapping[bytes, SessionFact]) -> tuple[Any, ...]:
+    """By session and sequence, which steps follow; of who tells a session again by step alone."""
+    started_at, session_id, again = session_order(item.writer_id, sessions)
+    return started_at, session_id, item.step, again, item.seq, getattr(item, "index", 0)
 
 
 def settle_definitions(items: Iterable[DefinitionFact]) -> dict[str, DefinitionFact]:

@@ -37,6 +37,7 @@ from kelt_server.catalog.store import Family
 from kelt_server.catalog.tables import CURSORS, FACT_TABLES, IDENTITY, LIFE_SIGNS
 from kelt_server.errors import StoreError
 from kelt_server.ingest.writer_state import WriterState
+from kelt_server.retellings import folded
 
 _Fact = TypeVar("_Fact")
 _Key = TypeVar("_Key")
@@ -101,10 +102,11 @@ class SqlCatalog:
             heard = list(cursors)  # no cursor, nothing said: others may have told its losses
             routes = _grouped(_load(connection, facts.RouteFact, "writer_id", heard), "writer_id")
             losses = _grouped(_load(connection, facts.LossFact, "writer_id", ids), "writer_id")
-            opened = {
-                fact.writer_id: fact.branch_id
+            sessions = {
+                fact.writer_id: fact
                 for fact in _load(connection, facts.SessionFact, "writer_id", heard)
             }
+            opened = {writer_id: fact.branch_id for writer_id, fact in sessions.items()}
             said = _load(connection, facts.BranchFact, "branch_id", list(set(opened.values())))
             deleted = writers_deleted(connection, ids)
         names = {(fact.writer_id, fact.branch_id): fact.name for fact in said}
@@ -119,9 +121,17 @@ class SqlCatalog:
                 ),
                 name=names.get((writer_id, opened.get(writer_id, ""))),
                 deleted=deleted.get(writer_id),
+                retells=sessions[writer_id].retells if writer_id in sessions else b"",
             )
             for writer_id in ids
         }
+
+    def retold_branches(self) -> set[str]:
+        """See Catalog."""
+        table = FACT_TABLES[facts.SessionFact].c
+        asked = select(table.branch_id).distinct().where(table.retells != b"")
+        with self._transaction() as connection:
+            return set(connection.execute(asked).scalars())
 
     def commit(
         self,
@@ -185,7 +195,7 @@ class SqlCatalog:
             ids = list(branches.by_id)
             routes = _load(connection, facts.RouteFact, "branch_id", ids)
             writers = list({route.writer_id for route in routes})
-            return Family(
+            found = Family(
                 branches=branches,
                 sessions={
                     fact.writer_id: fact
@@ -224,6 +234,7 @@ class SqlCatalog:
                 },
                 stopped=self.stops.of(writers),
             )
+        return folded(found)
 
     def consoles(self, branch_ids: Collection[str]) -> list[ConsoleKept]:
         """See Catalog."""
