@@ -77,6 +77,8 @@ class SessionFact:
     #: Of records that were read from a file of W&B's client: the writer of that client's session
     #: where it was here before, else this writer itself. Empty of all others.
     retells: bytes = b""
+    #: What is added to the steps of such a writer that count from the end of what its run resumed.
+    retold_base: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ class SqlCatalog:
             said = _load(connection, facts.BranchFact, "branch_id", list(set(opened.values())))
             deleted = writers_deleted(connection, ids)
         names = {(fact.writer_id, fact.branch_id): fact.name for fact in said}
+        unknown = facts.SessionFact(b"", 0, "", 0.0)
         return {
             writer_id: WriterState(
                 catalog_cursor=cursors.get(writer_id, 0),
@@ -121,7 +122,8 @@ class SqlCatalog:
                 ),
                 name=names.get((writer_id, opened.get(writer_id, ""))),
                 deleted=deleted.get(writer_id),
-                retells=sessions[writer_id].retells if writer_id in sessions else b"",
+                retells=sessions.get(writer_id, unknown).retells,
+                retold_base=sessions.get(writer_id, unknown).retold_base,
             )
             for writer_id in ids
         }

@@ -17,7 +17,7 @@ class WriterState:
 
     `lost` holds the ranges that other writers declared lost, in no order; `name` is the name that
     the session opened, `deleted` the run whose deletion has ended the writer, `retells` the session
-    that it tells again (`facts.SessionFact`).
+    that it tells again, with `retold_base` added to its relative steps (`facts.SessionFact`).
     """
 
     catalog_cursor: int = 0
@@ -27,6 +27,7 @@ class WriterState:
     name: tuple[str, str, str] | None = None
     deleted: tuple[str, str, str] | None = None
     retells: bytes = b""
+    retold_base: int = 0
 
     @property
     def committed_through(self) -> int:

@@ -260,9 +260,14 @@ class MetricsStore(Protocol):
         """Every row of a history at one of its steps, by writer and sequence number."""
 
     def stamps(
-        self, branch_ids: Collection[str], *, step_min: int, step_max: int
+        self,
+        branch_ids: Collection[str],
+        *,
+        step_min: int,
+        step_max: int,
+        times: tuple[float, float] | None = None,
     ) -> list[StampedRow]:
-        """Every row with an absolute step in a range of steps."""
+        """Every row with an absolute step in a range of steps, and a time in one of `times`."""
 
     def totals(self, spans: Sequence[Span]) -> list[RowTotals]:
         """The rows of each stream in a history."""

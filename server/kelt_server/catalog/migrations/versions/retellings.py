@@ -12,13 +12,17 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Adds the column; of sessions that are there it is not known."""
+    """Adds the columns; of sessions that are there it is not known."""
     op.add_column(
         "sessions",
         sa.Column("retells", sa.LargeBinary(), nullable=False, server_default=sa.text("x''")),
     )
+    op.add_column(
+        "sessions", sa.Column("retold_base", sa.BigInteger(), nullable=False, server_default="0")
+    )
 
 
 def downgrade() -> None:
-    """Drops it."""
+    """Drops them."""
+    op.drop_column("sessions", "retold_base")
     op.drop_column("sessions", "retells")
