@@ -169,6 +169,15 @@ class Client:
 
 
 def log_natively(kelt: Kelt, tmp_path: Path, code: str) -> None:
+    _run_python(kelt, tmp_path, "-c", "import kelt\n" + textwrap.dedent(code))
+
+
+def sync_by_kelt(kelt: Kelt, tmp_path: Path, *paths: Path) -> None:
+    _run_python(kelt, tmp_path, "-m", "kelt.cli", "sync", "--yes", *map(str, paths))
+    _run_python(kelt, tmp_path, "-m", "kelt.cli", "daemon", "stop")
+
+
+def _run_python(kelt: Kelt, tmp_path: Path, *arguments: str) -> None:
     keep = {k: v for k, v in os.environ.items() if not k.startswith("KELT")}
     environment = {
         **keep,
@@ -176,7 +185,7 @@ def log_natively(kelt: Kelt, tmp_path: Path, code: str) -> None:
         "KELT_UPSTREAM": kelt.url,
     }
     done = subprocess.run(
-        [sys.executable, "-c", "import kelt\n" + textwrap.dedent(code)],
+        [sys.executable, *arguments],
         env=environment, capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
