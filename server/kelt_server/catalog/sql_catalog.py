@@ -128,12 +128,12 @@ class SqlCatalog:
             for writer_id in ids
         }
 
-    def retold_branches(self) -> set[str]:
+    def retelling_writers(self) -> list[tuple[str, bytes]]:
         """See Catalog."""
         table = FACT_TABLES[facts.SessionFact].c
-        asked = select(table.branch_id).distinct().where(table.retells != b"")
+        asked = select(table.branch_id, table.writer_id).where(table.retells != b"")
         with self._transaction() as connection:
-            return set(connection.execute(asked).scalars())
+            return [(row.branch_id, row.writer_id) for row in connection.execute(asked)]
 
     def commit(
         self,

@@ -9,9 +9,9 @@ Where a session is found, the writer is put on that session's branch, and all of
 session (`kelt_server.retellings`); else on a branch of its own. Steps that count from the end of
 what a run resumed become steps of that branch: by a row that both have, else from its end.
 
-From then on a row on such a branch is left out if another writer has logged one of its step and
-time, whoever comes first: the client may go on, or send late what it could not send. A system
-sample is known again by its millisecond, a console line by its number: it is the session's line.
+From then on a row that such a writer and another have, with one step and time, is taken once,
+whoever comes first: the client may go on, or send late what it could not send. A system sample is
+known again by its millisecond, a console line by its number: it is the session's line.
 
 Called by the committing thread alone, so nothing comes in between. What was decided is in the
 facts of the first batch; rows that come again after a crash are looked at again.
@@ -19,7 +19,7 @@ facts of the first batch; rows that come again after a crash are looked at again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,7 +31,7 @@ from kelt_server.catalog.store import Catalog, Family
 from kelt_server.ingest.apply import BatchEffect, RoutedBlock
 from kelt_server.ingest.blocks import RowBlock
 from kelt_server.ingest.output_records import branch_of_system, system_branch
-from kelt_server.metrics.store import MetricsStore, StampedRow
+from kelt_server.metrics.store import MetricsStore, StampedRow, Stream
 
 #: Rows by which a session is recognised: a client that sent any has sent the first ones.
 _LOOKED_AT_MAX = 1000
@@ -62,7 +62,7 @@ SessionOfProcess = Callable[[Name, str], Told | None]
 
 
 class Retellings:
-    """Mutable state: the branches on which somebody retells, some 100 bytes each."""
+    """Mutable state: who retells on which branch, some 300 bytes for each."""
 
     def __init__(
         self, *, catalog: Catalog, metrics: MetricsStore, session_of_process: SessionOfProcess
@@ -70,7 +70,7 @@ class Retellings:
         self._catalog = catalog
         self._metrics = metrics
         self._session_of_process = session_of_process
-        self._branches: set[str] | None = None
+        self._retelling: dict[str, set[bytes]] | None = None
 
     def settled(
         self, effect: BatchEffect, *, writer_id: bytes, pending: Sequence[RoutedBlock]
@@ -85,20 +85,28 @@ class Retellings:
         Raises:
             StoreError: a store cannot be asked.
         """
-        if self._branches is None:
-            self._branches = self._catalog.retold_branches()
+        retelling = self._known()
         session = _retelling_session(effect)
         if session is not None:
             told = self._told_before(effect, session)
             if told is not None:
                 effect = moved(effect, session, told)
-            self._branches.add(session.branch_id if told is None else told.branch_id)
+            branch_id = session.branch_id if told is None else told.branch_id
+            retelling.setdefault(branch_id, set()).add(writer_id)
         if effect.state.retells not in (b"", writer_id):
             effect = self._with_console(with_absolute_steps(effect))
-        if not any(branch_of_system(block.branch_id) in self._branches for block in effect.blocks):
+        if not any(branch_of_system(block.branch_id) in retelling for block in effect.blocks):
             return effect
         blocks = tuple(self._new_rows(effect.blocks, writer_id, pending))
         return replace(effect, blocks=blocks)
+
+    def _known(self) -> dict[str, set[bytes]]:
+        if self._retelling is None:
+            found: dict[str, set[bytes]] = {}
+            for branch_id, writer_id in self._catalog.retelling_writers():
+                found.setdefault(branch_id, set()).add(writer_id)
+            self._retelling = found
+        return self._retelling
 
     # -- whose it is ----------------------------------------------------------------------------
 
@@ -156,7 +164,7 @@ class Retellings:
 
     def _end(self, told: Told) -> int:
         """The step after all that others than a session have logged on its branch."""
-        streams = self._metrics.streams([told.branch_id]).get(told.branch_id, ())
+        streams = self._streams(told.branch_id)
         others = (s for s in streams if s.writer_id != told.writer_id and not s.relative)
         return max((stream.step_max + 1 for stream in others), default=0)
 
@@ -166,12 +174,15 @@ class Retellings:
         self, blocks: Iterable[RoutedBlock], writer_id: bytes, pending: Sequence[RoutedBlock]
     ) -> Iterator[RoutedBlock]:
         for block in blocks:
-            if self._branches is None or branch_of_system(block.branch_id) not in self._branches:
-                yield block
-                continue
-            there = self._stamps_of_others(block, writer_id)
+            retelling = self._known().get(branch_of_system(block.branch_id), set())
+            others = {s.writer_id for s in self._streams(block.branch_id)}
+            others |= {other.writer_id for other in pending if other.branch_id == block.branch_id}
+            others -= {writer_id}
+            if writer_id not in retelling:
+                others &= retelling
+            there = self._stamps_of(others, block)
             for other in pending:
-                if other.branch_id == block.branch_id and other.writer_id != writer_id:
+                if other.branch_id == block.branch_id and other.writer_id in others:
                     there.update(_stamps(other.rows, other.branch_id))
             stamps = _stamps(block.rows, block.branch_id) if there else []
             if there.isdisjoint(stamps):
@@ -181,19 +192,21 @@ class Retellings:
             if len(new):
                 yield replace(block, rows=block.rows.picked(new))
 
-    def _stamps_of_others(self, block: RoutedBlock, writer_id: bytes) -> set[_Stamp]:
+    def _streams(self, branch_id: str) -> Sequence[Stream]:
+        return self._metrics.streams([branch_id]).get(branch_id, ())
+
+    def _stamps_of(self, writers: Collection[bytes], block: RoutedBlock) -> set[_Stamp]:
         first, last = int(block.rows.steps.min()), int(block.rows.steps.max())
-        streams = self._metrics.streams([block.branch_id]).get(block.branch_id, ())
         if not any(
-            stream.writer_id != writer_id and stream.step_min <= last and stream.step_max >= first
-            for stream in streams
+            stream.writer_id in writers and stream.step_min <= last and stream.step_max >= first
+            for stream in self._streams(block.branch_id)
         ):
             return set()
         is_system = block.branch_id != branch_of_system(block.branch_id)
         return {
             (row.step, 0.0 if is_system else row.timestamp)
             for row in self._metrics.stamps([block.branch_id], step_min=first, step_max=last)
-            if row.writer_id != writer_id
+            if row.writer_id in writers
         }
 
     # -- the console ----------------------------------------------------------------------------
