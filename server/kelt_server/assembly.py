@@ -19,11 +19,13 @@ from kelt_server.api.files import FileApi
 from kelt_server.api.routes import ReadApi, ServerFacts
 from kelt_server.artifacts import ArtifactLibrary, BlobStore, Sweeper
 from kelt_server.artifacts.receiving import ArtifactReceiver
+from kelt_server.branch_names import Name
 from kelt_server.config import ServerConfig
 from kelt_server.counters import Counters
 from kelt_server.files_of_runs import FilesOfRuns
 from kelt_server.ingest.committer import Committer
 from kelt_server.ingest.group import GroupCommitter
+from kelt_server.ingest.retelling import SessionOfProcess, Told
 from kelt_server.ingest.service import UpstreamService
 from kelt_server.packing import Packer
 from kelt_server.pages.artifact_pages import ArtifactPages
@@ -139,7 +141,18 @@ def _group(base: _Base) -> GroupCommitter:
         counters=base.counters,
         noticed=base.reader.notice,
         metric_names_max=base.config.metric_names_max,
+        session_of_process=_session_of_process(SessionTable(base.stores.catalog.engine)),
     )
+
+
+def _session_of_process(table: SessionTable) -> SessionOfProcess:
+    def found(name: Name, process: str) -> Told | None:
+        session = table.of_process(name, process)
+        if session is None or not session.has_writer:
+            return None
+        return Told(bytes.fromhex(session.writer_id), session.branch_id)
+
+    return found
 
 
 def _service(base: _Base, committer: Committer, files: _FileStores) -> UpstreamService:

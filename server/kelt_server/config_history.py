@@ -4,7 +4,8 @@ A branch inherits the config that its parent had when the branch was made, and a
 writers "when" is by the clocks of the hosts, within one writer by sequence number. A
 continuation is the same run going on and inherits everything. Items are merged in the order of the
 line of descent, then session, then sequence; the last of a key holds. Writers of a shared run set
-values at the same time, so theirs are merged by the time at which they were set.
+values at the same time, so theirs are merged by the time at which they were set; so are those of a
+session and of who tells it again (`retellings`).
 
 Name, notes, group, job type and tags belong to a run id: a rewound or continued branch keeps them,
 a fork begins with none.
@@ -16,7 +17,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from kelt_server import facts
 from kelt_server.facts import BranchFact, ConfigFact, InfoFact, SessionFact
@@ -34,10 +35,24 @@ class RunInfo:
     tags: tuple[str, ...] = ()
 
 
-def session_order(writer_id: bytes, sessions: Mapping[bytes, SessionFact]) -> tuple[float, bytes]:
-    """The place of a writer among sessions: by time of start, then by id."""
+class Place(NamedTuple):
+    """Where a writer comes among sessions. `retold_by` is empty but for who tells one again."""
+
+    started_at: float
+    session_id: bytes
+    retold_by: bytes
+
+
+def session_order(writer_id: bytes, sessions: Mapping[bytes, SessionFact]) -> Place:
+    """The place of a writer among sessions: by time of start, then by id.
+
+    Who tells a session again comes right behind it.
+    """
     session = sessions.get(writer_id)
-    return (0.0 if session is None else session.started_at), writer_id
+    retold = None if session is None else sessions.get(session.retells)
+    if retold is not None and retold.writer_id != writer_id:
+        return Place(retold.started_at, retold.writer_id, writer_id)
+    return Place(0.0 if session is None else session.started_at, writer_id, b"")
 
 
 def resolve_config(
@@ -72,14 +87,17 @@ def _merged(
     """By session and sequence; of shared writers by time, which never goes back in one writer."""
     if len({item.writer_id for item in items}) <= 1:
         return sorted(items, key=_by_sequence)
-    placed: list[tuple[tuple[float, bytes, int, int], ConfigFact]] = []
+    placed: list[tuple[tuple[Any, ...], ConfigFact]] = []
     latest: dict[bytes, float] = {}
+    orders = {item.writer_id: session_order(item.writer_id, sessions) for item in items}
+    retold = {session_id for _, session_id, again in orders.values() if again}
     for item in sorted(items, key=lambda i: (i.writer_id, *_by_sequence(i))):
         session = sessions.get(item.writer_id)
-        at, _ = session_order(item.writer_id, sessions)
+        at, session_id, again = orders[item.writer_id]
         if session is not None and session.is_shared:
             at = latest[item.writer_id] = max(item.at, latest.get(item.writer_id, item.at))
-        placed.append(((at, item.writer_id, item.seq, item.index), item))
+        set_at = item.at if session_id in retold else 0.0
+        placed.append(((at, session_id, set_at, again, item.seq, item.index), item))
     return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
 
 

@@ -74,6 +74,11 @@ class SessionFact:
     is_shared: bool = False
     is_primary: bool = False
     label: str = ""
+    #: Of records that were read from a file of W&B's client: the writer of that client's session
+    #: where it was here before, else this writer itself. Empty of all others.
+    retells: bytes = b""
+    #: What is added to the steps of such a writer that count from the end of what its run resumed.
+    retold_base: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ class Histories:
             step_min=step_of(at_min),
             step_max=step_of(at_max),
         )
-        return {step for _, step, _ in found}
+        return {row.step for row in found}
 
     def samples_until(self, entity: str, project: str, run_id: str) -> float:
         """When the last system sample of any branch of a name was taken; 0 where there is none."""
@@ -211,7 +211,7 @@ class Histories:
         if not branch_ids:
             return {}
         found = self._metrics.stamps(branch_ids, step_min=step_min, step_max=step_max)
-        return {(step, at): branch_id for branch_id, step, at in found}
+        return {(row.step, row.timestamp): row.branch_id for row in found}
 
     def standing(self, entity: str, project: str, run_id: str) -> Standing:
         """What holds a name, and the highest step on any of its branches."""

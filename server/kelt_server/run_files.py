@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelt_server.catalog.store import Catalog
+from kelt_server.config_history import session_order
 from kelt_server.errors import NotFoundError
 from kelt_server.facts import FilePieceFact
 from kelt_server.finding import Finder
 from kelt_server.object_store import ObjectStore
-from kelt_server.run_view import continued_chain, sessions_of
+from kelt_server.run_view import continued_chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,10 @@ class RunFiles:
         """Every whole file, by name; of several versions of one the latest."""
         branch_id, scope = self._finder.run(*run)
         chain = continued_chain(scope.lineage.line(branch_id))
-        sessions = sessions_of(chain, scope.family)[::-1]
-        by_writer: dict[bytes, list[FilePieceFact]] = {s.writer_id: [] for s in sessions}
+        family = scope.family
+        writers = {w for own in chain for w in family.writers_of.get(own, ())}
+        order = sorted(writers, key=lambda w: session_order(w, family.sessions))
+        by_writer: dict[bytes, list[FilePieceFact]] = {writer_id: [] for writer_id in order}
         for piece in self._catalog.file_pieces(list(by_writer)):
             by_writer[piece.writer_id].append(piece)
         found: dict[str, RunFile] = {}

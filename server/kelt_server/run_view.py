@@ -147,9 +147,16 @@ def continued_chain(line: Line) -> list[str]:
 
 
 def sessions_of(branch_ids: Iterable[str], family: Family) -> list[SessionFact]:
-    """The sessions that wrote on any of the branches, newest first; edits are none."""
+    """The sessions that wrote on any of the branches, newest first.
+
+    Edits are none, and who tells a session again is that session.
+    """
     writers = {w for branch_id in branch_ids for w in family.writers_of.get(branch_id, ())}
-    known = [family.sessions[w] for w in writers if w in family.sessions]
+    known = [
+        family.sessions[w]
+        for w in writers
+        if w in family.sessions and not session_order(w, family.sessions).retold_by
+    ]
     found = [session for session in known if session.resume_mode != facts.EDIT]
     return sorted(found, key=lambda s: session_order(s.writer_id, family.sessions), reverse=True)
 

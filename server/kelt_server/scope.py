@@ -59,10 +59,26 @@ def labels_of(spans: Iterable[Span], scope: Scope) -> tuple[str, ...]:
 
 
 def stream_order(spans: Sequence[Span], scope: Scope) -> Callable[[str, bytes, bool], Any]:
-    """The place of a stream in a history: line of descent, then session."""
+    """The place of a stream in a history: line of descent, then session.
+
+    Of a session and who tells it again, the one that knows of later steps comes later.
+    """
     positions = {span.branch_id: span.position for span in spans}
+    sessions = scope.family.sessions
+    retold = {
+        session_id
+        for branch_id in positions
+        for stream in scope.streams.get(branch_id, ())
+        for _, session_id, again in (session_order(stream.writer_id, sessions),)
+        if again
+    }
 
     def order(branch_id: str, writer_id: bytes, relative: bool) -> Any:
-        return positions[branch_id], session_order(writer_id, scope.family.sessions), relative
+        started_at, session_id, again = session_order(writer_id, sessions)
+        last_step = 0
+        if session_id in retold:
+            streams = scope.streams.get(branch_id, ())
+            last_step = max((s.step_max for s in streams if s.writer_id == writer_id), default=0)
+        return positions[branch_id], started_at, session_id, last_step, again, relative
 
     return order

@@ -68,11 +68,21 @@ def inherited(
             for item in items.get(branch_id, ())
             if limit is None or item.step + base(item.writer_id) <= limit
         ]
-        own.sort(
-            key=lambda i: (*session_order(i.writer_id, sessions), i.seq, getattr(i, "index", 0))
-        )
-        found += own
+        found += _ordered(own, sessions)
     return found
+
+
+def _ordered(items: Sequence[_Item], sessions: Mapping[bytes, SessionFact]) -> list[_Item]:
+    """By session and sequence; those of a session and of who tells it again by step."""
+    places = {item.writer_id: session_order(item.writer_id, sessions) for item in items}
+    retold = {place.session_id for place in places.values() if place.retold_by}
+
+    def key(item: _Item) -> tuple[Any, ...]:
+        started_at, session_id, again = places[item.writer_id]
+        step = item.step if session_id in retold else 0
+        return started_at, session_id, step, again, item.seq, getattr(item, "index", 0)
+
+    return sorted(items, key=key)
 
 
 def settle_definitions(items: Iterable[DefinitionFact]) -> dict[str, DefinitionFact]:

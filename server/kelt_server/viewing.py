@@ -12,7 +12,7 @@ from kelt_server import run_view, summary
 from kelt_server.branch_names import Name
 from kelt_server.catalog.store import Catalog, Family
 from kelt_server.changes import Key
-from kelt_server.config_history import resolve_config, resolve_info
+from kelt_server.config_history import resolve_config, resolve_info, session_order
 from kelt_server.facts import DefinitionFact, SessionFact
 from kelt_server.lineage import Line
 from kelt_server.liveness import SessionState, holds_until, judge
@@ -93,7 +93,8 @@ class Viewer:
         totals = _shifted_totals(history.spans, numbers)
         of_writer: dict[bytes, list[RowTotals]] = {}
         for total in totals:
-            of_writer.setdefault(total.writer_id, []).append(total)
+            session_id = session_order(total.writer_id, family.sessions).session_id
+            of_writer.setdefault(session_id, []).append(total)
         views = {
             session.writer_id: SessionView(
                 session,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -172,9 +173,21 @@ class Client:
 
 def log_natively(kelt: Kelt, tmp_path: Path, code: str) -> None:
     """Runs a script that uses kelt, to its end and that of its daemon."""
+    with _host(kelt, tmp_path) as host:
+        host.run("import kelt\n" + textwrap.dedent(code))
+
+
+def sync_by_kelt(kelt: Kelt, tmp_path: Path, *paths: Path) -> None:
+    """By a daemon that ends with it."""
+    with _host(kelt, tmp_path) as host:
+        host.kelt("sync", "--yes", *paths)
+
+
+@contextlib.contextmanager
+def _host(kelt: Kelt, tmp_path: Path) -> Iterator[Host]:
     host = Host(tmp_path / "kelt", kelt.url)
     try:
-        host.run("import kelt\n" + textwrap.dedent(code))
+        yield host
     finally:
         host.close()
 

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from conformance.conftest import Client, Kelt
+from conformance.conftest import Client, Kelt, sync_by_kelt
 
 from harness.amounts import long_only
 
@@ -79,7 +79,9 @@ def test_an_interrupted_sync_is_completed(client: Client, kelt: Kelt, tmp_path: 
     assert (run["state"], run["archived"], run["lost_rows"]) == ("finished", [], 0)
 
 
-def test_a_live_run_that_was_killed_is_completed_from_its_file(client: Client, kelt: Kelt) -> None:
+def test_a_live_run_that_was_killed_is_completed_from_its_file(
+    client: Client, kelt: Kelt, tmp_path: Path
+) -> None:
     process = client.start(
         'r = wandb.init(id="r1")\nfor i in range(300): r.log(dict(i=i)); time.sleep(0.1)'
     )
@@ -87,12 +89,15 @@ def test_a_live_run_that_was_killed_is_completed_from_its_file(client: Client, k
     time.sleep(6)
     process.kill()
     process.communicate()
-    before = kelt.run("r1")["rows"]
+    before = kelt.run("r1")
     (folder,) = (client.home / "wandb").glob("run-*")
-    client.sync(folder)
-    rows = kelt.values("r1", "i")
-    assert len(rows) >= before
+    sync_by_kelt(kelt, tmp_path, folder)
+    rows, run = kelt.values("r1", "i"), kelt.run("r1")
+    assert len(rows) >= before["rows"]
     assert rows == [(i, i) for i in range(len(rows))]
+    assert (run["immutable_id"], run["archived"]) == (before["immutable_id"], [])
+    client.sync(folder)
+    assert kelt.values("r1", "i") == rows
     assert kelt.run("r1")["archived"] == []
 
 

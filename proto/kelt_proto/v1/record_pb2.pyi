@@ -36,7 +36,7 @@ class BranchPoint(_message.Message):
     def __init__(self, entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., step: _Optional[int] = ...) -> None: ...
 
 class RunOpened(_message.Message):
-    __slots__ = ("entity", "project", "run_id", "branch_id", "started_at", "info", "host", "sdk_version", "created", "resumed", "forked", "rewound", "shared")
+    __slots__ = ("entity", "project", "run_id", "branch_id", "started_at", "info", "host", "sdk_version", "created", "resumed", "forked", "rewound", "shared", "retold")
     ENTITY_FIELD_NUMBER: _ClassVar[int]
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,7 @@ class RunOpened(_message.Message):
     FORKED_FIELD_NUMBER: _ClassVar[int]
     REWOUND_FIELD_NUMBER: _ClassVar[int]
     SHARED_FIELD_NUMBER: _ClassVar[int]
+    RETOLD_FIELD_NUMBER: _ClassVar[int]
     entity: str
     project: str
     run_id: str
@@ -63,7 +64,14 @@ class RunOpened(_message.Message):
     forked: BranchPoint
     rewound: BranchPoint
     shared: Shared
-    def __init__(self, entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., started_at: _Optional[float] = ..., info: _Optional[_Union[RunInfo, _Mapping]] = ..., host: _Optional[_Union[Host, _Mapping]] = ..., sdk_version: _Optional[str] = ..., created: _Optional[_Union[Created, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., forked: _Optional[_Union[BranchPoint, _Mapping]] = ..., rewound: _Optional[_Union[BranchPoint, _Mapping]] = ..., shared: _Optional[_Union[Shared, _Mapping]] = ...) -> None: ...
+    retold: Retold
+    def __init__(self, entity: _Optional[str] = ..., project: _Optional[str] = ..., run_id: _Optional[str] = ..., branch_id: _Optional[str] = ..., started_at: _Optional[float] = ..., info: _Optional[_Union[RunInfo, _Mapping]] = ..., host: _Optional[_Union[Host, _Mapping]] = ..., sdk_version: _Optional[str] = ..., created: _Optional[_Union[Created, _Mapping]] = ..., resumed: _Optional[_Union[Resumed, _Mapping]] = ..., forked: _Optional[_Union[BranchPoint, _Mapping]] = ..., rewound: _Optional[_Union[BranchPoint, _Mapping]] = ..., shared: _Optional[_Union[Shared, _Mapping]] = ..., retold: _Optional[_Union[Retold, _Mapping]] = ...) -> None: ...
+
+class Retold(_message.Message):
+    __slots__ = ("process",)
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    process: str
+    def __init__(self, process: _Optional[str] = ...) -> None: ...
 
 class Shared(_message.Message):
     __slots__ = ("label", "is_primary")

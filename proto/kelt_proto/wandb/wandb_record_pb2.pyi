@@ -58,6 +58,12 @@ class Record(_message.Message):
     request: bytes
     def __init__(self, num: _Optional[int] = ..., history: _Optional[bytes] = ..., summary: _Optional[bytes] = ..., output: _Optional[_Union[Output, _Mapping]] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., files: _Optional[bytes] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ..., artifact: _Optional[bytes] = ..., tbrecord: _Optional[bytes] = ..., alert: _Optional[bytes] = ..., telemetry: _Optional[bytes] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ..., output_raw: _Optional[_Union[Output, _Mapping]] = ..., run: _Optional[_Union[Run, _Mapping]] = ..., exit: _Optional[_Union[Exit, _Mapping]] = ..., final: _Optional[bytes] = ..., header: _Optional[_Union[Header, _Mapping]] = ..., footer: _Optional[bytes] = ..., preempting: _Optional[bytes] = ..., link_artifact: _Optional[bytes] = ..., use_artifact: _Optional[bytes] = ..., environment: _Optional[bytes] = ..., output_logger: _Optional[bytes] = ..., request: _Optional[bytes] = ...) -> None: ...
 
+class Environment(_message.Message):
+    __slots__ = ("writer_id",)
+    WRITER_ID_FIELD_NUMBER: _ClassVar[int]
+    writer_id: str
+    def __init__(self, writer_id: _Optional[str] = ...) -> None: ...
+
 class Header(_message.Message):
     __slots__ = ("version_info",)
     VERSION_INFO_FIELD_NUMBER: _ClassVar[int]

@@ -19,11 +19,12 @@ What comes of it (`translation`)
     One kelt record for one W&B record, so that the same file always gives the same records with the
     same numbers, wherever and however often it is read: a server that knows a writer's numbers
     takes none twice. The writer's id is a digest of the file's first `run` record, the branch's id
-    one of that. That record gives two, RunOpened and Config; what was before it gives none; every
-    later one takes the number that follows from W&B's own count (`numbering`). A record of a kind
-    that kelt does not carry becomes an empty Config record, of which the spool keeps the number
-    alone, with the record behind it (`kelt_proto.v1.frames`): newer versions write two before each
-    row. One that kelt cannot hold is a LOSS record in its place.
+    one of that. That record gives two, RunOpened, with the process that the record behind it names,
+    and Config; what was before it gives none; every later one takes the number that follows from
+    W&B's own count (`numbering`). A record of a kind that kelt does not carry becomes an empty
+    Config record, of which the spool keeps the number alone, with the record behind it
+    (`kelt_proto.v1.frames`): newer versions write two before each row. One that kelt cannot hold is
+    a LOSS record in its place.
 
 Recovery
     A torn tail is not translated, and nothing depends on it: once the file has grown, all of it is

@@ -6,6 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from kelt.errors import KeltError
@@ -104,7 +105,7 @@ def read_wandb_file(path: Path, sink: Sink | None = None) -> WandbContent:
         check_file_header(file.read(FILE_HEADER_BYTES))
         reader = LogReader(file)
         take, run = translator.take, None
-        for item in reader:
+        for item in chain(reader, (None,)):
             for record in take(item):
                 if sink is not None:
                     run = run or _run_of(translator)

@@ -91,8 +91,8 @@ def _branch_id(digest: bytes) -> str:
     return "".join(digits)
 
 
-def opened(run: WandbRun) -> bytes:
-    """The session's first record."""
+def opened(run: WandbRun, *, process: str) -> bytes:
+    """The session's first record; `process` is W&B's id of it, where it is known."""
     message = record_pb2.RunOpened(
         entity=run.entity,
         project=run.project,
@@ -102,6 +102,7 @@ def opened(run: WandbRun) -> bytes:
         info=info(run.record),
         host=record_pb2.Host(hostname=run.host),
         sdk_version=f"wandb {run.producer}".strip(),
+        retold=record_pb2.Retold(process=process),
     )
     point = run.branch_point
     if point is not None and point.run_id == run.run_id:

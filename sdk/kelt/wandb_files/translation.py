@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ from kelt.wandb_files.run_facts import ConfigState, WandbRun, wandb_run
 from kelt.wandb_files.summary_changes import SummaryChanges, is_of_a_row
 from kelt_proto.v1 import record_pb2
 from kelt_proto.v1.frames import PAYLOAD_BYTES_MAX, Kind
-from kelt_proto.wandb.wandb_record_pb2 import Config, Exit, Metric, Record, Stats
+from kelt_proto.wandb.wandb_record_pb2 import Config, Environment, Exit, Metric, Record, Stats
 
 #: Kinds that kelt does not carry, as people call them. What is not named is W&B's own business.
 _NOT_CARRIED = {
@@ -74,6 +75,8 @@ class Translator:
         self._at = 0.0
         #: Records that wait for the place of one that says nothing.
         self._waiting: deque[Control] = deque()
+        #: The first records, until it is known of which process they are.
+        self._opening: tuple[WandbRun, Config] | None = None
 
     @property
     def media(self) -> int:
@@ -90,8 +93,10 @@ class Translator:
         """When something was logged last, Unix seconds."""
         return self._at
 
-    def take(self, item: bytes | Damage) -> Iterable[Control | BuiltRow]:
-        """What comes of the next piece of the file."""
+    def take(self, item: bytes | Damage | None) -> Iterable[Control | BuiltRow]:
+        """What comes of the next piece of the file; None is its end."""
+        if item is None:
+            return self._opened(None)
         if isinstance(item, Damage):
             self._numbering.damage(item.size_bytes)
             return ()
@@ -100,7 +105,13 @@ class Translator:
         except DecodeError:
             record = None
         if self.run is None:
-            return self._begin(item, record)
+            self._begin(item, record)
+            return ()
+        if self._opening is not None:
+            return (*self._opened(record), *self._taken(item, record))
+        return self._taken(item, record)
+
+    def _taken(self, item: bytes, record: Record | None) -> Iterable[Control | BuiltRow]:
         # A record that cannot be read counts itself, as far as the order tells.
         missing = self._numbering.place(self._numbering.next_num if record is None else record.num)
         lost = tuple(self._lost(missing)) if missing else ()
@@ -117,7 +128,7 @@ class Translator:
             made = self._loss(rows=rows, reason=reason)
         return (*lost, made) if lost else (made,)
 
-    def _begin(self, raw: bytes, record: Record | None) -> Iterator[Control]:
+    def _begin(self, raw: bytes, record: Record | None) -> None:
         kind = None if record is None else record.WhichOneof("kind")
         if record is None or kind != "run":
             if record is not None and kind == "header":
@@ -128,8 +139,19 @@ class Translator:
         self.run, self._at = run, run.started_at
         self._numbering.start(record.num)
         self._rows = RowBuilder(may_be_relative=run.may_go_on)
-        yield Control(Kind.RUN_OPENED, run_facts.opened(run))
-        yield self._config_change(said.config) or _NOTHING
+        self._opening = run, said.config
+
+    def _opened(self, following: Record | None) -> tuple[Control, ...]:
+        """The first two records; the one that follows W&B's own names the process."""
+        if self._opening is None:
+            return ()
+        (run, config), self._opening = self._opening, None
+        process = ""
+        if following is not None and following.WhichOneof("kind") == "environment":
+            with contextlib.suppress(DecodeError):
+                process = Environment.FromString(following.environment).writer_id
+        opened = Control(Kind.RUN_OPENED, run_facts.opened(run, process=process))
+        return opened, self._config_change(config) or _NOTHING
 
     def _translated(self, record: Record, raw: bytes) -> Control | BuiltRow:
         if history := record.history:

@@ -20,6 +20,7 @@ from kelt_server.catalog.stops import Stops
 from kelt_server.catalog.store import Family
 from kelt_server.catalog.tables import CURSORS, FACT_TABLES, IDENTITY, LIFE_SIGNS
 from kelt_server.ingest.writer_state import WriterState
+from kelt_server.retellings import folded
 
 _BRANCHES = FACT_TABLES[facts.BranchFact]
 
@@ -77,13 +78,15 @@ class SqlCatalog:
             heard = list(cursors)  # no cursor, nothing said: others may have told its losses
             routes = facts_by(connection, facts.RouteFact, "writer_id", heard)
             losses = facts_by(connection, facts.LossFact, "writer_id", ids)
-            opened = {
-                fact.writer_id: fact.branch_id
+            sessions = {
+                fact.writer_id: fact
                 for fact in load_facts(connection, facts.SessionFact, "writer_id", heard)
             }
+            opened = {writer_id: fact.branch_id for writer_id, fact in sessions.items()}
             said = load_facts(connection, facts.BranchFact, "branch_id", list(set(opened.values())))
             deleted = writers_deleted(connection, ids)
         names = {(fact.writer_id, fact.branch_id): fact.name for fact in said}
+        unknown = facts.SessionFact(b"", 0, "", 0.0)
         return {
             writer_id: WriterState(
                 catalog_cursor=cursors.get(writer_id, 0),
@@ -95,9 +98,18 @@ class SqlCatalog:
                 ),
                 name=names.get((writer_id, opened.get(writer_id, ""))),
                 deleted=deleted.get(writer_id),
+                retells=sessions.get(writer_id, unknown).retells,
+                retold_base=sessions.get(writer_id, unknown).retold_base,
             )
             for writer_id in ids
         }
+
+    def retelling_writers(self) -> list[tuple[str, bytes]]:
+        """See Catalog."""
+        table = FACT_TABLES[facts.SessionFact].c
+        asked = select(table.branch_id, table.writer_id).where(table.retells != b"")
+        with transaction(self._engine) as connection:
+            return [(row.branch_id, row.writer_id) for row in connection.execute(asked)]
 
     def commit(
         self,
@@ -166,7 +178,7 @@ class SqlCatalog:
             ids = list(branches.by_id)
             routes = load_facts(connection, facts.RouteFact, "branch_id", ids)
             writers = list({route.writer_id for route in routes})
-            return Family(
+            found = Family(
                 branches=branches,
                 sessions={
                     fact.writer_id: fact
@@ -195,6 +207,7 @@ class SqlCatalog:
                 },
                 stopped=self.stops.of(writers),
             )
+        return folded(found)
 
     def consoles(self, branch_ids: Collection[str]) -> list[ConsoleKept]:
         """See Catalog."""

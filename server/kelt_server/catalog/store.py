@@ -51,6 +51,9 @@ class Catalog(Protocol):
     def writer_states(self, writer_ids: Collection[bytes]) -> dict[bytes, WriterState]:
         """Where writers stand here; `metrics_cursor` is left at 0. Unknown writers stand at 0."""
 
+    def retelling_writers(self) -> list[tuple[str, bytes]]:
+        """The writers that retell, or may retell, a session, with their branches."""
+
     def commit(
         self,
         said: Sequence[facts.Fact],

@@ -26,7 +26,14 @@ from kelt_server.ingest.output_records import (
     system_branch,
     system_rows,
 )
-from kelt_server.ingest.records import RecordContext, orphan, own_loss, read_control, unreadable
+from kelt_server.ingest.records import (
+    RecordContext,
+    orphan,
+    own_loss,
+    read_control,
+    retold_process,
+    unreadable,
+)
 from kelt_server.ingest.writer_state import WriterState
 
 
@@ -48,6 +55,8 @@ class BatchEffect:
     state: WriterState
     #: To be kept before the facts that name them are.
     objects: tuple[StoredObject, ...] = ()
+    #: What the opening of a writer that retells says of its process.
+    retold_process: str = ""
 
 
 def is_gap(first_seq: int, state: WriterState) -> bool:
@@ -63,6 +72,7 @@ def apply_batch(
     found: list[facts.Fact] = []
     blocks: list[RoutedBlock] = []
     objects: list[StoredObject] = []
+    process = ""
     pieces = list(
         decode_batch(
             batch.frames,
@@ -95,6 +105,8 @@ def apply_batch(
         else:
             said = read_control(piece, context, state)
             found += said
+            if is_opening:
+                state, process = _with_retold(state, said), retold_process(piece)
             state = _with_routes(_with_name(state, said), said)
     parts = (_new_part(fact, state.catalog_cursor) for fact in found)
     return BatchEffect(
@@ -106,6 +118,7 @@ def apply_batch(
             metrics_cursor=max(state.metrics_cursor, batch.last_seq),
         ),
         tuple(objects),
+        process,
     )
 
 
@@ -178,6 +191,13 @@ def _new_part(fact: facts.Fact, cursor: int) -> facts.Fact | None:
     else:
         seq = fact.seq
     return fact if seq > cursor else None
+
+
+def _with_retold(state: WriterState, said: Iterable[facts.Fact]) -> WriterState:
+    for fact in said:
+        if isinstance(fact, facts.SessionFact) and not state.retells:
+            return replace(state, retells=fact.retells)
+    return state
 
 
 def _with_name(state: WriterState, said: Iterable[facts.Fact]) -> WriterState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,26 @@ class RowBlock:
     timestamps: Floats
     runtimes: Floats
     columns: tuple[Column, ...]
+
+    def picked(self, rows: Ints) -> RowBlock:
+        """Some of the rows, by index."""
+        return RowBlock(
+            self.seqs[rows],
+            self.flags[rows],
+            self.steps[rows],
+            self.timestamps[rows],
+            self.runtimes[rows],
+            tuple(
+                replace(
+                    column,
+                    values=column.values[rows],
+                    texts=None
+                    if column.texts is None
+                    else [column.texts[r] for r in rows.tolist()],
+                )
+                for column in self.columns
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)

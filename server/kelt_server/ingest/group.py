@@ -41,6 +41,7 @@ from kelt_server.ingest.name_limits import GroupNames, NameLimits
 from kelt_server.ingest.output_records import StoredObject
 from kelt_server.ingest.permits import check_effect
 from kelt_server.ingest.pushes import Push, PushResult, WriterAck, fault_of
+from kelt_server.ingest.retelling import Retellings, SessionOfProcess
 from kelt_server.ingest.writer_state import WriterState
 from kelt_server.metrics.store import MetricsStore, Span
 from kelt_server.object_store import ObjectStore
@@ -77,6 +78,7 @@ class GroupCommitter:
         counters: Counters,
         noticed: Noticed,
         metric_names_max: int = METRIC_NAMES_MAX,
+        session_of_process: SessionOfProcess = lambda _name, _process: None,
     ) -> None:
         self._limits = NameLimits(
             names_max=metric_names_max,
@@ -99,6 +101,9 @@ class GroupCommitter:
             limits=self._limits,
             clock=clock,
             noticed=noticed,
+        )
+        self._retellings = Retellings(
+            catalog=catalog, metrics=metrics, session_of_process=session_of_process
         )
         self._log = structlog.get_logger("kelt_server.ingest")
 
@@ -199,6 +204,7 @@ class GroupCommitter:
             self._log.exception("a batch could not be decoded", writer=batch.writer_id.hex())
             reason = f"the server could not decode it: {type(error).__name__}: {error}"
             effect = whole_batch_lost(batch, state, reason)
+        effect = self._retellings.settled(effect, writer_id=batch.writer_id, pending=work.blocks)
         if caller is not None and not caller.sees_all:
             check_effect(
                 effect,

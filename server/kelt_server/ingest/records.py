@@ -128,10 +128,19 @@ def _opened(
         host.hostname, host.machine_id, host.boot_id, host.pid, host.program, host.python,
         said.sdk_version, said.HasField("shared"), said.shared.is_primary,
         (said.shared.label or writer_id.hex()[:8]) if said.HasField("shared") else "",
+        writer_id if said.HasField("retold") else b"",
     )  # fmt: skip
     yield facts.RouteFact(writer_id, seq, said.branch_id)
     if said.HasField("info"):
         yield _info_fact(said.info, said.branch_id, writer_id, seq)
+
+
+def retold_process(record: ControlRecord) -> str:
+    """What the opening of a writer that retells says of its process: nothing, perhaps."""
+    try:
+        return record_pb2.RunOpened.FromString(record.payload).retold.process
+    except DecodeError:
+        return ""
 
 
 def _branch_from(  # noqa: PLR0917

@@ -16,7 +16,8 @@ class WriterState:
     """Where a writer stands in both stores.
 
     `lost` holds the ranges that other writers declared lost, in no order; `name` is the name that
-    the session opened, `deleted` the run whose deletion has ended the writer.
+    the session opened, `deleted` the run whose deletion has ended the writer, `retells` the session
+    that it tells again, with `retold_base` added to its relative steps (`facts.SessionFact`).
     """
 
     catalog_cursor: int = 0
@@ -25,6 +26,8 @@ class WriterState:
     lost: tuple[tuple[int, int], ...] = ()
     name: tuple[str, str, str] | None = None
     deleted: tuple[str, str, str] | None = None
+    retells: bytes = b""
+    retold_base: int = 0
 
     @property
     def committed_through(self) -> int:

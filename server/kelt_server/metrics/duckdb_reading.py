@@ -31,6 +31,7 @@ from kelt_server.metrics.store import (
     RowAt,
     RowTotals,
     Span,
+    StampedRow,
     Stream,
 )
 
@@ -95,16 +96,26 @@ class DuckDBReading:
         )
 
     def stamps(
-        self, branch_ids: Collection[str], *, step_min: int, step_max: int
-    ) -> list[tuple[str, int, float]]:
+        self,
+        branch_ids: Collection[str],
+        *,
+        step_min: int,
+        step_max: int,
+        times: tuple[float, float] | None = None,
+    ) -> list[StampedRow]:
         """See MetricsStore."""
         rows = self._span_rows([Span(branch_id, 0) for branch_id in branch_ids])
-        sql = f"""SELECT t.branch, t.step, t.timestamp
+        sql = f"""SELECT t.branch, t.step, t.timestamp, t.writer
             FROM {rows_sql(rows, (step_min, step_max))} t {duckdb_schema.JOIN_SPANS}
             WHERE t.step BETWEEN {step_min} AND {step_max}"""  # noqa: S608 # integers of our own
-        found = self._read(lambda c: c.execute(sql).fetchall(), spans=_spans_table(rows))
-        names = self._branches.names
-        return [(text_of(names[branch]), step, at) for branch, step, at in found]
+        if times is not None:
+            sql += " AND t.timestamp BETWEEN ? AND ?"
+        found = self._read(lambda c: c.execute(sql, times).fetchall(), spans=_spans_table(rows))
+        names, writers = self._branches.names, self._writers.names
+        return [
+            StampedRow(text_of(names[branch]), step, at, writers[writer])
+            for branch, step, at, writer in found
+        ]
 
     def totals(self, spans: Sequence[Span]) -> list[RowTotals]:
         """See MetricsStore."""

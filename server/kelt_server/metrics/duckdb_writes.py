@@ -188,24 +188,7 @@ def _lanes(block: RowBlock) -> Iterable[tuple[int, RowBlock]]:
         yield int(relative[0]), replace(block, steps=steps)
         return
     for lane in (0, 1):
-        yield lane, _picked(block, steps, np.flatnonzero(relative == bool(lane)))
-
-
-def _picked(block: RowBlock, steps: _Ints, rows: _Ints) -> RowBlock:
-    def texts(column: Column) -> list[str | None] | None:
-        return None if column.texts is None else [column.texts[row] for row in rows.tolist()]
-
-    return RowBlock(
-        block.seqs[rows],
-        block.flags[rows],
-        steps[rows],
-        block.timestamps[rows],
-        block.runtimes[rows],
-        tuple(
-            Column(column.name, column.kind, column.values[rows], texts(column))
-            for column in block.columns
-        ),
-    )
+        yield lane, replace(block, steps=steps).picked(np.flatnonzero(relative == bool(lane)))
 
 
 def _stored_texts(column: Column) -> list[str] | None:

@@ -149,6 +149,15 @@ class RowAt:
     timestamp: float
 
 
+class StampedRow(NamedTuple):
+    """By what a row is known again, where it lies and who logged it."""
+
+    branch_id: str
+    step: int
+    timestamp: float
+    writer_id: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class RowKey:
     """Where a page ended: the place of one row in the order of rows."""
@@ -251,9 +260,14 @@ class MetricsStore(Protocol):
         """Every row of a history at one of its steps, by writer and sequence number."""
 
     def stamps(
-        self, branch_ids: Collection[str], *, step_min: int, step_max: int
-    ) -> list[tuple[str, int, float]]:
-        """Branch, step and time of every row with an absolute step in a range of steps."""
+        self,
+        branch_ids: Collection[str],
+        *,
+        step_min: int,
+        step_max: int,
+        times: tuple[float, float] | None = None,
+    ) -> list[StampedRow]:
+        """Every row with an absolute step in a range of steps, and a time in one of `times`."""
 
     def totals(self, spans: Sequence[Span]) -> list[RowTotals]:
         """The rows of each stream in a history."""

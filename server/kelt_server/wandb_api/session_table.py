@@ -18,6 +18,7 @@ from kelt_server.branch_names import Name
 from kelt_server.catalog.tables import WANDB_SESSIONS
 from kelt_server.errors import StoreError
 from kelt_server.wandb_api.sessions import DISPLACED, Session
+from kelt_server.wandb_api.upserts import process_sign
 
 _TABLE = WANDB_SESSIONS.c
 
@@ -47,6 +48,12 @@ class SessionTable:
     def shared(self, name: Name) -> list[Session]:
         """The sessions of the writers of a shared run."""
         return [session for session, _ in self._found(_is(name)) if session.is_shared]
+
+    def of_process(self, name: Name, process: str) -> Session | None:
+        """The session of a name whose client gave its process an id."""
+        sign = process_sign(process)
+        found = (session for session, _ in self._found(_is(name)) if sign in session.signs)
+        return next(found, None)
 
     def save(
         self, sessions: Sequence[Session], batch: bytes, *, at: float, gone: Iterable[Key] = ()

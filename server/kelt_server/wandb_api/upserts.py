@@ -67,7 +67,7 @@ class Upsert:
             found.append(f"start {started_at}")
         described = self.internal.get("e")
         if isinstance(described, dict):
-            found += [f"process {key}" for key in described]
+            found += [process_sign(key) for key in described]
         return tuple(found[:_SIGNS_MAX])
 
     @property
@@ -97,6 +97,11 @@ class Upsert:
         if isinstance(step, bool) or not isinstance(step, int | float) or step != step:  # noqa: PLR0124 # NaN
             return None
         return Point(said["run_id"], int(min(max(step, -1), STEP_MAX)))
+
+
+def process_sign(process: str) -> str:
+    """What tells a session by the id that its client gave its process."""
+    return f"process {process}"
 
 
 def unsaid(name: Name) -> Upsert:
