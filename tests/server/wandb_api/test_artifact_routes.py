@@ -189,8 +189,8 @@ def test_a_runs_page_links_its_files_and_artifacts(web: Web) -> None:
     web.door.begin()
     assert web.client.put(web.address("a <b>.txt"), content=b"hello").status_code == 200
     page = web.client.get("/local/p/runs/r1").text
-    assert "data:v0 (dataset, best, latest)" in page
-    assert 'href="/api/v1/artifacts/local/p/data%3Av0"' in page
+    assert 'href="/local/p/artifacts/dataset/data/v0"' in page
+    assert '<span class="badge">best</span>' in page
     page = web.client.get("/local/proj/runs/run").text
     assert 'href="/api/v1/runs/local/proj/run/files/a%20%3Cb%3E.txt"' in page
     assert "a &lt;b&gt;.txt" in page
