@@ -102,7 +102,7 @@ async def test_an_upstream_that_is_away_is_not_told_while_another_is_being_sent_
         told = set()
         with anyio.fail_after(60):
             async for reply in control.sync(SyncRequest(paths=map(str, paths))):
-                links = parts.registry.links
+                links = {link.url: link for link in parts.registry.links.all()}
                 state = reply.upstream_state
                 if len(links) == 2 and not links[NOWHERE].is_ready and links[upstream.url].is_ready:
                     told.add((state.url, upstream.may_take.is_set()))

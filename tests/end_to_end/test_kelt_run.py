@@ -43,7 +43,7 @@ SCRIPT = """
                 wandb.log({"i": i, "picture": wandb.Image(None), "pictures": [wandb.Image(None)]})
             wandb.log({"picture": wandb.Image(None)})
             artifact = Artifact("a", type="model")
-            for use in (lambda: artifact.add(None, "t"), lambda: run.link_model("f", "m"), anything):
+            for use in (lambda: artifact.link("t"), lambda: run.link_model("f", "m"), anything):
                 try:
                     use()
                 except wandb.Error as error:
@@ -87,7 +87,7 @@ def test_a_script_and_the_processes_it_starts_get_kelt_for_wandb(script, tmp_pat
         f'[["{init}", "{init}", "{init}", "{init}"], "0.31.0", ["{script.name}", "--lr", "1"]]'
     )
     assert done.stderr.count("wandb.Image is not carried by kelt and is left out") == 1
-    for name in ("Artifact.add", "Run.link_model", "sdk.launch.somewhere.deep.anything"):
+    for name in ("Artifact.link", "Run.link_model", "sdk.launch.somewhere.deep.anything"):
         assert f"kelt: wandb.{name} is not part of kelt; " in done.stderr
     [folder] = (tmp_path / "state" / "runs").iterdir()
     records = [record for record in read_records(folder) if record.kind == Kind.ROW]

@@ -29,8 +29,10 @@ def eventually(check, *, deadline_s=DEADLINE_S, pause_s=0.05):
                 raise AssertionError(f"not within {deadline_s} s: {error}") from error
         else:
             is_yet_to_come = result is None or result is False
-            if not is_yet_to_come or time.monotonic() > end:
+            if not is_yet_to_come:
                 return result
+            if time.monotonic() > end:
+                raise AssertionError(f"not within {deadline_s} s")
         time.sleep(pause_s)
 
 
