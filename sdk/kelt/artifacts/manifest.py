@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 _HEAD = b"wandb-artifact-manifest-v1\n"
 
@@ -94,14 +95,15 @@ def decode_manifest(raw: bytes) -> dict[str, Entry]:
         ValueError: it is no manifest.
     """
     try:
-        return {
-            path: Entry(
-                path=path,
-                digest=said["digest"],
-                size_bytes=said.get("size"),
-                ref=said.get("ref", ""),
-            )
-            for path, said in json.loads(raw)["contents"].items()
-        }
+        return {path: _entry(path, said) for path, said in json.loads(raw)["contents"].items()}
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"its manifest cannot be read ({error})") from error
+
+
+def _entry(path: str, said: Mapping[str, Any]) -> Entry:
+    """Raises: TypeError or KeyError: it says nothing of the kind."""
+    digest, size_bytes, ref = said["digest"], said.get("size"), said.get("ref", "")
+    is_size = size_bytes is None or type(size_bytes) is int
+    if not (isinstance(digest, str) and is_size and isinstance(ref, str)):
+        raise TypeError(f"what it says of {path[:100]!r} is of other kinds")
+    return Entry(path=path, digest=digest, size_bytes=size_bytes, ref=ref)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
 import pytest_asyncio
@@ -151,6 +152,19 @@ async def test_what_was_changed_on_this_host_is_not_sent(desk, stub):
     with pytest.raises(FileNotFoundError):
         await desk.server.artifacts.log_artifact(artifact)
     assert stub.of_kind("blob") == []
+
+
+@pytest.mark.parametrize(
+    "said", [{"digest": 5}, {"digest": "YQ==", "size": "1"}, {"digest": "x", "ref": 5}]
+)
+async def test_a_manifest_that_says_other_kinds_of_things_is_damaged(desk, stub, said):
+    """A ValueError is a loss of this artifact; anything else would park the run with its rows."""
+    stream = await begun(desk)
+    artifact = desk.add_artifact(stream, "data", FILES)
+    path = content_path(artifact.place, artifact.said.manifest_md5)
+    path.write_text(json.dumps({"contents": {"a": said, "b": {"digest": "YQ=="}}}))
+    with pytest.raises(ValueError, match="manifest cannot be read"):
+        await desk.server.artifacts.log_artifact(artifact)
 
 
 async def test_an_artifact_waits_for_its_run_to_begin_and_is_asked_for_then(desk):
