@@ -136,10 +136,12 @@ class Image(FileMedia):
         self._grouping = grouping
         self._format = file_type or "png"
         self._data: Any = None  # of what is no file yet
+        inherited: Classes | None = None
         if isinstance(data_or_path, Image):
             vars(self).update(vars(data_or_path))
             self.caption = caption or self.caption
-            self.origin = None
+            self._grouping = self._grouping if grouping is None else grouping
+            self.origin, inherited = None, data_or_path.classes
         elif isinstance(data_or_path, (str, os.PathLike)):
             self._path = os.fspath(data_or_path)
             self._format = PurePath(self._path).suffix[1:]
@@ -153,7 +155,7 @@ class Image(FileMedia):
             key: found if isinstance(found, ImageMask) else ImageMask(found, key)
             for key, found in (masks or {}).items()
         }
-        self.classes = self._classes_of(classes)
+        self.classes = self._classes_of(classes) or inherited
 
     def _kept(self, data: Any) -> Any:
         figure = data.gcf() if hasattr(data, "gcf") else getattr(data, "figure", None) or data

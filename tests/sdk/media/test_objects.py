@@ -135,3 +135,16 @@ def test_a_file_for_a_moment_is_named_by_its_content(artifact, tmp_path):
     (tmp_path / "x.table.json").write_text("x")
     entry = artifact.add_file(tmp_path / "x.table.json", name="media/a.table.json", is_tmp=True)
     assert entry.path == "media/9dd4e461268c8034f5c8.table.json"
+
+
+def test_a_picture_of_another_has_its_classes_and_grouping_but_not_its_boxes(artifact):
+    """As W&B's client has it."""
+    said = {"box_data": [], "class_labels": {1: "dog"}}
+    first = kelt.Image(np.zeros((2, 2)), grouping=2, boxes={"b": said})
+    artifact.add(kelt.Image(first), "same")
+    artifact.add(kelt.Image(first, grouping=3, classes=[{"id": 2, "name": "cat"}]), "other")
+    same, other = (document(artifact, f"{name}.image-file.json") for name in ("same", "other"))
+    assert (same["grouping"], other["grouping"]) == (2, 3)
+    classes = [document(artifact, found["classes"]["path"])["class_set"] for found in (same, other)]
+    assert classes == [[{"id": 1, "name": "dog"}], [{"id": 2, "name": "cat"}]]
+    assert "boxes" not in same
