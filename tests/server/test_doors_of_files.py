@@ -331,6 +331,12 @@ def test_a_version_is_changed_and_deleted_by_who_has_it(tmp_path: Path) -> None:
             {"add_aliases": ["v3"]}, {"add_aliases": ["a/b"]}, {"digest": "x"},
         ):  # fmt: skip
             assert web.ask(ANN, "PATCH", path, json=wrong).status_code == 400, wrong
+        deep = json.loads("[" * 101 + "]" * 101)
+        assert web.ask(ANN, "PATCH", path, json={"metadata": {"k": deep}}).status_code == 400
+        refused = mutated(
+            web, ANN, "updateArtifact", artifactID=changed["id"], metadata=json.dumps({"k": deep})
+        )
+        assert "nested more than 100 deep; flatten it" in refused.text
         assert web.get(ANN, path).json()["aliases"] == ["best"]
         versions = web.get(ANN, "/api/v1/artifacts/ann/proj/data/versions").json()["versions"]
         assert [version["version"] for version in versions] == ["v0"]

@@ -269,6 +269,8 @@ class ArtifactLibrary(Transactions):
     def change(self, number: int, **values: Any) -> Artifact:
         """Sets what people may change: description, metadata, tags, ttl_s."""
         found = self.artifact(number)
+        if values.get("metadata"):
+            names.check_metadata(values["metadata"])
         if values:
             with self.writing() as connection:
                 changes.change_artifact(connection, found.id, self._clock(), **values)
@@ -348,3 +350,5 @@ def _check(new: NewArtifact) -> None:
         names.check_alias(alias)
     for tag in new.tags:
         names.check_name(tag, of="tag of an artifact")
+    if new.metadata:
+        names.check_metadata(new.metadata)

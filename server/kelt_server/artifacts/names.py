@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 
 from kelt_server.errors import BadRequestError, NotFoundError
@@ -11,6 +12,8 @@ from kelt_server.errors import BadRequestError, NotFoundError
 #: Moves to what was logged last.
 LATEST = "latest"
 _CHARS_MAX = 256
+#: Of metadata; what reads them goes down by calling itself.
+_DEPTH_MAX = 100
 _VERSION = re.compile(r"v(0|[1-9]\d{0,17})")
 _REFERENCE = re.compile(r"wandb-artifact://([0-9a-f]{2,100})/(.+)", re.DOTALL)
 _ID = re.compile(r"(\w+):(\d{1,18})")
@@ -94,3 +97,27 @@ def check_alias(alias: str) -> str:
     if version_of(alias) is not None:
         raise BadRequestError(f"{alias!r} is the number of a version and cannot be given as alias")
     return alias
+
+
+def check_metadata(text: str) -> str:
+    """Metadata as JSON, if every reader can read them.
+
+    Raises:
+        BadRequestError: they are no JSON, or nested too deep.
+    """
+    try:
+        inside = [json.loads(text)]
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError(f"the artifact's metadata is not JSON: {error}") from error
+    for _ in range(_DEPTH_MAX + 1):
+        held = [item for item in inside if isinstance(item, (dict, list))]
+        if not held:
+            return text
+        inside = [
+            found
+            for items in held
+            for found in (items.values() if isinstance(items, dict) else items)
+        ]
+    raise BadRequestError(
+        f"the artifact's metadata is nested more than {_DEPTH_MAX} deep; flatten it"
+    )
