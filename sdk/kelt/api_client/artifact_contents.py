@@ -14,13 +14,16 @@ from kelt.api_client.files import File, read_files
 from kelt.artifacts.held import HeldContents
 from kelt.artifacts.manifest import Entry, digest_of_md5
 from kelt.artifacts.staging import md5_of
-from kelt.errors import StorageError, UsageError
+from kelt.errors import KeltError, StorageError, UsageError
 from kelt.media.media import Media, Origin, is_address
 from kelt.media.reading import document_names, of_document
 
 if TYPE_CHECKING:
     from kelt.api_client.artifacts import StoredArtifact
     from kelt.artifacts.artifact import Artifact
+
+#: What reading a document may raise that describes no object.
+_DAMAGED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
 
 class ContentsOfArtifact(VersionFacts):
@@ -63,7 +66,7 @@ class ContentsOfArtifact(VersionFacts):
         What belongs to it is fetched into `artifacts/<name>:<version>`, unless it is there.
 
         Raises:
-            QueryError: it refers to another artifact, which the server does not have.
+            QueryError: it is damaged, or refers to another artifact that the server does not have.
         """
         path = next((path for path in document_names(name) if path in self._files), None)
         if path is None:
@@ -77,11 +80,17 @@ class ContentsOfArtifact(VersionFacts):
         """What a document describes, which is in this version itself."""
         if self.get_entry(path).ref is not None:
             raise QueryError(f"{path!r} of {self.name} is a reference, to which nothing refers.")
+        content = self.fetched(path).read_bytes()
         try:
-            document = json.loads(self.fetched(path).read_bytes())
-        except ValueError as error:
-            raise QueryError(f"{path!r} of {self.name} is damaged: {error}.") from error
-        found = of_document(document, self)
+            found = of_document(json.loads(content), self)
+        except KeltError:
+            raise
+        except _DAMAGED as error:
+            kind = type(error).__name__
+            raise QueryError(
+                f"{path!r} of {self.name} is damaged ({kind}: {error}); fetch it as it is with "
+                "get_entry(name).download(), or log it again."
+            ) from error
         if isinstance(found, Media):
             address = f"wandb-artifact://{base64.b64decode(self.id).hex()}/{path}"
             found.origin = Origin(address=address, digest=self._files[path].digest)

@@ -119,6 +119,7 @@ class Image(FileMedia):
     """
 
     log_type, folder = "image-file", "images"
+    classes: Classes | None
 
     def __init__(  # noqa: PLR0917 # wandb's order
         self,
