@@ -288,3 +288,22 @@ def test_steps_do_not_go_on_from_what_later_sessions_logged(stand: Stand) -> Non
     for stream in (first, resumed, later, again):
         stand.push(stream.batches())
     assert values(stand) == expected(20)
+
+
+def test_lines_are_not_counted_on_from_those_of_a_later_session(stand: Stand) -> None:
+    client, again = session(), file()
+    later = session(3, resumed={"last_step": 2}, started_at=STARTED_AT + 100)
+    log(client, range(3))
+    log(later, range(3, 5))
+    log(again, range(3))
+    stand.push(client.batches())
+    committed = client.last_seq
+    for stream in (later, again, client):
+        lines = [record_pb2.ConsoleLine(number=n, text=f"line {n}") for n in range(4)]
+        stream.record(frames.Kind.CONSOLE, record_pb2.Console(lines=lines))
+    stand.push(later.batches())
+    stand.push(again.batches())
+    stand.push([client.batch(committed + 1, client.last_seq)])  # what it sends late
+    kept = {k.writer_id: k for k in stand.stores.catalog.consoles(["client"])}
+    lines_there = stand.stores.catalog.lines_after(kept[client.writer_id], -1, 10)
+    assert [line.number for line in lines_there] == [0, 1, 2, 3]

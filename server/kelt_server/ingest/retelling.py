@@ -20,7 +20,7 @@ facts of the first batch; rows that come again after a crash are looked at again
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -168,13 +168,13 @@ class Retellings:
 
     def _end(self, told: Told, family: Family) -> int:
         """The step after all that earlier sessions than one have logged on its branch."""
-        place = session_order(told.writer_id, family.sessions)[:2]
-        earlier = (
+        is_earlier = _earlier_than(told.writer_id, family.sessions)
+        ends = (
             stream.step_max + 1
             for stream in self._streams(told.branch_id)
-            if not stream.relative and session_order(stream.writer_id, family.sessions)[:2] < place
+            if not stream.relative and is_earlier(stream.writer_id)
         )
-        return min(max(earlier, default=0), STEP_MAX)
+        return min(max(ends, default=0), STEP_MAX)
 
     # -- what of it is new ----------------------------------------------------------------------
 
@@ -252,10 +252,12 @@ class Retellings:
     def _console_start(self, branch_id: str, session_id: bytes) -> int | None:
         """The number of a session's first line: a resumed one counts on. None where it is gone."""
         consoles = self._catalog.consoles([branch_id])
-        others = [kept.end_number for kept in consoles if kept.writer_id != session_id]
+        others = {k.writer_id: k.end_number for k in consoles if k.writer_id != session_id}
         own = next((kept for kept in consoles if kept.writer_id == session_id), None)
         if own is None:
-            return max(others, default=0)
+            sessions = self._catalog.family([], [branch_id]).sessions if others else {}
+            is_earlier = _earlier_than(session_id, sessions)
+            return max((end for other, end in others.items() if is_earlier(other)), default=0)
         if own.lines_dropped:
             return None if others else 0
         first = self._catalog.lines_after(own, -1, 1)
@@ -336,6 +338,14 @@ def _line(fact: facts.ConsoleFact, session_id: bytes, start: int) -> facts.Conso
 def _bounded(step: int) -> int:
     """A step to which a base can be added: no sum leaves what stores can hold."""
     return max(-STEP_MAX, min(step, STEP_MAX))
+
+
+def _earlier_than(
+    session_id: bytes, sessions: Mapping[bytes, facts.SessionFact]
+) -> Callable[[bytes], bool]:
+    """Whether a writer is of an earlier session, or tells one again."""
+    place = session_order(session_id, sessions)[:2]
+    return lambda writer_id: session_order(writer_id, sessions)[:2] < place
 
 
 def _retelling_session(effect: BatchEffect) -> facts.SessionFact | None:
