@@ -21,7 +21,8 @@ STARTED_AT = NOW - 1000.0
 def session(number: int = 1, branch_id: str = "client", **more: Any) -> Stream:
     """What the door makes of a client's session."""
     stream = Stream(bytes([number]) * 16)
-    stream.opened("proj", "run", branch_id, started_at=STARTED_AT, **{"created": {}} | more)
+    said: dict[str, Any] = {"started_at": STARTED_AT, "created": {}} | more
+    stream.opened("proj", "run", branch_id, **said)
     stream.config(STARTED_AT, lr=0.1)
     return stream
 
@@ -218,3 +219,91 @@ def test_a_commit_that_reached_the_catalog_alone_is_made_up(
     restarted.push(again.batches())
     assert values(restarted) == expected(9)
     assert restarted.run("run")["archived"] == []
+
+
+def test_rows_of_many_shapes_are_looked_up_once_a_batch(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, again = session(), file()
+    for stream in (client, again):
+        for step in range(20):
+            stream.row(step, {"xy"[step % 2]: float(step)}, timestamp=at(step))
+    stand.push(client.batches())
+    asked: list[Any] = []
+    stamps = type(stand.stores.metrics).stamps
+
+    def counted(*args: Any, **more: Any) -> Any:
+        asked.append(more)
+        return stamps(*args, **more)
+
+    monkeypatch.setattr(type(stand.stores.metrics), "stamps", counted)
+    stand.push(again.batches())
+    assert stand.run("run")["rows"] == 20
+    assert len(asked) == 2  # whose rows they are, and which of them are new
+
+
+@pytest.mark.parametrize("what", ["row", "summary", "line"])
+def test_steps_and_numbers_out_of_bounds_stop_nobody(stand: Stand, what: str) -> None:
+    client, resumed = session(), session(3, resumed={"last_step": 9})
+    again = file(resumed={"point_unknown": True, "last_step": -1, "mode": "allow"})
+    log(client, range(10))
+    log(resumed, range(10, 15))
+    far = record_pb2.Console(lines=[record_pb2.ConsoleLine(number=2**62, text="far")])
+    client.record(frames.Kind.CONSOLE, far)
+    if what == "row":
+        again.row(-(2**63), {"x": 0.0}, timestamp=at(12), flags=rows.FLAG_RELATIVE_STEP)
+    log(again, range(8), flags=rows.FLAG_RELATIVE_STEP, shift=10)
+    if what == "summary":
+        again.summary(2**63 - 1, {"best": 3})
+    if what == "line":
+        again.record(frames.Kind.CONSOLE, far)
+    for stream in (client, resumed, again):
+        stand.push(stream.batches())
+    assert values(stand)[-18:] == expected(18)
+    assert stand.run("run")["archived"] == []
+
+
+def test_a_row_without_a_time_does_not_hide_whose_the_others_are(stand: Stand) -> None:
+    client, again = session(), file()
+    log(client, range(10))
+    again.row(0, {"y": 1.0}, timestamp=float("nan"))
+    log(again, range(12))
+    stand.push(client.batches())
+    stand.push(again.batches())
+    assert stand.run("run")["archived"] == []
+    assert stand.run("run")["rows"] == 13
+
+
+def test_steps_do_not_go_on_from_what_later_sessions_logged(stand: Stand) -> None:
+    first, resumed = session(), session(3, resumed={"last_step": 9}, started_at=STARTED_AT + 100)
+    later = session(4, resumed={"last_step": 9}, started_at=STARTED_AT + 500)
+    again = file(resumed={"point_unknown": True, "last_step": -1, "mode": "allow"})
+    sample = record_pb2.SystemSample(at=at(1), runtime=1.0)
+    sample.values.add(key="system.cpu", json="1")
+    for stream in (resumed, again):
+        stream.record(frames.Kind.SYSTEM, record_pb2.System(samples=[sample]))
+    log(first, range(10))
+    log(later, range(15, 20))
+    log(again, range(5), flags=rows.FLAG_RELATIVE_STEP, shift=10)
+    for stream in (first, resumed, later, again):
+        stand.push(stream.batches())
+    assert values(stand) == expected(20)
+
+
+def test_lines_are_not_counted_on_from_those_of_a_later_session(stand: Stand) -> None:
+    client, again = session(), file()
+    later = session(3, resumed={"last_step": 2}, started_at=STARTED_AT + 100)
+    log(client, range(3))
+    log(later, range(3, 5))
+    log(again, range(3))
+    stand.push(client.batches())
+    committed = client.last_seq
+    for stream in (later, again, client):
+        lines = [record_pb2.ConsoleLine(number=n, text=f"line {n}") for n in range(4)]
+        stream.record(frames.Kind.CONSOLE, record_pb2.Console(lines=lines))
+    stand.push(later.batches())
+    stand.push(again.batches())
+    stand.push([client.batch(committed + 1, client.last_seq)])  # what it sends late
+    kept = {k.writer_id: k for k in stand.stores.catalog.consoles(["client"])}
+    lines_there = stand.stores.catalog.lines_after(kept[client.writer_id], -1, 10)
+    assert [line.number for line in lines_there] == [0, 1, 2, 3]

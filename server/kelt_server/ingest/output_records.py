@@ -23,7 +23,8 @@ from kelt_server.ingest.blocks import ControlRecord, Piece, kind_of, stack_rows
 
 #: A longer line is cut, and says so.
 LINE_CHARACTERS_MAX = 65_536
-_NUMBER_MAX = 2**62
+#: Of a line, and of the bytes of a file.
+NUMBER_MAX = 2**62
 _TIME_MAX_S = 2**40
 _SYSTEM = "system/"
 _NAME_BYTES_MAX = 4096
@@ -62,7 +63,7 @@ def console_lines(
     """
     for line in record_pb2.Console.FromString(record.payload).lines:
         yield facts.ConsoleFact(
-            branch_id, writer_id, record.seq, min(line.number, _NUMBER_MAX), int(line.stream),
+            branch_id, writer_id, record.seq, min(line.number, NUMBER_MAX), int(line.stream),
             line.at if 0 < line.at < _TIME_MAX_S else 0.0, _storable(line.label),
             _storable(line.text),
         )  # fmt: skip
@@ -105,7 +106,7 @@ def file_piece(
     if name_bytes > _NAME_BYTES_MAX or "\0" in said.name or not all(p.strip(".") for p in parts):
         raise DecodeError(f"{said.name[:100]!r} cannot be the name of a file")
     end_bytes = said.offset_bytes + len(said.content)
-    if end_bytes > said.size_bytes or said.size_bytes > _NUMBER_MAX:
+    if end_bytes > said.size_bytes or said.size_bytes > NUMBER_MAX:
         raise DecodeError(f"a piece that reaches beyond the end of the file {said.name!r}")
     found = StoredObject(hashlib.sha256(said.content).hexdigest(), said.content)
     fact = facts.FilePieceFact(

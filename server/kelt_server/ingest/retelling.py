@@ -19,7 +19,8 @@ facts of the first batch; rows that come again after a crash are looked at again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,9 +29,10 @@ from kelt_proto.v1.rows import FLAG_RELATIVE_STEP, STEP_MAX
 from kelt_server import facts
 from kelt_server.branch_names import Name
 from kelt_server.catalog.store import Catalog, Family
+from kelt_server.config_history import session_order
 from kelt_server.ingest.apply import BatchEffect, RoutedBlock
 from kelt_server.ingest.blocks import RowBlock
-from kelt_server.ingest.output_records import branch_of_system, system_branch
+from kelt_server.ingest.output_records import NUMBER_MAX, branch_of_system, system_branch
 from kelt_server.metrics.store import MetricsStore, StampedRow, Stream
 
 #: Rows by which a session is recognised: a client that sent any has sent the first ones.
@@ -131,7 +133,9 @@ class Retellings:
         if told is None or known is None:
             return None
         may_be_relative = not rows or rows[0][2]
-        return replace(told, label=known.label, base=self._end(told) if may_be_relative else 0)
+        return replace(
+            told, label=known.label, base=self._end(told, family) if may_be_relative else 0
+        )
 
     def _by_rows(
         self,
@@ -162,52 +166,70 @@ class Retellings:
                 return Told(writer_id, branch_of_system(row.branch_id), label, row.step - step)
         return None
 
-    def _end(self, told: Told) -> int:
-        """The step after all that others than a session have logged on its branch."""
-        streams = self._streams(told.branch_id)
-        others = (s for s in streams if s.writer_id != told.writer_id and not s.relative)
-        return max((stream.step_max + 1 for stream in others), default=0)
+    def _end(self, told: Told, family: Family) -> int:
+        """The step after all that earlier sessions than one have logged on its branch."""
+        is_earlier = _earlier_than(told.writer_id, family.sessions)
+        ends = (
+            stream.step_max + 1
+            for stream in self._streams(told.branch_id)
+            if not stream.relative and is_earlier(stream.writer_id)
+        )
+        return min(max(ends, default=0), STEP_MAX)
 
     # -- what of it is new ----------------------------------------------------------------------
 
     def _new_rows(
-        self, blocks: Iterable[RoutedBlock], writer_id: bytes, pending: Sequence[RoutedBlock]
+        self, blocks: Sequence[RoutedBlock], writer_id: bytes, pending: Sequence[RoutedBlock]
     ) -> Iterator[RoutedBlock]:
+        there = {
+            branch_id: self._there(branch_id, blocks, writer_id, pending)
+            for branch_id in {block.branch_id for block in blocks}
+        }
         for block in blocks:
-            retelling = self._known().get(branch_of_system(block.branch_id), set())
-            others = {s.writer_id for s in self._streams(block.branch_id)}
-            others |= {other.writer_id for other in pending if other.branch_id == block.branch_id}
-            others -= {writer_id}
-            if writer_id not in retelling:
-                others &= retelling
-            there = self._stamps_of(others, block)
-            for other in pending:
-                if other.branch_id == block.branch_id and other.writer_id in others:
-                    there.update(_stamps(other.rows, other.branch_id))
-            stamps = _stamps(block.rows, block.branch_id) if there else []
-            if there.isdisjoint(stamps):
+            of_others = there[block.branch_id]
+            stamps = _stamps(block.rows, block.branch_id) if of_others else []
+            if of_others.isdisjoint(stamps):
                 yield block
                 continue
-            new = np.flatnonzero([stamp not in there for stamp in stamps])
+            new = np.flatnonzero([stamp not in of_others for stamp in stamps])
             if len(new):
                 yield replace(block, rows=block.rows.picked(new))
 
+    def _there(
+        self,
+        branch_id: str,
+        blocks: Iterable[RoutedBlock],
+        writer_id: bytes,
+        pending: Iterable[RoutedBlock],
+    ) -> set[_Stamp]:
+        """What others have at a batch's steps: asked once, as it may have a block for a row."""
+        retelling = self._known().get(branch_of_system(branch_id), set())
+        if not retelling:
+            return set()
+        alike = [other for other in pending if other.branch_id == branch_id]
+        streams = self._streams(branch_id)
+        others = {s.writer_id for s in streams} | {other.writer_id for other in alike}
+        others -= {writer_id}
+        if writer_id not in retelling:
+            others &= retelling
+        steps = [block.rows.steps for block in blocks if block.branch_id == branch_id]
+        first, last = int(min(s.min() for s in steps)), int(max(s.max() for s in steps))
+        there: set[_Stamp] = set()
+        of_others = (stream for stream in streams if stream.writer_id in others)
+        if any(stream.step_min <= last and stream.step_max >= first for stream in of_others):
+            is_system = branch_id != branch_of_system(branch_id)
+            there.update(
+                (row.step, 0.0 if is_system else row.timestamp)
+                for row in self._metrics.stamps([branch_id], step_min=first, step_max=last)
+                if row.writer_id in others
+            )
+        for other in alike:
+            if other.writer_id in others:
+                there.update(_stamps(other.rows, branch_id))
+        return there
+
     def _streams(self, branch_id: str) -> Sequence[Stream]:
         return self._metrics.streams([branch_id]).get(branch_id, ())
-
-    def _stamps_of(self, writers: Collection[bytes], block: RoutedBlock) -> set[_Stamp]:
-        first, last = int(block.rows.steps.min()), int(block.rows.steps.max())
-        if not any(
-            stream.writer_id in writers and stream.step_min <= last and stream.step_max >= first
-            for stream in self._streams(block.branch_id)
-        ):
-            return set()
-        is_system = block.branch_id != branch_of_system(block.branch_id)
-        return {
-            (row.step, 0.0 if is_system else row.timestamp)
-            for row in self._metrics.stamps([block.branch_id], step_min=first, step_max=last)
-            if row.writer_id in writers
-        }
 
     # -- the console ----------------------------------------------------------------------------
 
@@ -224,16 +246,18 @@ class Retellings:
                 starts[fact.branch_id] = self._console_start(fact.branch_id, session_id)
             start = starts[fact.branch_id]
             if start is not None:
-                found.append(fact._replace(writer_id=session_id, number=fact.number + start))
+                found.append(_line(fact, session_id, start))
         return replace(effect, facts=tuple(found))
 
     def _console_start(self, branch_id: str, session_id: bytes) -> int | None:
         """The number of a session's first line: a resumed one counts on. None where it is gone."""
         consoles = self._catalog.consoles([branch_id])
-        others = [kept.end_number for kept in consoles if kept.writer_id != session_id]
+        others = {k.writer_id: k.end_number for k in consoles if k.writer_id != session_id}
         own = next((kept for kept in consoles if kept.writer_id == session_id), None)
         if own is None:
-            return max(others, default=0)
+            sessions = self._catalog.family([], [branch_id]).sessions if others else {}
+            is_earlier = _earlier_than(session_id, sessions)
+            return max((end for other, end in others.items() if is_earlier(other)), default=0)
         if own.lines_dropped:
             return None if others else 0
         first = self._catalog.lines_after(own, -1, 1)
@@ -290,7 +314,9 @@ def with_absolute_steps(effect: BatchEffect) -> BatchEffect:
         if is_relative.any():
             rows = replace(
                 rows,
-                steps=np.where(is_relative, rows.steps + base, rows.steps),
+                steps=np.where(
+                    is_relative, np.clip(rows.steps, -STEP_MAX, STEP_MAX) + base, rows.steps
+                ),
                 flags=rows.flags & ~FLAG_RELATIVE_STEP,
             )
         blocks.append(replace(block, rows=rows))
@@ -299,10 +325,27 @@ def with_absolute_steps(effect: BatchEffect) -> BatchEffect:
 
 def _later(fact: facts.Fact, base: int) -> facts.Fact:
     if isinstance(fact, facts.SummaryFact):
-        return fact._replace(step=fact.step + base)
+        return fact._replace(step=_bounded(fact.step) + base)
     if isinstance(fact, facts.DefinitionFact):
-        return replace(fact, step=fact.step + base)
+        return replace(fact, step=_bounded(fact.step) + base)
     return fact
+
+
+def _line(fact: facts.ConsoleFact, session_id: bytes, start: int) -> facts.ConsoleFact:
+    return fact._replace(writer_id=session_id, number=min(fact.number + start, NUMBER_MAX))
+
+
+def _bounded(step: int) -> int:
+    """A step to which a base can be added: no sum leaves what stores can hold."""
+    return max(-STEP_MAX, min(step, STEP_MAX))
+
+
+def _earlier_than(
+    session_id: bytes, sessions: Mapping[bytes, facts.SessionFact]
+) -> Callable[[bytes], bool]:
+    """Whether a writer is of an earlier session, or tells one again."""
+    place = session_order(session_id, sessions)[:2]
+    return lambda writer_id: session_order(writer_id, sessions)[:2] < place
 
 
 def _retelling_session(effect: BatchEffect) -> facts.SessionFact | None:
@@ -314,11 +357,12 @@ def _retelling_session(effect: BatchEffect) -> facts.SessionFact | None:
 
 
 def _first_rows(blocks: Iterable[RoutedBlock], branch_id: str) -> list[tuple[int, float, bool]]:
-    """Step and time, and whether the step is relative."""
+    """Step and time, and whether the step is relative, of rows whose time and step can be ones."""
     found: list[tuple[int, float, bool]] = []
     for rows in (block.rows for block in blocks if block.branch_id == branch_id):
         is_relative = ((rows.flags & FLAG_RELATIVE_STEP) != 0).tolist()
-        found += zip(rows.steps.tolist(), rows.timestamps.tolist(), is_relative, strict=True)
+        own = zip(rows.steps.tolist(), rows.timestamps.tolist(), is_relative, strict=True)
+        found += (row for row in own if math.isfinite(row[1]) and row[0] == _bounded(row[0]))
         if len(found) >= _LOOKED_AT_MAX:
             break
     return found[:_LOOKED_AT_MAX]
