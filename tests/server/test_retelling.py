@@ -13,7 +13,7 @@ from kelt_proto.v1.record_pb2 import Retold
 from kelt_server.errors import StoreError
 from kelt_server.ingest.group import GroupCommitter
 from kelt_server.ingest.pushes import Push
-from kelt_server.ingest.retelling import Told
+from kelt_server.ingest.retelling import Retellings, Told
 
 STARTED_AT = NOW - 1000.0
 
@@ -307,3 +307,19 @@ def test_lines_are_not_counted_on_from_those_of_a_later_session(stand: Stand) ->
     kept = {k.writer_id: k for k in stand.stores.catalog.consoles(["client"])}
     lines_there = stand.stores.catalog.lines_after(kept[client.writer_id], -1, 10)
     assert [line.number for line in lines_there] == [0, 1, 2, 3]
+
+
+def test_a_mistake_of_ours_stops_nobody_and_loses_nothing(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: Any) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(Retellings, "_told_before", fails)
+    client, again = session(), file()
+    for stream in (client, again):
+        log(stream, range(10))
+        stand.push(stream.batches())
+    assert values(stand) == expected(10)
+    (other,) = stand.run("run")["archived"]
+    assert stand.reader.branch(other).rows == 10

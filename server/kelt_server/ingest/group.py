@@ -204,7 +204,7 @@ class GroupCommitter:
             self._log.exception("a batch could not be decoded", writer=batch.writer_id.hex())
             reason = f"the server could not decode it: {type(error).__name__}: {error}"
             effect = whole_batch_lost(batch, state, reason)
-        effect = self._retellings.settled(effect, writer_id=batch.writer_id, pending=work.blocks)
+        effect = self._settled(effect, batch.writer_id, work)
         if caller is not None and not caller.sees_all:
             check_effect(
                 effect,
@@ -220,6 +220,15 @@ class GroupCommitter:
             group=work.names,
         )
         self._absorb(batch.writer_id, effect, work)
+
+    def _settled(self, effect: BatchEffect, writer_id: bytes, work: _Work) -> BatchEffect:
+        try:
+            return self._retellings.settled(effect, writer_id=writer_id, pending=work.blocks)
+        except StoreError:
+            raise
+        except Exception:  # noqa: BLE001 # likewise; nothing of it is lost, but perhaps there twice
+            self._log.exception("what is told again was not found", writer=writer_id.hex())
+            return effect
 
     def _absorb(self, writer_id: bytes, effect: BatchEffect, work: _Work) -> None:
         work.states[writer_id] = effect.state.beyond_losses()
